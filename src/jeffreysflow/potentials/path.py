@@ -1,0 +1,71 @@
+"""The annealing path between a base and a target, and the points on it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from jeffreysflow.domain import Domain
+from jeffreysflow.potentials.base import Base
+from jeffreysflow.potentials.potential import Potential
+
+__all__ = ["AnnealingPath", "PathPoint"]
+
+
+class PathPoint(NamedTuple):
+    """Samples with all that any level of the path needs to know about them.
+
+    ``x`` [n, d]; ``U_0`` and ``V = U_M - U_0`` [n] in kT, and their gradients [n, d].
+    """
+
+    x: torch.Tensor
+    U_0: torch.Tensor
+    V: torch.Tensor
+    grad_U_0: torch.Tensor
+    grad_V: torch.Tensor
+
+    def energy(self, lam: torch.Tensor) -> torch.Tensor:
+        """``U_lambda = U_0 + lambda V`` [n], for ``lam`` [n] or a scalar."""
+        return self.U_0 + lam * self.V
+
+    def gradient(self, lam: torch.Tensor) -> torch.Tensor:
+        """``grad U_lambda`` [n, d], for ``lam`` [n, 1] or a scalar."""
+        return torch.addcmul(self.grad_U_0, lam, self.grad_V)
+
+
+class AnnealingPath:
+    """``U_lambda(x) = (1 - lambda) U_0(x) + lambda U_M(x)``, kT.
+
+    With ``base=None`` it is the power path ``U_lambda = lambda U_M`` (``U_0 = 0``): the target at
+    inverse temperature lambda, whose lowest level cannot be sampled exactly.
+    """
+
+    def __init__(self, base: Base | None, target: Potential) -> None:
+        if base is not None and base.domain != target.domain:
+            raise ValueError(f"base lives on {base.domain}, target on {target.domain}")
+        self.base = base
+        self.target = target
+
+    @property
+    def domain(self) -> Domain:
+        return self.target.domain
+
+    def energies(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(U_0, V)``, each [n], of samples [n, d]."""
+        U_M = self.target.energy(x)
+        U_0 = torch.zeros_like(U_M) if self.base is None else self.base.energy(x)
+        return U_0, U_M - U_0
+
+    def energy(self, x: torch.Tensor, lam: float) -> torch.Tensor:
+        """``U_lambda`` [n] of samples [n, d]."""
+        U_0, V = self.energies(x)
+        return U_0 + lam * V
+
+    def evaluate(self, x: torch.Tensor) -> PathPoint:
+        """Energies and gradients of samples [n, d]."""
+        U_M, grad_U_M = self.target.energy_and_gradient(x)
+        if self.base is None:
+            return PathPoint(x, torch.zeros_like(U_M), U_M, torch.zeros_like(x), grad_U_M)
+        U_0, grad_U_0 = self.base.energy_and_gradient(x)
+        return PathPoint(x, U_0, U_M - U_0, grad_U_0, grad_U_M - grad_U_0)

@@ -1,0 +1,41 @@
+"""What an energy is: a torch module that maps samples [n, d] to energies [n] in kT."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import nn
+
+from jeffreysflow.domain import Domain
+
+__all__ = ["Potential"]
+
+
+class Potential(nn.Module, ABC):
+    """An energy ``U(x)`` in kT; the density is ``exp(-U)``, not normalised.
+
+    A subclass sets ``domain`` and defines ``energy``. Override ``energy_and_gradient`` only where
+    a hand-written gradient is worth it.
+    """
+
+    domain: Domain
+
+    @abstractmethod
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        """Energies [n] of samples [n, d], differentiable in ``x``."""
+
+    def energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies [n] and their gradients [n, d], by automatic differentiation."""
+        with torch.enable_grad():
+            y = x.detach().requires_grad_()
+            energy = self.energy(y)
+            (gradient,) = torch.autograd.grad(energy.sum(), y)
+        return energy.detach(), gradient
+
+    @property
+    def dimension(self) -> int:
+        return self.domain.dimension
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.energy(x)
