@@ -1,0 +1,48 @@
+"""Configuration: typed sections, one a file; scales resolved; every mistake one line."""
+
+from jeffreysflow.config.experiment import Experiment
+from jeffreysflow.config.flow import FlowConfig, GenerationConfig, NetworkConfig, TrainingConfig
+from jeffreysflow.config.loading import (
+    experiment_file,
+    experiment_names,
+    load_experiment,
+    load_project,
+    resolve_experiment,
+    resolve_project,
+)
+from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
+from jeffreysflow.config.project import Project
+from jeffreysflow.config.reference import (
+    AdaptiveLadder,
+    FixedLadder,
+    GeometricLadder,
+    KernelConfig,
+    ReferenceConfig,
+    TileConfig,
+)
+from jeffreysflow.config.schema import schemas
+
+__all__ = [
+    "AdaptiveLadder",
+    "BaseConfig",
+    "Experiment",
+    "FixedLadder",
+    "FlowConfig",
+    "GenerationConfig",
+    "GeometricLadder",
+    "KernelConfig",
+    "NetworkConfig",
+    "PotentialConfig",
+    "Project",
+    "ReferenceConfig",
+    "TileConfig",
+    "TrainingConfig",
+    "TruthConfig",
+    "experiment_file",
+    "experiment_names",
+    "load_experiment",
+    "load_project",
+    "resolve_experiment",
+    "resolve_project",
+    "schemas",
+]

@@ -1,0 +1,161 @@
+"""One experiment, resolved: a target, its references, its flows and what is estimated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from jeffreysflow.config.flow import FlowConfig, GenerationConfig
+from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
+from jeffreysflow.config.reference import ReferenceConfig
+from jeffreysflow.config.section import Section
+from jeffreysflow.errors import UserError, allowed_names
+
+__all__ = ["Device", "Experiment"]
+
+Device = Literal["auto", "cpu", "cuda"]
+
+_T = TypeVar("_T")
+
+FORMAT = 1
+"""Raised when the meaning of a stored file changes, so that older stores are refused."""
+
+
+class Experiment(Section):
+    """Everything that determines the numbers of one experiment."""
+
+    name: str
+    """Name of the experiment: the stem of its file."""
+    title: str
+    """One line for the report."""
+    description: str = ""
+    """A paragraph for the report."""
+    scale: str
+    """The scale that was chosen."""
+    seed: int = Field(ge=0)
+    """The one seed all random streams come from."""
+    device: Device = "auto"
+    """Where flows are trained: `auto` takes a GPU when there is one."""
+    potential: PotentialConfig
+    """The target energy."""
+    source_hash: str | None = None
+    """Hash of the user's potential file."""
+    base: BaseConfig = BaseConfig()
+    """The base distribution."""
+    observables: list[str] = Field(default_factory=list)
+    """Expressions in x1, x2, ... and U, e.g. `sin(x1)`; or names from the potential file."""
+    truth: TruthConfig | None = None
+    """How exact values are obtained."""
+    references: dict[str, ReferenceConfig] = Field(min_length=1)
+    """Tempering runs, by name."""
+    flows: dict[str, FlowConfig] = Field(min_length=1)
+    """Flows, by name."""
+    generation: GenerationConfig = GenerationConfig()
+    """What is generated from each flow."""
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        for name in [self.name, *self.references, *self.flows]:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+                raise ValueError(f"name '{name}' may hold only letters, digits, '_', '.' and '-'")
+        for name, flow in self.flows.items():
+            if flow.reference not in self.references:
+                raise ValueError(
+                    f"flows.{name}.reference: unknown reference '{flow.reference}'; "
+                    f"{allowed_names(flow.reference, self.references)}"
+                )
+            power = self.references[flow.reference].path == "power"
+            if flow.levels == "all" and power:
+                raise ValueError(
+                    f"flows.{name}.levels: 'all' needs a reference on the annealed path, "
+                    f"'{flow.reference}' is on the power path"
+                )
+        return self
+
+    def reference(self, name: str) -> ReferenceConfig:
+        """A reference by name (UserError if there is none)."""
+        return _named(self.references, name, f"{self.name}: unknown reference")
+
+    def flow(self, name: str) -> FlowConfig:
+        """A flow by name (UserError if there is none)."""
+        return _named(self.flows, name, f"{self.name}: unknown flow")
+
+    def flow_steps(self, name: str) -> int:
+        """How many levels a flow is distilled over."""
+        flow = self.flow(name)
+        return 1 if flow.levels == "last" else self.references[flow.reference].levels - 1
+
+    def target_hash(self) -> str:
+        """Hash of the energy and its base."""
+        return _hash(
+            {
+                "format": FORMAT,
+                "potential": self.potential.model_dump(exclude={"file"}),
+                "source": self.source_hash,
+                "base": self.base.model_dump(),
+            }
+        )
+
+    def reference_hash(self, name: str) -> str:
+        """Hash of all that determines the bits of a reference."""
+        section = self.reference(name).model_dump(exclude={"checkpoint_seconds", "published"})
+        return _hash(
+            {
+                "target": self.target_hash(),
+                "experiment": self.name,
+                "name": name,
+                "seed": self.seed,
+                "reference": section,
+            }
+        )
+
+    def flow_hash(self, name: str) -> str:
+        """Hash of all that determines a trained flow (but the device)."""
+        flow = self.flow(name)
+        return _hash(
+            {
+                "reference": self.reference_hash(flow.reference),
+                "name": name,
+                "flow": flow.model_dump(exclude={"published"}),
+            }
+        )
+
+    def generation_hash(self, name: str) -> str:
+        """Hash of all that determines the samples generated from a flow."""
+        section = self.generation.model_dump(exclude={"convergence"})
+        return _hash({"flow": self.flow_hash(name), "generation": section})
+
+    def truth_hash(self) -> str:
+        """Hash of all that determines the exact values."""
+        section = None if self.truth is None else self.truth.model_dump()
+        return _hash(
+            {"target": self.target_hash(), "truth": section, "observables": self.observables}
+        )
+
+    def estimate_hash(self) -> str:
+        """Hash of what is estimated, apart from the samples it is estimated from."""
+        return _hash(
+            {
+                "truth": self.truth_hash(),
+                "convergence": self.generation.convergence,
+                "published": [
+                    {name: reference.published for name, reference in self.references.items()},
+                    {name: flow.published for name, flow in self.flows.items()},
+                ],
+            }
+        )
+
+
+def _named(sections: dict[str, _T], name: str, what: str) -> _T:
+    if name not in sections:
+        raise UserError(f"{what} '{name}'; {allowed_names(name, sections)}")
+    return sections[name]
+
+
+def _hash(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

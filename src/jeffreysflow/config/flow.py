@@ -1,0 +1,99 @@
+"""Configuration of a flow, its training and what is generated with it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from jeffreysflow.config.section import Section
+
+__all__ = ["FlowConfig", "GenerationConfig", "NetworkConfig", "TrainingConfig"]
+
+
+class NetworkConfig(Section):
+    """Rational-quadratic spline coupling layers."""
+
+    layers: int = Field(default=6, ge=1)
+    """Coupling layers."""
+    hidden: int = Field(default=64, ge=1)
+    """Width of the two hidden layers of each conditioner."""
+    bins: int = Field(default=16, ge=2)
+    """Spline bins."""
+
+
+class TrainingConfig(Section):
+    """One training recipe."""
+
+    steps: int = Field(default=800, ge=1)
+    """Optimiser steps."""
+    batch: int = Field(default=1000, ge=2)
+    """Samples of each side a step."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Peak of the one-cycle schedule."""
+    averaging: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the exponential moving average of the weights; 0 switches it off."""
+    clip: float = Field(default=5.0, gt=0)
+    """Largest gradient norm."""
+    ramp: float = Field(default=0.5, ge=0, le=1)
+    """Share of the steps over which theta rises from 0 to its value."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Arithmetic of the training; weights are always float64."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads; the last bits of a result depend on it, so it belongs to the configuration."""
+
+
+class FlowConfig(Section):
+    """A flow (or a sequence of them) distilled from a reference."""
+
+    reference: str
+    """Name of the reference it is trained from."""
+    theta: float = Field(ge=0, le=1)
+    """Weight of the reverse divergence: 0 forward KL, 1 reverse KL."""
+    renyi: float = Field(default=1.0, ge=1)
+    """Order of the Renyi divergence; 1 is Kullback-Leibler."""
+    levels: Literal["last", "all"] = "last"
+    """One flow from the base to the last level, or one a level."""
+    network: NetworkConfig = NetworkConfig()
+    """The network."""
+    training: TrainingConfig = TrainingConfig()
+    """The training recipe."""
+    ensemble: int = Field(default=20_000, ge=2)
+    """Samples of the weighted ensemble that is pushed through each level."""
+    resample_below: float = Field(default=0.5, ge=0, le=1)
+    """Resample the ensemble when its ESS falls below this fraction."""
+    rejuvenation_steps: int = Field(default=0, ge=0)
+    """MALA steps on the ensemble after each level."""
+    published: dict[str, float] = Field(default_factory=dict)
+    """Published values to print beside ours, by quantity (`ess`, `bias`, ...), as fractions."""
+
+
+class GenerationConfig(Section):
+    """Fresh samples from the base through all flows."""
+
+    samples: int = Field(default=320_000, ge=2)
+    """Number of samples."""
+    batch: int = Field(default=20_000, ge=2)
+    """Samples at a time; the last bits of a result depend on it."""
+    base_points: Literal["iid", "sobol"] = "iid"
+    """Independent base points, or scrambled Sobol points."""
+    scramblings: int = Field(default=16, ge=2)
+    """Independent scramblings of the Sobol points, for errors."""
+    convergence: list[int] = Field(default_factory=list)
+    """Sample sizes at which the bias is followed."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        too_large = [size for size in self.convergence if size > self.samples]
+        if too_large:
+            raise ValueError(
+                f"convergence sizes {too_large} exceed the {self.samples} generated samples"
+            )
+        if self.base_points == "sobol":
+            each, rest = divmod(self.samples, self.scramblings)
+            if rest or each & (each - 1):
+                raise ValueError(
+                    "sobol needs samples = scramblings x a power of two, found "
+                    f"{self.samples} = {self.scramblings} x {self.samples / self.scramblings:g}"
+                )
+        return self

@@ -1,0 +1,70 @@
+"""Configuration of the target energy, its base distribution and its exact reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from jeffreysflow.config.section import Section
+from jeffreysflow.errors import allowed_names
+
+__all__ = ["BaseConfig", "PotentialConfig", "TruthConfig"]
+
+_ENERGIES = Path(__file__).parents[1] / "potentials" / "energies"
+
+
+class PotentialConfig(Section):
+    """The target energy: one that comes with the package (`name`) or a user's file (`file`)."""
+
+    name: str | None = None
+    """Name of an energy of the package."""
+    file: str | None = None
+    """Python file with `dimension` and `energy(x)`; relative to the experiment file."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of a named energy."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        known = [path.stem for path in _ENERGIES.glob("[!_]*.py")]
+        if name is not None and name not in known:
+            raise ValueError(f"unknown potential '{name}'; {allowed_names(name, known)}")
+        return name
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.name is None) == (self.file is None):
+            raise ValueError("give either 'name' (an energy of the package) or 'file' (your own)")
+        if self.file is not None and self.parameters:
+            raise ValueError("'parameters' belong to a named energy; put them into your file")
+        return self
+
+
+class BaseConfig(Section):
+    """The base distribution: Gaussian where Euclidean, uniform where periodic."""
+
+    mean: float | list[float] = 0.0
+    """Mean of the Gaussian coordinates: one number, or one a coordinate."""
+    sd: float | list[float] = 1.0
+    """Standard deviation of the Gaussian coordinates: one number, or one a coordinate."""
+
+    @field_validator("sd")
+    @classmethod
+    def _positive(cls, sd: float | list[float]) -> float | list[float]:
+        values = sd if isinstance(sd, list) else [sd]
+        if not all(value > 0 for value in values):
+            raise ValueError(f"must be positive, found {sd}")
+        return sd
+
+
+class TruthConfig(Section):
+    """How exact values are obtained. Leave the section out when there are none."""
+
+    method: Literal["quadrature"] = "quadrature"
+    """`quadrature`: a tensor grid in one or two dimensions."""
+    box: list[tuple[float, float]] | None = None
+    """Integration interval of each Euclidean coordinate (periodic ones use their own)."""
+    points: int = Field(default=1024, ge=16, le=8192)
+    """Grid points a coordinate."""

@@ -1,0 +1,34 @@
+"""`config.yaml`: which experiments to run, at what scale, from what seed, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from jeffreysflow.config.experiment import Device
+from jeffreysflow.config.section import Section
+
+__all__ = ["Project"]
+
+
+class Project(Section):
+    """The top-level configuration file."""
+
+    experiments: list[str] = Field(min_length=1)
+    """Names from `workflow/experiments/`, or paths of your own experiment files."""
+    scale: str = "quick"
+    """`smoke` (seconds, for tests), `quick` (minutes on two cores) or `paper` (published sizes)."""
+    seed: int = Field(default=1, ge=0)
+    """The one seed all random streams come from."""
+    device: Device = "auto"
+    """Where flows are trained: `auto` takes a GPU when there is one."""
+    results: str = "results"
+    """Folder for everything that is produced."""
+    overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """By experiment: sections to merge over its file, e.g. `three_well: {generation: {...}}`."""
+
+    @field_validator("experiments", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value

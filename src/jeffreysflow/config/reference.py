@@ -1,0 +1,152 @@
+"""Configuration of a tempering reference."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from jeffreysflow.config.section import Section
+from jeffreysflow.errors import allowed_names
+
+__all__ = [
+    "AdaptiveLadder",
+    "FixedLadder",
+    "GeometricLadder",
+    "KernelConfig",
+    "LadderConfig",
+    "ReferenceConfig",
+    "TileConfig",
+]
+
+_KERNELS = Path(__file__).parents[1] / "tempering" / "kernels"
+
+
+class KernelConfig(Section):
+    """The local move of every replica."""
+
+    name: str = "mala"
+    """Name of a kernel: `mala`, `hmc` (exact), `ula`, `heun`, `tamed` (biased on purpose)."""
+    step_size: float = Field(default=0.1, gt=0)
+    """Step size h (of the leapfrog for `hmc`); where it adapts, only its start."""
+    scaling: Literal["constant", "inverse"] = "constant"
+    """Start of the step size along the ladder: the same at all levels, or h / lambda."""
+    adapt: bool = True
+    """Adapt the step size of each level in warm-up (kernels with an accept step only)."""
+    target_acceptance: float | None = Field(default=None, gt=0, lt=1)
+    """Acceptance to adapt to; the kernel's own optimum when left out."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Further keyword arguments of the kernel, e.g. `leapfrog_steps` of `hmc`."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        known = [path.stem for path in _KERNELS.glob("[!_]*.py")]
+        if name not in known:
+            raise ValueError(f"unknown kernel '{name}'; {allowed_names(name, known)}")
+        return name
+
+
+class FixedLadder(Section):
+    """Lambda values given one by one."""
+
+    kind: Literal["fixed"] = "fixed"
+    """Values given one by one."""
+    values: list[float] = Field(min_length=2)
+    """Strictly increasing, the last 1, the first 0 (annealed path) or above 0 (power path)."""
+
+
+class GeometricLadder(Section):
+    """Lambda values in geometric progression."""
+
+    kind: Literal["geometric"] = "geometric"
+    """A geometric progression from `first` to 1 (after lambda = 0 on the annealed path)."""
+    first: float = Field(gt=0, lt=1)
+    """The lowest positive lambda."""
+    levels: int = Field(ge=2)
+    """Number of positive levels, `first` and 1 included."""
+
+
+class AdaptiveLadder(Section):
+    """Lambda values that equalise the rejection of swaps, found in warm-up."""
+
+    kind: Literal["adaptive"] = "adaptive"
+    """Starts linear and is moved to equal shares of the communication barrier in warm-up."""
+    levels: int = Field(ge=2)
+    """Number of positive levels."""
+
+
+LadderConfig = Annotated[
+    FixedLadder | GeometricLadder | AdaptiveLadder, Field(discriminator="kind")
+]
+
+
+class TileConfig(Section):
+    """The unit of work that ranks share out; its shape never depends on their number."""
+
+    walkers: int | None = Field(default=None, ge=1)
+    """Walkers a tile; by default as many as make about 4,000 rows."""
+    replicas: int | None = Field(default=None, ge=1)
+    """Replicas a tile; by default all."""
+
+
+class ReferenceConfig(Section):
+    """One parallel-tempering run. A reference may be imperfect on purpose."""
+
+    path: Literal["annealed", "power"] = "annealed"
+    """`annealed`: (1 - lambda) U_0 + lambda U_M; `power`: lambda U_M, without a base."""
+    kernel: KernelConfig = KernelConfig()
+    """The local move."""
+    ladder: LadderConfig
+    """The lambda values."""
+    walkers: int = Field(ge=1)
+    """Independent ladders that run side by side."""
+    tile: TileConfig = TileConfig()
+    """The unit of work."""
+    warmup_rounds: int = Field(ge=0)
+    """Swap rounds before recording; step sizes and ladder adapt here and are frozen afterwards."""
+    rounds: int = Field(ge=1)
+    """Swap rounds after warm-up."""
+    thin: int = Field(default=1, ge=1)
+    """Record every n-th of them."""
+    local_steps: int = Field(default=10, ge=1)
+    """Local moves between swaps."""
+    swap: Literal["deo", "seo"] = "deo"
+    """Even and odd pairs in turn (`deo`) or at random (`seo`)."""
+    checkpoint_seconds: float = Field(default=120.0, ge=0)
+    """Seconds between checkpoints; has no influence on results."""
+    published: dict[str, float] = Field(default_factory=dict)
+    """Published values to print beside ours, by quantity."""
+
+    @model_validator(mode="after")
+    def _ladder_fits_path(self) -> Self:
+        if isinstance(self.ladder, FixedLadder):
+            values = self.ladder.values
+            found = f"found {values}"
+            if any(b <= a for a, b in pairwise(values)):
+                raise ValueError(f"ladder.values must increase strictly, {found}")
+            if values[-1] != 1.0:
+                raise ValueError(f"ladder.values must end at 1, {found}")
+            if self.path == "annealed" and values[0] != 0.0:
+                raise ValueError(f"ladder.values must start at 0 on the annealed path, {found}")
+            if self.path == "power" and values[0] <= 0.0:
+                raise ValueError(f"ladder.values must start above 0 on the power path, {found}")
+        if self.path == "power" and isinstance(self.ladder, AdaptiveLadder):
+            raise ValueError("the power path takes a fixed or geometric ladder")
+        if self.rounds // self.thin < 1:
+            raise ValueError(f"no round is recorded: thin {self.thin} > rounds {self.rounds}")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """Recorded samples of each level."""
+        return self.walkers * (self.rounds // self.thin)
+
+    @property
+    def levels(self) -> int:
+        """Number of levels, lambda = 0 included where there is one."""
+        if isinstance(self.ladder, FixedLadder):
+            return len(self.ladder.values)
+        return self.ladder.levels + (1 if self.path == "annealed" else 0)

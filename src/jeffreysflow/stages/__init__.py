@@ -1,0 +1,1 @@
+"""The stages of the workflow: read stores, call the mathematics, write stores."""

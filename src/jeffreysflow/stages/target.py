@@ -1,0 +1,53 @@
+"""From a configuration to the objects of the mathematics: potential, base and path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.errors import UserError
+from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
+from jeffreysflow.potentials.user import check_potential, load_user_potential
+
+__all__ = ["build_base", "build_path", "build_potential", "check_experiment"]
+
+
+def build_potential(experiment: Experiment) -> Potential:
+    """The target energy of an experiment."""
+    section = experiment.potential
+    if section.file is not None:
+        return load_user_potential(Path(section.file))
+    assert section.name is not None
+    return get_potential(section.name, **section.parameters)
+
+
+def build_base(experiment: Experiment, potential: Potential) -> Base:
+    """The base distribution of an experiment, on the potential's domain.
+
+    Raises
+    ------
+    UserError : as many means or standard deviations as the potential has no coordinates.
+    """
+    d = potential.dimension
+    for key, value in (("mean", experiment.base.mean), ("sd", experiment.base.sd)):
+        if isinstance(value, list) and len(value) != d:
+            raise UserError(
+                f"{experiment.name}: base.{key}: {len(value)} values for {d} coordinates"
+            )
+    return Base(potential.domain, experiment.base.mean, experiment.base.sd)
+
+
+def build_path(experiment: Experiment, reference: str | None = None) -> AnnealingPath:
+    """The annealing path of an experiment, or the path a reference is tempered along."""
+    potential = build_potential(experiment)
+    base = build_base(experiment, potential)
+    power = reference is not None and experiment.reference(reference).path == "power"
+    return AnnealingPath(None if power else base, potential)
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """Build the target and evaluate it once, so that a bad energy is found before any work."""
+    path = build_path(experiment)
+    assert path.base is not None
+    name = experiment.potential.file or f"potential '{experiment.potential.name}'"
+    check_potential(path.target, path.base, name)

@@ -1,0 +1,1 @@
+"""Files and Zarr stores. Nothing else in the package reads or writes files."""

@@ -1,0 +1,77 @@
+"""Completion records: `done.json`, written last and atomically, is what says a stage is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jeffreysflow import __version__
+from jeffreysflow.errors import UserError
+
+__all__ = ["is_complete", "read_record", "write_atomically", "write_record"]
+
+_PACKAGES = ("torch", "numpy", "zarr", "scipy", "mpi4py", "snakemake")
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write a small text file so that a reader sees all of it or nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    partial.replace(file)
+
+
+def write_record(file: Path, stage: str, hash: str, started: float, **facts: Any) -> None:
+    """Write a stage's completion record; ``started`` is its ``time.time()`` at the start."""
+    finished = time.time()
+    record = {
+        "stage": stage,
+        "hash": hash,
+        "wall_seconds": round(finished - started, 3),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(finished)),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "versions": {"jeffreysflow": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in _PACKAGES},
+        **facts,
+    }
+    write_atomically(file, json.dumps(record, indent=2) + "\n")
+
+
+def read_record(file: Path, expected_hash: str | None = None) -> Mapping[str, Any]:
+    """Read a completion record.
+
+    Raises
+    ------
+    UserError : there is none (the stage did not finish), or it belongs to another configuration.
+    """
+    try:
+        record: dict[str, Any] = json.loads(file.read_text())
+    except OSError as error:
+        raise UserError(
+            f"{file.parent}: incomplete, {file.name} is missing; run the stage that makes it first"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}: not a completion record: {error}") from error
+    if expected_hash is not None and record.get("hash") != expected_hash:
+        raise UserError(
+            f"{file.parent}: made from another configuration (hash {record.get('hash')}, expected "
+            f"{expected_hash}); run the stage that makes it again"
+        )
+    return record
+
+
+def is_complete(file: Path, expected_hash: str) -> bool:
+    """Whether a stage has completed under this configuration."""
+    try:
+        read_record(file, expected_hash)
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""Where everything about an experiment lies under the results folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["FlowLayout", "Layout", "ReferenceLayout"]
+
+
+@dataclass(frozen=True)
+class ReferenceLayout:
+    """The files of one tempering reference."""
+
+    folder: Path
+
+    @property
+    def replicas(self) -> Path:
+        """Folder with `store.zarr`, `checkpoint/` and `done.json`."""
+        return self.folder / "replicas"
+
+    @property
+    def levels(self) -> Path:
+        """Folder with `store.zarr` and `done.json`."""
+        return self.folder / "levels"
+
+    @property
+    def diagnostics(self) -> Path:
+        return self.folder / "diagnostics.csv"
+
+    @property
+    def estimates(self) -> Path:
+        return self.folder / "estimates.csv"
+
+
+@dataclass(frozen=True)
+class FlowLayout:
+    """The files of one flow."""
+
+    folder: Path
+
+    def level(self, k: int) -> Path:
+        """Folder of level ``k`` = 1..K with flow, history, ensemble and `done.json`."""
+        return self.folder / f"level_{k}"
+
+    @property
+    def generated(self) -> Path:
+        """Folder with `store.zarr` and `done.json`."""
+        return self.folder / "generated"
+
+    @property
+    def estimates(self) -> Path:
+        return self.folder / "estimates.csv"
+
+    @property
+    def convergence(self) -> Path:
+        return self.folder / "convergence.csv"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of one experiment."""
+
+    results: Path
+    experiment: str
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.experiment
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.json"
+
+    @property
+    def truth(self) -> Path:
+        return self.folder / "truth.csv"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    def reference(self, name: str) -> ReferenceLayout:
+        return ReferenceLayout(self.folder / "references" / name)
+
+    def flow(self, name: str) -> FlowLayout:
+        return FlowLayout(self.folder / "flows" / name)
+
+    @classmethod
+    def of_config(cls, config: Path) -> Layout:
+        """The layout around a resolved `results/x/config.json`."""
+        return cls(config.parent.parent, config.parent.name)
