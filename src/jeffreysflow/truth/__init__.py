@@ -1,0 +1,1 @@
+"""Exact references: what the samples must reproduce."""
