@@ -1,0 +1,202 @@
+"""Observables: expressions such as ``sin(2*x1)`` or ``x1 < 0``, or functions of a user's file."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from jeffreysflow.errors import UserError, allowed_names
+
+__all__ = ["Observable", "observable_values", "parse_observable", "parse_observables"]
+
+Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    name: getattr(torch, name)
+    for name in ("sin", "cos", "tan", "atan", "exp", "log", "sqrt", "abs", "tanh")
+}
+_CONSTANTS = {"pi": math.pi}
+_BINARY: dict[type[ast.operator], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    ast.Add: torch.add,
+    ast.Sub: torch.sub,
+    ast.Mult: torch.mul,
+    ast.Div: torch.div,
+    ast.Pow: torch.pow,
+}
+_COMPARISONS: dict[type[ast.cmpop], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    ast.Lt: torch.lt,
+    ast.LtE: torch.le,
+    ast.Gt: torch.gt,
+    ast.GtE: torch.ge,
+    ast.Eq: torch.eq,
+    ast.NotEq: torch.ne,
+}
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A function of a sample.
+
+    >>> inside = parse_observable("-1 < x1 < 1", dimension=1)
+    >>> inside(torch.tensor([[0.5], [2.0]]), U=torch.zeros(2))
+    tensor([1., 0.], dtype=torch.float64)
+    """
+
+    name: str
+    function: Function
+
+    def __call__(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        """Values [n] in float64 for samples ``x`` [n, d] of target energy ``U`` [n], kT.
+
+        Raises
+        ------
+        UserError : the value is not a finite number a sample.
+        """
+        value = self.function(x, U)
+        if not isinstance(value, torch.Tensor) or value.shape not in ((), x.shape[:1]):
+            found = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise UserError(
+                f"observable '{self.name}' must have shape [{len(x)}], one value a sample, "
+                f"found {found}"
+            )
+        value = value.detach().to(torch.float64).expand(len(x))
+        finite = torch.isfinite(value)
+        if not bool(finite.all()):
+            row = int((~finite).nonzero()[0])
+            raise UserError(f"observable '{self.name}' is not finite at x = {x[row].tolist()}")
+        return value
+
+
+def observable_values(
+    observables: Sequence[Observable], x: torch.Tensor, U: torch.Tensor
+) -> torch.Tensor:
+    """All observables side by side, [n, J] in float64."""
+    if not observables:
+        return x.new_zeros((len(x), 0), dtype=torch.float64)
+    return torch.stack([observable(x, U) for observable in observables], dim=1)
+
+
+def parse_observables(
+    texts: Sequence[str],
+    dimension: int,
+    named: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] | None = None,
+) -> list[Observable]:
+    """Each of ``texts``: a name in ``named`` (functions [n, d] -> [n]), else an expression."""
+    return [parse_observable(text, dimension, named) for text in texts]
+
+
+def parse_observable(
+    text: str,
+    dimension: int,
+    named: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] | None = None,
+) -> Observable:
+    """Parse one observable.
+
+    An expression holds the coordinates ``x1 .. xd``, the target energy ``U`` (kT), numbers, ``pi``,
+    ``+ - * / **``, the functions sin, cos, tan, atan, exp, log, sqrt, abs, tanh, and comparisons,
+    which give 1 or 0. It is parsed, never executed as Python.
+
+    Raises
+    ------
+    UserError : anything else, with its position and the nearest valid name.
+    """
+    if named and text in named:
+        function = named[text]
+        return Observable(text, lambda x, U: function(x))
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        where = f" at position {error.offset}" if isinstance(error, SyntaxError) else ""
+        raise UserError(f"observable '{text}': not an expression{where}") from error
+    return Observable(text, _Parser(text, dimension, named or {}).compile(tree.body))
+
+
+class _Parser:
+    def __init__(self, text: str, dimension: int, named: Mapping[str, object]) -> None:
+        self._text = text
+        self._dimension = dimension
+        self._named = named
+
+    def compile(self, node: ast.expr) -> Function:
+        match node:
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                return _constant(float(value))
+            case ast.Name(id=name):
+                return self._name(node, name)
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self.compile(operand)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                inner = self.compile(operand)
+                return lambda x, U: -inner(x, U)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+                return _binary(_BINARY[type(op)], self.compile(left), self.compile(right))
+            case ast.BinOp(op=ast.BitXor()):
+                raise self._error(node, "'^' is not a power, write '**'")
+            case ast.Compare(left=left, ops=ops, comparators=right) if all(
+                type(op) in _COMPARISONS for op in ops
+            ):
+                operands = [self.compile(part) for part in (left, *right)]
+                return _comparison([_COMPARISONS[type(op)] for op in ops], operands)
+            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
+                return self._call(node, name, argument)
+            case ast.Call(func=ast.Name(id=name)) if name in _FUNCTIONS:
+                raise self._error(node, f"'{name}' takes one argument")
+        allowed = "numbers, + - * / **, comparisons and functions of coordinates"
+        raise self._error(node, f"'{ast.unparse(node)}' is not allowed here; allowed: {allowed}")
+
+    def _name(self, node: ast.expr, name: str) -> Function:
+        if name in _CONSTANTS:
+            return _constant(_CONSTANTS[name])
+        if name == "U":
+            return lambda x, U: U
+        coordinate = re.fullmatch(r"x([1-9]\d*)", name)
+        if coordinate and int(coordinate[1]) <= self._dimension:
+            column = int(coordinate[1]) - 1
+            return lambda x, U: x[:, column]
+        if coordinate:
+            last = f"x{self._dimension}"
+            raise self._error(node, f"there is no coordinate '{name}', the last is '{last}'")
+        coordinates = [f"x{i + 1}" for i in range(self._dimension)]
+        names = [*coordinates, "U", *_CONSTANTS, *_FUNCTIONS, *self._named]
+        raise self._error(node, f"unknown name '{name}'; {allowed_names(name, names)}")
+
+    def _call(self, node: ast.expr, name: str, argument: ast.expr) -> Function:
+        if name not in _FUNCTIONS:
+            raise self._error(node, f"unknown function '{name}'; {allowed_names(name, _FUNCTIONS)}")
+        function, inner = _FUNCTIONS[name], self.compile(argument)
+        return lambda x, U: function(inner(x, U))
+
+    def _error(self, node: ast.expr, message: str) -> UserError:
+        spaces = len(self._text) - len(self._text.lstrip())
+        position = node.col_offset + spaces + 1
+        return UserError(f"observable '{self._text}': {message} (position {position})")
+
+
+def _constant(value: float) -> Function:
+    number = torch.tensor(value, dtype=torch.float64)
+    return lambda x, U: number.to(x.device)
+
+
+def _binary(
+    operation: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], left: Function, right: Function
+) -> Function:
+    return lambda x, U: operation(left(x, U), right(x, U))
+
+
+def _comparison(
+    operations: Sequence[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]],
+    operands: Sequence[Function],
+) -> Function:
+    def holds(x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        values = [operand(x, U) for operand in operands]
+        result = torch.ones((), dtype=torch.float64, device=x.device)
+        for operation, left, right in zip(operations, values[:-1], values[1:], strict=True):
+            result = result * operation(left, right).to(torch.float64)
+        return result
+
+    return holds
