@@ -23,6 +23,7 @@ __all__ = [
     "merged",
     "resolve_experiment",
     "resolve_project",
+    "validated",
 ]
 
 _S = TypeVar("_S", bound=Section)
@@ -30,7 +31,7 @@ _S = TypeVar("_S", bound=Section)
 
 def load_project(file: Path, overrides: Mapping[str, Any] | None = None) -> Project:
     """Read `config.yaml`; ``overrides`` (from a command line) replace top-level keys."""
-    return _validated(Project, {**_read_yaml(file), **(overrides or {})}, str(file))
+    return validated(Project, {**_read_yaml(file), **(overrides or {})}, str(file))
 
 
 def experiment_names(root: Path) -> list[str]:
@@ -109,7 +110,7 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
             raise UserError(f"{file}: potential.file: no such file {source}")
         content["potential"] = {**potential, "file": str(source)}
         settled["source_hash"] = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    return _validated(Experiment, {**content, **settled}, str(file))
+    return validated(Experiment, {**content, **settled}, str(file))
 
 
 def load_experiment(file: Path) -> Experiment:
@@ -153,7 +154,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return content
 
 
-def _validated(model: type[_S], content: Mapping[str, Any], where: str) -> _S:
+def validated(model: type[_S], content: Mapping[str, Any], where: str) -> _S:
     try:
         return model.model_validate(content)
     except ValidationError as error:

@@ -1,0 +1,60 @@
+# Two commands: `make run` does the main job, `make test` passes the tests.
+# Both set up .venv from envs/requirements.lock when it is missing or older than the lock.
+
+PYTHON ?= python3
+CORES  ?= all
+BIN    := .venv/bin
+STAMP  := .venv/.installed
+
+# What to run, if not what config.yaml says: make run EXPERIMENTS=my_energy.yaml SCALE=smoke SEED=2
+SETTINGS := $(strip $(if $(EXPERIMENTS),experiments=$(EXPERIMENTS)) $(if $(SCALE),scale=$(SCALE)) \
+            $(if $(SEED),seed=$(SEED)) $(if $(RESULTS),results=$(RESULTS)) $(if $(DEVICE),device=$(DEVICE)))
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format schemas bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+
+setup: $(STAMP) ## Create .venv from envs/requirements.lock (about 1.5 GB, one to two minutes)
+
+$(STAMP): envs/requirements.lock pyproject.toml
+	@echo "Setting up .venv from envs/requirements.lock (one to two minutes) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "jeffreysflow needs Python 3.11 or newer; name one: make PYTHON=python3.11 ..."; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "Done: $$($(BIN)/jeffreysflow --version) in .venv"
+
+run: $(STAMP) ## Do the main job: everything config.yaml names, into results/report.html
+	@jeffreysflow validate $(SETTINGS)
+	@snakemake --cores $(CORES) $(if $(SETTINGS),--config $(SETTINGS)) $(SNAKEMAKE)
+
+test: $(STAMP) ## Run the tests
+	@python -m pytest $(PYTEST)
+
+lint: $(STAMP) ## Check style, types and the workflow
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: $(STAMP) ## Format Python and Snakemake files
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+schemas: $(STAMP) ## Write the JSON schemas of the configuration to workflow/schemas
+	jeffreysflow schema workflow/schemas
+
+bench: $(STAMP) ## Run the benchmarks (minutes); prints ratios against a reference in the same run
+	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
+
+clean: ## Remove what was produced, keep the environment
+	rm -rf results/* .snakemake logs
+	git checkout -q -- results

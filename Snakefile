@@ -1,0 +1,27 @@
+# Parallel tempering -> levels -> flows -> estimates -> report. One file a stage in workflow/rules.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/configure.smk"
+include: "workflow/rules/temper.smk"
+include: "workflow/rules/gather.smk"
+include: "workflow/rules/distill.smk"
+include: "workflow/rules/estimate.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        RESULTS / "report.html",
+        RESULTS / "summary.csv",

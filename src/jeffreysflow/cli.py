@@ -1,0 +1,223 @@
+"""``jeffreysflow <command>``: one command a stage, one Snakemake rule a command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from jeffreysflow import __version__
+from jeffreysflow.config import (
+    Experiment,
+    Project,
+    experiment_file,
+    experiment_names,
+    load_experiment,
+    load_project,
+    resolve_experiment,
+    resolve_project,
+    schemas,
+)
+from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.stores.completion import write_atomically
+from jeffreysflow.stores.layout import Layout
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(UserError.exit_code, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; bad input is one line on standard error and exit code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except UserError as error:
+        print(f"jeffreysflow: {error}", file=sys.stderr, flush=True)
+        return UserError.exit_code
+    return 0
+
+
+def run_as_rank() -> None:
+    """`python -m jeffreysflow`: as ``main``, but a failing rank takes its MPI world with it.
+
+    A ``SystemExit`` with a code other than 0 makes ``python -m mpi4py`` abort all ranks.
+    """
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="jeffreysflow", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"jeffreysflow {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
+
+    def add(name: str, what: str, command: Callable[[argparse.Namespace], None]) -> _Parser:
+        added = commands.add_parser(name, help=what, description=what)
+        added.set_defaults(command=command)
+        return added
+
+    validate = add("validate", "check config.yaml and the experiments it names", _validate)
+    validate.add_argument("--configfile", type=Path, default=Path("config.yaml"))
+    validate.add_argument("--energies", action="store_true", help="evaluate each energy once")
+    validate.add_argument("settings", nargs="*", metavar="key=value", help="as snakemake --config")
+    add("list", "list the experiments, with their references and flows", _list)
+    new = add("new", "write a commented potential file and its experiment file", _new)
+    new.add_argument("name", help="e.g. my_energy")
+    new.add_argument("--folder", type=Path, default=Path())
+    schema = add("schema", "write the JSON schemas of the configuration", _schema)
+    schema.add_argument("folder", type=Path)
+
+    def add_stage(name: str, what: str, command: Callable[[argparse.Namespace], None]) -> _Parser:
+        stage = add(name, what, command)
+        stage.add_argument("--config", type=Path, required=True, help="results/x/config.json")
+        return stage
+
+    add_stage("check", "evaluate the energy of an experiment once", _check)
+    temper = add_stage("temper", "parallel tempering of one reference, on MPI", _temper)
+    temper.add_argument("--reference", required=True)
+    temper.add_argument("--expect-ranks", type=int, help="stop unless there are this many ranks")
+    gather = add_stage("gather", "demultiplex the replicas of a reference into levels", _gather)
+    gather.add_argument("--reference", required=True)
+    distill = add_stage("distill", "train one level of a flow", _distill)
+    distill.add_argument("--flow", required=True)
+    distill.add_argument("--level", type=int, required=True)
+    generate = add_stage("generate", "push fresh base samples through a flow", _generate)
+    generate.add_argument("--flow", required=True)
+    add_stage("truth", "compute exact values", _truth)
+    estimate = add_stage("estimate", "estimate observables, errors, log Z and bias", _estimate)
+    source = estimate.add_mutually_exclusive_group(required=True)
+    source.add_argument("--reference")
+    source.add_argument("--flow")
+    add_stage("figures", "draw the figures of an experiment", _figures)
+    report = add("report", "collect all experiments in report.html and summary.csv", _report)
+    report.add_argument("--config", type=Path, nargs="+", required=True)
+    report.add_argument("--results", type=Path, required=True)
+    return parser
+
+
+def _project(options: argparse.Namespace) -> Project:
+    settings = {}
+    for setting in options.settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise UserError(
+                f"setting '{setting}': must have the form key=value; "
+                f"{allowed_names(key, Project.model_fields)}"
+            )
+        settings[key] = value
+    return load_project(options.configfile, settings)
+
+
+def _validate(options: argparse.Namespace) -> None:
+    project = _project(options)
+    experiments = resolve_project(project, Path())
+    _check_writable(Path(project.results))
+    for experiment in experiments.values():
+        if options.energies:
+            from jeffreysflow.stages.target import check_experiment
+
+            check_experiment(experiment)
+        print(
+            f"{experiment.name}: {len(experiment.references)} references, "
+            f"{len(experiment.flows)} flows, scale {experiment.scale}, seed {experiment.seed}: ok"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"results: cannot write to {existing}; choose another folder")
+
+
+def _list(options: argparse.Namespace) -> None:
+    for name in experiment_names(Path()):
+        project = Project(experiments=[name])
+        experiment = resolve_experiment(experiment_file(name, Path()), project)
+        print(f"{name}: {experiment.title}")
+        print(f"  references: {', '.join(experiment.references)}")
+        print(f"  flows:      {', '.join(experiment.flows)}")
+
+
+def _new(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages.new import write_experiment
+
+    files = write_experiment(options.name, options.folder)
+    for file in files:
+        print(f"wrote {file}")
+    print(f"run it: make run EXPERIMENTS={files[-1]}")
+
+
+def _schema(options: argparse.Namespace) -> None:
+    for name, schema in schemas().items():
+        write_atomically(options.folder / name, json.dumps(schema, indent=2) + "\n")
+        print(f"wrote {options.folder / name}")
+
+
+def _resolved(options: argparse.Namespace) -> tuple[Layout, Experiment]:
+    return Layout.of_config(options.config), load_experiment(options.config)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages.target import check_experiment
+
+    check_experiment(load_experiment(options.config))
+
+
+def _temper(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import temper
+
+    temper.run(*_resolved(options), options.reference, expect_ranks=options.expect_ranks)
+
+
+def _gather(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import gather
+
+    gather.run(*_resolved(options), options.reference)
+
+
+def _distill(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import distill
+
+    distill.run(*_resolved(options), options.flow, options.level)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import generate
+
+    generate.run(*_resolved(options), options.flow)
+
+
+def _truth(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import truth
+
+    truth.run(*_resolved(options))
+
+
+def _estimate(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import estimate
+
+    if options.flow is not None:
+        estimate.run_flow(*_resolved(options), options.flow)
+    else:
+        estimate.run_reference(*_resolved(options), options.reference)
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import figures
+
+    figures.run(*_resolved(options))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import report
+
+    report.run(options.results, [load_experiment(config) for config in options.config])

@@ -1,0 +1,154 @@
+"""Configuration: scales, overrides, hashes, schema, and one line for every mistake."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jeffreysflow.config import (
+    Experiment,
+    Project,
+    experiment_names,
+    load_experiment,
+    load_project,
+    resolve_project,
+    schemas,
+)
+from jeffreysflow.config.loading import merged
+from jeffreysflow.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+def resolved(**settings: Any) -> Experiment:
+    settings = {"experiments": "three_well", **settings}
+    project = load_project(ROOT / "config.yaml", settings)
+    return resolve_project(project, ROOT)[settings["experiments"]]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "quick", "paper"])
+@pytest.mark.parametrize("name", experiment_names(ROOT))
+def test_every_experiment_resolves_at_every_scale(name: str, scale: str, tmp_path: Path) -> None:
+    experiment = resolved(experiments=name, scale=scale)
+    file = tmp_path / "config.json"
+    file.write_text(experiment.model_dump_json())
+    assert load_experiment(file) == experiment
+
+
+def test_the_exported_schemas_are_up_to_date() -> None:
+    for name, schema in schemas().items():
+        stored = json.loads((ROOT / "workflow" / "schemas" / name).read_text())
+        assert stored == schema, "run `make schemas`"
+
+
+def test_every_field_is_described() -> None:
+    for schema in schemas().values():
+        for section in [schema, *schema.get("$defs", {}).values()]:
+            for name, field in section["properties"].items():
+                assert field.get("description"), f"{section['title']}.{name}"
+
+
+def test_merging_is_deep_and_replaces_a_ladder_of_another_kind() -> None:
+    lower = {"ladder": {"kind": "adaptive", "levels": 5}, "walkers": 3}
+    assert merged(lower, {"ladder": {"levels": 6}})["ladder"] == {"kind": "adaptive", "levels": 6}
+    fixed = {"kind": "fixed", "values": [0, 1]}
+    assert merged(lower, {"ladder": fixed}) == {"ladder": fixed, "walkers": 3}
+
+
+def test_a_hash_changes_with_what_it_covers_and_with_nothing_else() -> None:
+    plain = resolved()
+    other_theta = resolved(overrides={"three_well": {"flows": {"coarse-0.50": {"theta": 0.6}}}})
+    assert plain.reference_hash("coarse") == other_theta.reference_hash("coarse")
+    assert plain.flow_hash("coarse-0.50") != other_theta.flow_hash("coarse-0.50")
+    assert plain.flow_hash("coarse-0.75") == other_theta.flow_hash("coarse-0.75")
+    assert plain.reference_hash("coarse") != resolved(seed=2).reference_hash("coarse")
+    assert plain.reference_hash("coarse") == resolved(device="cuda").reference_hash("coarse")
+    rarely = {"references": {"coarse": {"checkpoint_seconds": 9}}}
+    assert plain.reference_hash("coarse") == resolved(
+        overrides={"three_well": rarely}
+    ).reference_hash("coarse")
+
+
+def test_a_hash_changes_with_the_source_of_a_users_energy(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "title: t\npotential: {file: mine.py}\nreferences: {r: {walkers: 1, warmup_rounds: 0, "
+        "rounds: 1, ladder: {kind: fixed, values: [0, 1]}}}\nflows: {f: {reference: r, theta: 0}}\n"
+    )
+    hashes = []
+    for text in ("dimension = 1", "dimension = 2"):
+        (tmp_path / "mine.py").write_text(text)
+        project = Project(experiments=[str(tmp_path / "mine.yaml")])
+        hashes.append(resolve_project(project, ROOT)["mine"].reference_hash("r"))
+    assert hashes[0] != hashes[1]
+
+
+TEMPERED = "references.tempered"
+BAD_OVERRIDES = [
+    ({"references": {"tempered": {"walker": 3}}}, f"{TEMPERED}: unknown key 'walker'.*'walkers'"),
+    ({"references": {"tempered": {"walkers": "lots"}}}, f"{TEMPERED}.walkers: .*found 'lots'"),
+    ({"references": {"tempered": {"walkers": 0}}}, f"{TEMPERED}.walkers: .*greater.*found 0"),
+    (
+        {"references": {"tempered": {"ladder": {"kind": "fixed", "values": [0.1, 1.0]}}}},
+        f"{TEMPERED}: ladder.values must start at 0",
+    ),
+    (
+        {"references": {"tempered": {"ladder": {"kind": "fixed", "values": [0.0, 0.9]}}}},
+        f"{TEMPERED}: ladder.values must end at 1",
+    ),
+    (
+        {"references": {"tempered": {"ladder": {"kind": "fixed", "values": [0, 0.5, 0.5, 1]}}}},
+        f"{TEMPERED}: ladder.values must increase",
+    ),
+    (
+        {"references": {"tempered": {"kernel": {"name": "mla"}}}},
+        f"{TEMPERED}.kernel.name: unknown kernel 'mla'.*did you mean 'mala'",
+    ),
+    (
+        {"flows": {"coarse-0.50": {"reference": "tempred"}}},
+        "flows.coarse-0.50.reference: unknown reference 'tempred'.*did you mean 'tempered'",
+    ),
+    ({"flows": {"coarse-0.50": {"theta": 1.5}}}, "flows.coarse-0.50.theta: .*found 1.5"),
+    ({"flows": {"a/b": {"reference": "coarse", "theta": 0}}}, "name 'a/b' may hold only"),
+    ({"potential": {"name": "threewell"}}, "potential.name: .*did you mean 'three_well'"),
+    ({"generation": {"base_points": "sobol", "samples": 3}}, "generation: sobol needs samples"),
+    ({"generation": {"convergence": [10**9]}}, "generation: convergence sizes"),
+    ({"base": {"sd": -1}}, "base.sd: must be positive"),
+    ({"seed": 3}, "'seed' is set in config.yaml"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), BAD_OVERRIDES)
+def test_a_mistake_is_one_line_that_names_it(override: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        resolved(overrides={"three_well": override})
+    assert "\n" not in str(caught.value)
+    assert "three_well" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scal": "quick"}, "unknown key 'scal'.*did you mean 'scale'"),
+        ({"scale": "smok"}, "unknown scale 'smok'.*did you mean 'smoke'"),
+        ({"experiments": "threewell"}, "unknown experiment 'threewell'.*'three_well'"),
+        ({"experiments": "mine.yaml"}, "mine.yaml: no such file"),
+        ({"seed": -1}, "seed: .*found -1"),
+        ({"overrides": {"three_wel": {}}}, "overrides: unknown experiment 'three_wel'"),
+    ],
+)
+def test_a_mistake_in_the_project_is_one_line(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolved(**settings)
+
+
+def test_files_that_are_not_yaml_or_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        load_project(tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text("a: [")
+    with pytest.raises(UserError, match="not valid YAML") as caught:
+        load_project(tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "config.yaml").write_text("- a")
+    with pytest.raises(UserError, match="must hold keys and values"):
+        load_project(tmp_path / "config.yaml")

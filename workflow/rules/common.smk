@@ -1,0 +1,109 @@
+# What the rules share: the resolved experiments and functions of wildcards.
+from pathlib import Path
+
+from jeffreysflow.config import Project, resolve_project
+from jeffreysflow.config.loading import validated
+from jeffreysflow.errors import UserError
+from jeffreysflow.stores.layout import Layout
+from snakemake.exceptions import WorkflowError
+
+try:
+    PROJECT = validated(Project, config, "config.yaml")
+    EXPERIMENTS = resolve_project(PROJECT, Path(workflow.basedir))
+except UserError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = Path(PROJECT.results)
+LAYOUT = Layout(RESULTS, "{experiment}")
+REFERENCE = LAYOUT.reference("{reference}")
+FLOW = LAYOUT.flow("{flow}")
+LOGS = LAYOUT.folder / "logs"
+
+# `python -m` finds the package of the interpreter that runs Snakemake, on any node
+STAGE = "python -m jeffreysflow"
+# Snakemake exports {threads} as the thread count of numerical libraries; ours are set by the stage
+ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
+
+
+wildcard_constraints:
+    experiment="[^/]+",
+    reference="[^/]+",
+    flow="[^/]+",
+    k="[0-9]+",
+
+
+def experiment_of(wildcards):
+    return EXPERIMENTS[wildcards.experiment]
+
+
+def resolved_config(wildcards):
+    return experiment_of(wildcards).model_dump_json(indent=2)
+
+
+def reference_hash(wildcards):
+    return experiment_of(wildcards).reference_hash(wildcards.reference)
+
+
+def flow_hash(wildcards):
+    return experiment_of(wildcards).flow_hash(wildcards.flow)
+
+
+def generation_hash(wildcards):
+    return experiment_of(wildcards).generation_hash(wildcards.flow)
+
+
+def truth_hash(wildcards):
+    return experiment_of(wildcards).truth_hash()
+
+
+def estimate_hash(wildcards):
+    return experiment_of(wildcards).estimate_hash()
+
+
+def ranks(wildcards, threads):
+    return threads
+
+
+def launcher(wildcards, resources):
+    return "" if resources.tasks == 1 else f"{resources.mpi} -n {resources.tasks}"
+
+
+def levels_of_flow(wildcards):
+    """The demultiplexed reference a flow is trained from."""
+    name = experiment_of(wildcards).flow(wildcards.flow).reference
+    return Layout(RESULTS, wildcards.experiment).reference(name).levels / "done.json"
+
+
+def level_below(wildcards):
+    """The level that must be distilled before level k."""
+    k = int(wildcards.k)
+    flow = Layout(RESULTS, wildcards.experiment).flow(wildcards.flow)
+    return [flow.level(k - 1) / "done.json"] if k > 1 else []
+
+
+def all_levels(wildcards):
+    """The completion records of all levels of a flow."""
+    flow = Layout(RESULTS, wildcards.experiment).flow(wildcards.flow)
+    steps = experiment_of(wildcards).flow_steps(wildcards.flow)
+    return [flow.level(k) / "done.json" for k in range(1, steps + 1)]
+
+
+def training_threads(wildcards):
+    return experiment_of(wildcards).flow(wildcards.flow).training.threads
+
+
+def gpus(wildcards):
+    return 1 if PROJECT.device == "cuda" else 0
+
+
+def estimates(name):
+    """The estimates of every reference and flow of one experiment."""
+    experiment, layout = EXPERIMENTS[name], Layout(RESULTS, name)
+    return [
+        *(layout.reference(reference).estimates for reference in experiment.references),
+        *(layout.flow(flow).estimates for flow in experiment.flows),
+    ]
+
+
+def estimates_of(wildcards):
+    return estimates(wildcards.experiment)

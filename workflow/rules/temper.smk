@@ -1,0 +1,23 @@
+rule temper:
+    input:
+        config=ancient(LAYOUT.config),
+    output:
+        REFERENCE.replicas / "done.json",
+    params:
+        hash=reference_hash,
+        launcher=launcher,
+    threads: 2
+    resources:
+        mpi="mpiexec",
+        tasks=ranks,
+        cpus_per_task=1,
+        mem_mb=2000,
+        runtime=120,
+    log:
+        LOGS / "temper_{reference}.log",
+    benchmark:
+        LOGS / "temper_{reference}.tsv"
+    shell:
+        ONE_THREAD + " {params.launcher} python -m mpi4py -m jeffreysflow temper"
+        " --config {input.config} --reference {wildcards.reference}"
+        " --expect-ranks {resources.tasks} 2>&1 | tee {log}"
