@@ -42,7 +42,6 @@ lint: $(STAMP) ## Check style, types and the workflow
 	ruff format --check .
 	mypy
 	snakefmt --check Snakefile workflow
-	snakemake --lint
 
 format: $(STAMP) ## Format Python and Snakemake files
 	ruff check --fix .

@@ -21,7 +21,7 @@ report: "workflow/report/workflow.rst"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         RESULTS / "report.html",
         RESULTS / "summary.csv",
+    localrule: True

@@ -5,19 +5,20 @@ rule distill:
         below=level_below,
     output:
         FLOW.level("{k}") / "done.json",
-    params:
-        hash=flow_hash,
+    log:
+        LOGS / "distill_{flow}_{k}.log",
+    benchmark:
+        LOGS / "distill_{flow}_{k}.tsv"
     threads: training_threads
     resources:
         gpu=gpus,
         mem_mb=2000,
         runtime=240,
-    log:
-        LOGS / "distill_{flow}_{k}.log",
-    benchmark:
-        LOGS / "distill_{flow}_{k}.tsv"
+    params:
+        hash=flow_hash,
     shell:
-        STAGE + " distill --config {input.config} --flow {wildcards.flow} --level {wildcards.k}"
+        STAGE
+        + " distill --config {input.config} --flow {wildcards.flow} --level {wildcards.k}"
         " 2>&1 | tee {log}"
 
 
@@ -27,16 +28,17 @@ rule generate:
         levels=all_levels,
     output:
         FLOW.generated / "done.json",
-    params:
-        hash=generation_hash,
+    log:
+        LOGS / "generate_{flow}.log",
+    benchmark:
+        LOGS / "generate_{flow}.tsv"
     threads: training_threads
     resources:
         gpu=gpus,
         mem_mb=2000,
         runtime=120,
-    log:
-        LOGS / "generate_{flow}.log",
-    benchmark:
-        LOGS / "generate_{flow}.tsv"
+    params:
+        hash=generation_hash,
     shell:
-        STAGE + " generate --config {input.config} --flow {wildcards.flow} 2>&1 | tee {log}"
+        STAGE
+        + " generate --config {input.config} --flow {wildcards.flow} 2>&1 | tee {log}"

@@ -3,14 +3,14 @@ rule truth:
         config=ancient(LAYOUT.config),
     output:
         LAYOUT.truth,
-    params:
-        hash=truth_hash,
+    log:
+        LOGS / "truth.log",
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    log:
-        LOGS / "truth.log",
+    params:
+        hash=truth_hash,
     shell:
         ONE_THREAD + " " + STAGE + " truth --config {input.config} 2>&1 | tee {log}"
 
@@ -22,14 +22,14 @@ rule estimate_reference:
         levels=REFERENCE.levels / "done.json",
     output:
         REFERENCE.estimates,
-    params:
-        hash=estimate_hash,
+    log:
+        LOGS / "estimate_reference_{reference}.log",
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    log:
-        LOGS / "estimate_reference_{reference}.log",
+    params:
+        hash=estimate_hash,
     shell:
         ONE_THREAD + " " + STAGE + " estimate --config {input.config}"
         " --reference {wildcards.reference} 2>&1 | tee {log}"
@@ -42,14 +42,17 @@ rule estimate_flow:
         generated=FLOW.generated / "done.json",
     output:
         FLOW.estimates,
-    params:
-        hash=estimate_hash,
+    log:
+        LOGS / "estimate_flow_{flow}.log",
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    log:
-        LOGS / "estimate_flow_{flow}.log",
+    params:
+        hash=estimate_hash,
     shell:
-        ONE_THREAD + " " + STAGE + " estimate --config {input.config} --flow {wildcards.flow}"
+        ONE_THREAD
+        + " "
+        + STAGE
+        + " estimate --config {input.config} --flow {wildcards.flow}"
         " 2>&1 | tee {log}"

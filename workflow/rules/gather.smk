@@ -5,16 +5,16 @@ rule gather:
     output:
         levels=REFERENCE.levels / "done.json",
         diagnostics=REFERENCE.diagnostics,
-    params:
-        hash=reference_hash,
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
     log:
         LOGS / "gather_{reference}.log",
     benchmark:
         LOGS / "gather_{reference}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        hash=reference_hash,
     shell:
         ONE_THREAD + " " + STAGE + " gather --config {input.config}"
         " --reference {wildcards.reference} 2>&1 | tee {log}"

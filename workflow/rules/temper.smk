@@ -3,9 +3,10 @@ rule temper:
         config=ancient(LAYOUT.config),
     output:
         REFERENCE.replicas / "done.json",
-    params:
-        hash=reference_hash,
-        launcher=launcher,
+    log:
+        LOGS / "temper_{reference}.log",
+    benchmark:
+        LOGS / "temper_{reference}.tsv"
     threads: 2
     resources:
         mpi="mpiexec",
@@ -13,10 +14,9 @@ rule temper:
         cpus_per_task=1,
         mem_mb=2000,
         runtime=120,
-    log:
-        LOGS / "temper_{reference}.log",
-    benchmark:
-        LOGS / "temper_{reference}.tsv"
+    params:
+        hash=reference_hash,
+        launcher=launcher,
     shell:
         ONE_THREAD + " {params.launcher} python -m mpi4py -m jeffreysflow temper"
         " --config {input.config} --reference {wildcards.reference}"

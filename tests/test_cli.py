@@ -1,0 +1,93 @@
+"""The command line: what it prints, what it writes, exit code 2 for every mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from jeffreysflow.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_list_names_experiments_references_and_flows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert "three_well: Three wells" in printed
+    assert "references: tempered, coarse" in printed
+    assert "tempered-0.75" in printed
+
+
+def test_validate_evaluates_the_energies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "--energies", "scale=smoke"]) == 0
+    assert "three_well: 2 references, 7 flows, scale smoke, seed 1: ok" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["validate", "scale"], "must have the form key=value"),
+        (["validate", "scale=smok"], "did you mean 'smoke'"),
+        (["validate", "experiments=thre_well"], "did you mean 'three_well'"),
+        (["validate", "results=config.yaml/x"], "results: cannot write to"),
+        (["validate", "--configfile", "absent.yaml"], "absent.yaml: No such file"),
+        (["gather", "--config", "absent.json", "--reference", "r"], "absent.json: No such file"),
+        (["new", "my-energy"], "must be letters, digits"),
+        (["new", "mine", "--folder", "absent"], "no such folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["tempr"], ["gather"], ["temper", "--config", "x"]])
+def test_wrong_usage_is_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_new_writes_a_pair_that_validates_and_never_overwrites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", "my_energy", "--folder", str(tmp_path)]) == 0
+    energy, experiment = tmp_path / "my_energy.py", tmp_path / "my_energy.yaml"
+    code = [line for line in energy.read_text().splitlines() if line and line[0] != "#"]
+    assert len(code) <= 10
+    for scale in ("smoke", "quick", "paper"):
+        settings = [f"experiments={experiment}", f"scale={scale}"]
+        assert main(["validate", "--energies", *settings]) == 0
+    energy.write_text("mine")
+    assert main(["new", "my_energy", "--folder", str(tmp_path)]) == 2
+    assert energy.read_text() == "mine"
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_an_unknown_reference_or_flow_names_the_nearest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jeffreysflow.config import load_project, resolve_project
+
+    project = load_project(Path("config.yaml"), {"scale": "smoke"})
+    experiment = resolve_project(project, ROOT)["three_well"]
+    config = tmp_path / "three_well" / "config.json"
+    config.parent.mkdir()
+    config.write_text(experiment.model_dump_json())
+    assert main(["gather", "--config", str(config), "--reference", "tempred"]) == 2
+    assert "unknown reference 'tempred'" in (error := capsys.readouterr().err)
+    assert "did you mean 'tempered'" in error
+    assert main(["distill", "--config", str(config), "--flow", "tempered-0.7", "--level", "1"]) == 2
+    assert "did you mean 'tempered-0.75'" in capsys.readouterr().err
+    assert list(config.parent.iterdir()) == [config]
