@@ -1,4 +1,4 @@
-"""The mathematics stays free of files, configuration, MPI and Snakemake; experiments fit the code."""
+"""The mathematics stays free of files, configuration, MPI and Snakemake."""
 
 import ast
 from pathlib import Path
