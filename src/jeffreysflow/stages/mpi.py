@@ -1,0 +1,86 @@
+"""The ranks of an MPI launch as a communicator, or one rank where there is no MPI library."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
+
+__all__ = ["MpiCommunicator", "check_ranks", "on_rank_0", "world"]
+
+T = TypeVar("T")
+
+
+class MpiCommunicator:
+    """mpi4py's communicator behind the engine's few methods."""
+
+    def __init__(self, communicator: Any) -> None:
+        self._communicator = communicator
+        self.rank: int = communicator.Get_rank()
+        self.size: int = communicator.Get_size()
+
+    def all_gather(self, value: T) -> list[T]:
+        gathered: list[T] = self._communicator.allgather(value)
+        return gathered
+
+    def broadcast(self, value: T) -> T:
+        received: T = self._communicator.bcast(value, root=0)
+        return received
+
+    def barrier(self) -> None:
+        self._communicator.Barrier()
+
+
+def world() -> Communicator:
+    """All ranks of this launch; without an MPI library one rank, and a line that says so."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        print(
+            f"no MPI library ({' '.join(str(error).split())}): running on one rank; "
+            "install one (pip install mpich) or point MPI4PY_LIBMPI at it",
+            file=sys.stderr,
+            flush=True,
+        )
+        return SerialCommunicator()
+    return MpiCommunicator(MPI.COMM_WORLD)
+
+
+def on_rank_0(communicator: Communicator, work: Callable[[], T]) -> T:
+    """What ``work`` returns on rank 0, on every rank.
+
+    If it raises there, the other ranks wait until `python -m mpi4py` ends them, so that a mistake
+    is reported once.
+    """
+    value = work() if communicator.rank == 0 else None
+    shared: T = communicator.broadcast(value)  # type: ignore[assignment]
+    return shared
+
+
+def check_ranks(communicator: Communicator, expected: int | None) -> None:
+    """Compare the number of ranks with what was asked for.
+
+    A launcher that does not fit the MPI library starts N times a world of one rank, all of which
+    would write the same files.
+
+    Raises
+    ------
+    UserError : they differ.
+    """
+    if expected is not None and communicator.size != expected:
+        raise UserError(
+            f"--expect-ranks: expected {expected} MPI ranks, found {communicator.size}"
+            + (
+                "; the launcher does not belong to the MPI library of this environment"
+                if communicator.size == 1 and _launched()
+                else ""
+            )
+        )
+
+
+def _launched() -> bool:
+    return any(name in os.environ for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"))

@@ -1,0 +1,181 @@
+"""The stage `temper`: run one reference's parallel tempering and keep its replicas."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.config.reference import AdaptiveLadder, FixedLadder, ReferenceConfig
+from jeffreysflow.errors import UserError
+from jeffreysflow.progress import Progress
+from jeffreysflow.stages.mpi import check_ranks, on_rank_0, world
+from jeffreysflow.stages.target import build_base, build_path, check_experiment
+from jeffreysflow.stores.completion import write_record
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.replicas import (
+    ReplicasArchive,
+    found_hash,
+    set_aside,
+    verify_replicas,
+)
+from jeffreysflow.tempering.communicator import Communicator
+from jeffreysflow.tempering.engine import Engine
+from jeffreysflow.tempering.kernels import get_kernel
+from jeffreysflow.tempering.ladder import check_ladder, geometric_ladder, linear_ladder
+from jeffreysflow.tempering.settings import TemperingSettings
+
+__all__ = ["run", "tempering_settings"]
+
+
+def run(
+    layout: Layout,
+    experiment: Experiment,
+    reference: str,
+    *,
+    expect_ranks: int | None = None,
+    communicator: Communicator | None = None,
+) -> None:
+    """Temper a reference on all ranks of this launch, from its checkpoint if there is one.
+
+    A complete store of this configuration is left as it is; one of another configuration is moved
+    to `replicas.previous`. Launch with `python -m mpi4py -m jeffreysflow temper`, so that a rank
+    that fails ends the others.
+
+    Raises
+    ------
+    UserError : a wrong number of ranks, a bad energy or ladder, an energy that is not finite.
+    """
+    started = time.time()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    ranks = communicator or world()
+    on_rank_0(ranks, lambda: check_ranks(ranks, expect_ranks))
+    section, hash = experiment.reference(reference), experiment.reference_hash(reference)
+    folder = layout.reference(reference).replicas
+    if on_rank_0(ranks, lambda: _is_there(experiment, folder, hash, started)):
+        return
+    path = build_path(experiment, reference)
+    settings = tempering_settings(experiment, reference)
+    archive = ReplicasArchive(
+        folder,
+        settings,
+        path.domain.dimension,
+        hash,
+        {
+            "experiment": experiment.name,
+            "reference": reference,
+            "seed": experiment.seed,
+            "path": section.path,
+            "kernel": section.kernel.name,
+            "local_steps": section.local_steps,
+            "thin": section.thin,
+            "swap": section.swap,
+        },
+        ranks,
+    )
+    kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
+    base = build_base(experiment, path.target)
+    engine = Engine(path, base, kernel, settings, ranks)
+    what = f"temper {experiment.name}/{reference}"
+    reporter = _Reporter(engine.rounds, what, enabled=ranks.rank == 0)
+    statistics = engine.run(archive, section.checkpoint_seconds, reporter.update)
+    reporter.close()
+    if ranks.rank == 0:
+        write_record(
+            folder / "done.json",
+            "temper",
+            hash,
+            started,
+            ranks=ranks.size,
+            threads=1,
+            levels=len(settings.ladder),
+            walkers=settings.walkers,
+            draws=settings.draws,
+            tiles=len(settings.grid.tiles),
+            resumed_at_round=reporter.first,
+            rejected_not_finite=int(statistics.rejected_not_finite.sum()),
+        )
+        archive.discard_checkpoint()
+
+
+class _Reporter:
+    """Progress that starts counting where a resumed run does."""
+
+    def __init__(self, total: int, what: str, *, enabled: bool) -> None:
+        self._total, self._what, self._enabled = total, what, enabled
+        self._progress: Progress | None = None
+        self.first = 0
+
+    def update(self, done: int) -> None:
+        if self._progress is None:
+            self.first = done
+            if self._enabled and done > 0:
+                print(f"{self._what}: resuming at round {done}", file=sys.stderr, flush=True)
+            self._progress = Progress(
+                self._total, self._what, "rounds", enabled=self._enabled, done=done
+            )
+        self._progress.update(done)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.close()
+
+
+def _is_there(experiment: Experiment, folder: Path, hash: str, started: float) -> bool:
+    """Make room for the run; whether its result is there already. On rank 0."""
+    found = found_hash(folder)
+    if found is not None and found != hash:
+        previous = set_aside(folder)
+        print(
+            f"{folder}: made from another configuration, moved to {previous.name}",
+            file=sys.stderr,
+            flush=True,
+        )
+    elif (folder / "store.zarr").exists():
+        try:
+            verify_replicas(folder / "store.zarr", hash)
+        except UserError:
+            # interrupted, or damaged since: the checkpoint or a new run mends it
+            pass
+        else:
+            if not (folder / "done.json").exists():
+                write_record(folder / "done.json", "temper", hash, started, reused=True)
+            return True
+    check_experiment(experiment)
+    return False
+
+
+def tempering_settings(experiment: Experiment, reference: str) -> TemperingSettings:
+    """The engine's settings for a reference of an experiment."""
+    section = experiment.reference(reference)
+    return TemperingSettings(
+        ladder=_ladder(section),
+        walkers=section.walkers,
+        rounds=section.rounds,
+        warmup_rounds=section.warmup_rounds,
+        thin=section.thin,
+        local_steps=section.local_steps,
+        step_size=section.kernel.step_size,
+        scaling=section.kernel.scaling,
+        adapt_step_size=section.kernel.adapt,
+        target_acceptance=section.kernel.target_acceptance,
+        adapt_ladder=isinstance(section.ladder, AdaptiveLadder),
+        swap=section.swap,
+        walkers_per_tile=section.tile.walkers,
+        replicas_per_tile=section.tile.replicas,
+        seed=experiment.seed,
+        address=(experiment.name, reference),
+    )
+
+
+def _ladder(section: ReferenceConfig) -> tuple[float, ...]:
+    annealed, ladder = section.path == "annealed", section.ladder
+    if isinstance(ladder, FixedLadder):
+        return check_ladder(ladder.values, annealed)
+    if isinstance(ladder, AdaptiveLadder):
+        return linear_ladder(ladder.levels)
+    return geometric_ladder(ladder.first, ladder.levels, annealed)

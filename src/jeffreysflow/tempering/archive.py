@@ -1,0 +1,135 @@
+"""What the engine asks of the place it records to, and a twin of it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from jeffreysflow.tempering.settings import TemperingSettings
+from jeffreysflow.tempering.tiles import Tile
+
+__all__ = ["Archive", "Arrays", "Checkpoint", "Draws", "MemoryArchive", "Statistics"]
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Draws(NamedTuple):
+    """Recorded draws: ``x`` [draw, replica, walker, d], ``U_0`` and ``V`` [draw, replica, walker]
+    in kT, and the labels ``level`` of the same shape.
+    """
+
+    x: np.ndarray
+    U_0: np.ndarray
+    V: np.ndarray
+    level: np.ndarray
+
+    @classmethod
+    def empty(cls, draws: int, replicas: int, walkers: int, dimension: int) -> Draws:
+        shape = (draws, replicas, walkers)
+        return cls(
+            np.full((*shape, dimension), np.nan),
+            np.full(shape, np.nan),
+            np.full(shape, np.nan),
+            np.full(shape, -1, dtype=np.int16),
+        )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What was counted over the recorded rounds.
+
+    ``ladder``, ``step_size``, ``move_acceptance`` (NaN where nothing moved) and
+    ``rejected_not_finite`` [M + 1]; ``swap_acceptance`` [M, walker], mean probabilities;
+    ``round_trips`` [walker], of all replicas together.
+    """
+
+    ladder: np.ndarray
+    step_size: np.ndarray
+    move_acceptance: np.ndarray
+    rejected_not_finite: np.ndarray
+    swap_acceptance: np.ndarray
+    round_trips: np.ndarray
+
+    @property
+    def rejection(self) -> np.ndarray:
+        """``r_k`` [M] of each pair of neighbours."""
+        rejection: np.ndarray = 1 - self.swap_acceptance.mean(axis=1)
+        return rejection
+
+
+class Checkpoint(Protocol):
+    """A saved state; ``shared`` is what all ranks have in common."""
+
+    shared: Mapping[str, Any]
+
+    def tile(self, index: int) -> Arrays: ...
+
+    def block(self, index: int) -> Arrays: ...
+
+
+class Archive(Protocol):
+    """Where a run goes. Collective calls are made by every rank at the same point."""
+
+    draws_per_chunk: int
+
+    def load(self) -> Checkpoint | None:
+        """The checkpoint to continue from, if there is one. Collective."""
+
+    def save(
+        self, shared: Mapping[str, Any], tiles: Mapping[int, Arrays], blocks: Mapping[int, Arrays]
+    ) -> None:
+        """Keep a checkpoint; this rank gives its own tiles and blocks. Collective."""
+
+    def begin(self, ladder: np.ndarray, step_size: np.ndarray) -> None:
+        """Recording starts, with these frozen values. Collective."""
+
+    def write(self, tile: Tile, first_draw: int, draws: Draws) -> None:
+        """Keep a chunk of draws of a tile. By the tile's owner only."""
+
+    def finish(self, statistics: Statistics) -> None:
+        """The run is complete. Collective."""
+
+
+class MemoryArchive:
+    """Keeps the draws of a run of one rank in ``draws``, and no checkpoints."""
+
+    def __init__(self, settings: TemperingSettings, dimension: int) -> None:
+        self.draws_per_chunk = settings.draws
+        self.draws = Draws.empty(settings.draws, len(settings.ladder), settings.walkers, dimension)
+
+    def load(self) -> None:
+        return None
+
+    def save(
+        self, shared: Mapping[str, Any], tiles: Mapping[int, Arrays], blocks: Mapping[int, Arrays]
+    ) -> None:
+        pass
+
+    def begin(self, ladder: np.ndarray, step_size: np.ndarray) -> None:
+        pass
+
+    def write(self, tile: Tile, first_draw: int, draws: Draws) -> None:
+        rows = slice(first_draw, first_draw + len(draws.x))
+        for mine, given in zip(self.draws, draws, strict=True):
+            mine[rows, tile.replicas, tile.walkers] = given
+
+    def finish(self, statistics: Statistics) -> None:
+        pass
+
+    def by_level(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Samples by level: ``x`` [level, draw * walker, d], ``U_0`` and ``V`` [level, ...]."""
+        order = np.argsort(self.draws.level, axis=1)
+        x, U_0, V, _ = self.draws
+        levels, d = x.shape[1], x.shape[3]
+        sorted_x = np.take_along_axis(x, order[..., None], axis=1).swapaxes(0, 1)
+        sorted_U_0 = np.take_along_axis(U_0, order, axis=1).swapaxes(0, 1)
+        sorted_V = np.take_along_axis(V, order, axis=1).swapaxes(0, 1)
+        return (
+            torch.from_numpy(sorted_x.reshape(levels, -1, d)),
+            torch.from_numpy(sorted_U_0.reshape(levels, -1)),
+            torch.from_numpy(sorted_V.reshape(levels, -1)),
+        )

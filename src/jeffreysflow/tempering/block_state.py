@@ -1,0 +1,73 @@
+"""The labels of one block of walkers: who is at which level, and how they swap."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.roundtrips import RoundTrips
+from jeffreysflow.tempering.settings import TemperingSettings
+from jeffreysflow.tempering.swaps import attempted_pairs, swap_acceptance, swap_labels
+
+__all__ = ["BlockState"]
+
+
+class BlockState:
+    """Labels ``level`` [replica, walker] of all replicas of a block of walkers.
+
+    Every rank that owns a tile of the block keeps this state and advances it by the same numbers,
+    so that a swap needs no message but the energies V. ``accepted`` [M, walker] sums the swap
+    acceptance probabilities of *all* pairs over ``rounds`` rounds since ``reset`` (those not
+    attempted in a round estimate the same mean).
+    """
+
+    def __init__(self, block: int, walkers: int, settings: TemperingSettings) -> None:
+        replicas = len(settings.ladder)
+        self.stream = Stream(settings.seed, *settings.address, "swaps", block)
+        self._scheme = settings.swap
+        self.level = torch.arange(replicas).unsqueeze(1).repeat(1, walkers)
+        self.round_trips = RoundTrips(replicas, walkers)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the acceptance sums and the number of round trips (not where replicas head)."""
+        replicas, walkers = self.level.shape
+        self.accepted = torch.zeros(replicas - 1, walkers, dtype=torch.float64)
+        self.rounds = 0
+        self.round_trips.count.zero_()
+
+    def swap(self, V: torch.Tensor, ladder: torch.Tensor, swap_round: int) -> None:
+        """One swap round, from the energies ``V`` [replica, walker]."""
+        pairs, walkers = self.accepted.shape
+        V_by_level = torch.empty_like(V, dtype=torch.float64).scatter_(0, self.level, V.double())
+        acceptance = swap_acceptance(V_by_level, ladder.double())
+        attempted = attempted_pairs(self._scheme, pairs, walkers, swap_round, self.stream)
+        swapped = attempted & (self.stream.uniform(pairs, walkers) < acceptance)
+        self.level = swap_labels(self.level, swapped)
+        self.accepted += acceptance
+        self.rounds += 1
+        self.round_trips.update(self.level)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A snapshot of everything, to be given to ``restore``."""
+        return {
+            "level": self.level.numpy(),
+            "accepted": self.accepted.numpy(),
+            "rounds": np.array(self.rounds),
+            "heading": self.round_trips.heading.numpy(),
+            "trips": self.round_trips.count.numpy(),
+            "stream": np.array(json.dumps(self.stream.state)),
+        }
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Continue from a snapshot."""
+        self.level = torch.tensor(arrays["level"])
+        self.accepted = torch.tensor(arrays["accepted"])
+        self.rounds = int(arrays["rounds"])
+        self.round_trips.heading = torch.tensor(arrays["heading"])
+        self.round_trips.count = torch.tensor(arrays["trips"])
+        self.stream.state = json.loads(str(arrays["stream"]))

@@ -1,0 +1,238 @@
+"""The engine: rounds of local moves and swaps, warm-up, recording, and agreement among ranks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from jeffreysflow.domain import Domain
+from jeffreysflow.potentials import AnnealingPath, Base
+from jeffreysflow.tempering.adaptation import (
+    interpolated_step_sizes,
+    ladder_rounds,
+    step_size_gain,
+    updated_step_sizes,
+)
+from jeffreysflow.tempering.archive import Archive, Draws, Statistics
+from jeffreysflow.tempering.block_state import BlockState
+from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator, gather_by_key
+from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.ladder import adapted_ladder, check_ladder
+from jeffreysflow.tempering.settings import TemperingSettings
+from jeffreysflow.tempering.tally import run_statistics, total_moves, total_swaps
+from jeffreysflow.tempering.tile_state import TileState
+
+__all__ = ["Engine"]
+
+_AGREEMENT_SECONDS = 2.0
+
+
+class Engine:
+    """One tempering run, or one rank's share of it.
+
+    A round is ``local_steps`` moves of every replica (an exact redraw at lambda = 0), a record if
+    it is due, and one swap round. After the warm-up a rank whose walker blocks are all its own
+    sends no message but, every two seconds or so, a word from rank 0 about checkpoints.
+
+    Parameters
+    ----------
+    path : what is tempered along; without a base it is the power path.
+    start : where replicas start (independent samples).
+    """
+
+    def __init__(
+        self,
+        path: AnnealingPath,
+        start: Base,
+        kernel: Kernel,
+        settings: TemperingSettings,
+        communicator: Communicator | None = None,
+    ) -> None:
+        self._path, self._start, self._kernel, self._settings = path, start, kernel, settings
+        self._communicator = communicator or SerialCommunicator()
+        ladder = check_ladder(settings.ladder, annealed=path.base is not None)
+        self.ladder = torch.tensor(ladder, dtype=settings.dtype)
+        self.step_size = settings.initial_step_sizes(self.ladder)
+        self.round = 0
+        grid = settings.grid
+        ranks = grid.ranks(self._communicator.size)
+        self._spread = grid.is_spread(self._communicator.size)
+        mine = [tile for tile in grid.tiles if ranks[tile.index] == self._communicator.rank]
+        self._tiles = {tile.index: TileState(tile, settings, path) for tile in mine}
+        self._blocks = {
+            tile.block: BlockState(tile.block, tile.shape[1], settings) for tile in mine
+        }
+        # of the owners of a block, that of its first replicas speaks for it
+        self._spoken_for = {
+            tile.block: self._blocks[tile.block] for tile in mine if tile.group == 0
+        }
+
+    @property
+    def rounds(self) -> int:
+        """All rounds of the run."""
+        return self._settings.warmup_rounds + self._settings.rounds
+
+    def run(
+        self,
+        archive: Archive,
+        checkpoint_seconds: float = math.inf,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Statistics:
+        """Run to the end, from the archive's checkpoint if it has one.
+
+        Raises
+        ------
+        UserError : an energy is not finite.
+        """
+        self._buffers = {
+            index: Draws.empty(
+                archive.draws_per_chunk, *state.tile.shape, self._path.domain.dimension
+            )
+            for index, state in self._tiles.items()
+        }
+        if not self._resume(archive):
+            for state in self._tiles.values():
+                level = self._blocks[state.tile.block].level[state.tile.replicas]
+                state.start(self._start, level, self.ladder)
+            if self._settings.warmup_rounds == 0:
+                self._freeze(archive)
+        pause = min(checkpoint_seconds, _AGREEMENT_SECONDS)
+        progress(self.round)
+        ahead, last_save, last_word = 1, time.monotonic(), time.monotonic()
+        while self.round < self.rounds:
+            stop = min(self.round + ahead, self.rounds)
+            steps = stop - self.round
+            while self.round < stop:
+                self._one_round(archive)
+            progress(self.round)
+            now = time.monotonic()
+            # rank 0's clock decides; how often has no influence on the numbers
+            rate = steps / max(now - last_word, 1e-6)
+            ahead = max(1, min(int(pause * rate), 4 * ahead))
+            save = now - last_save >= checkpoint_seconds
+            ahead, save = self._communicator.broadcast((ahead, save))
+            last_word = now
+            if save and self.round < self.rounds:
+                self._save(archive)
+                last_save = last_word = time.monotonic()
+        statistics = run_statistics(
+            self._communicator,
+            self._tiles.values(),
+            self._spoken_for,
+            self.ladder,
+            self.step_size,
+        )
+        archive.finish(statistics)
+        return statistics
+
+    def _one_round(self, archive: Archive) -> None:
+        settings = self._settings
+        for state in self._tiles.values():
+            level = self._blocks[state.tile.block].level[state.tile.replicas]
+            state.advance(level, self.ladder, self.step_size, self._kernel)
+        recorded = self.round - settings.warmup_rounds + 1
+        if recorded > 0 and recorded % settings.thin == 0:
+            self._record(archive, recorded // settings.thin - 1)
+        energies = {
+            index: state.point.V.view(state.tile.shape).numpy()
+            for index, state in self._tiles.items()
+        }
+        if self._spread:
+            energies = gather_by_key(self._communicator, energies)
+        groups = settings.grid.groups
+        for block, labels in self._blocks.items():
+            V = [energies[block * groups + group] for group in range(groups)]
+            labels.swap(torch.from_numpy(np.concatenate(V)), self.ladder, self.round)
+        self.round += 1
+        if self.round <= settings.warmup_rounds:
+            self._adapt()
+            if self.round == settings.warmup_rounds:
+                self._freeze(archive)
+
+    def _record(self, archive: Archive, draw: int) -> None:
+        size = archive.draws_per_chunk
+        filled = draw % size + 1
+        for index, state in self._tiles.items():
+            shape, point = state.tile.shape, state.point
+            labels = self._blocks[state.tile.block].level[state.tile.replicas]
+            values = (point.x.view(*shape, -1), point.U_0.view(shape), point.V.view(shape), labels)
+            for kept, value in zip(self._buffers[index], values, strict=True):
+                kept[filled - 1] = value.numpy()
+            if filled == size or draw + 1 == self._settings.draws:
+                full = Draws(*(kept[:filled] for kept in self._buffers[index]))
+                archive.write(state.tile, draw - filled + 1, full)
+
+    def _freeze(self, archive: Archive) -> None:
+        for state in self._tiles.values():
+            state.reset()
+        for labels in self._blocks.values():
+            labels.reset()
+        archive.begin(self.ladder.double().numpy(), self.step_size.double().numpy())
+
+    def _adapt(self) -> None:
+        settings, kernel = self._settings, self._kernel
+        target = settings.target_acceptance or kernel.target_acceptance
+        adapts = settings.adapt_step_size and kernel.target_acceptance is not None
+        gain = step_size_gain(self.round, settings.warmup_rounds) if adapts else None
+        moves_ladder = settings.adapt_ladder and self.round in ladder_rounds(settings.warmup_rounds)
+        if gain is None and not moves_ladder:
+            return
+        ladder, h = self.ladder.double().numpy(), self.step_size.double().numpy()
+        if gain is not None and target is not None:
+            accepted, attempts, _ = total_moves(self._communicator, self._tiles.values())
+            largest = _largest_step(self._path.domain)
+            h = updated_step_sizes(h, accepted, attempts, target, gain, largest)
+            for state in self._tiles.values():
+                state.reset()
+        if moves_ladder:
+            acceptance, _ = total_swaps(self._communicator, self._spoken_for)
+            new = np.asarray(adapted_ladder(ladder, 1 - acceptance.mean(axis=1)), dtype=np.float64)
+            if adapts:
+                h = interpolated_step_sizes(h, ladder, new)
+            else:
+                h = settings.initial_step_sizes(torch.from_numpy(new)).numpy()
+            ladder = new
+            for labels in self._blocks.values():
+                labels.reset()
+        # of unlike processors, rank 0's arithmetic counts
+        ladder, h = self._communicator.broadcast((ladder, h))
+        self.ladder = torch.from_numpy(ladder).to(settings.dtype)
+        self.step_size = torch.from_numpy(h).to(settings.dtype)
+
+    def _save(self, archive: Archive) -> None:
+        tiles = {}
+        for index, state in self._tiles.items():
+            buffers = self._buffers[index]._asdict()
+            tiles[index] = state.arrays() | {f"drawn_{name}": a for name, a in buffers.items()}
+        blocks = {block: labels.arrays() for block, labels in self._spoken_for.items()}
+        shared = {
+            "round": self.round,
+            "ladder": self.ladder.tolist(),
+            "step_size": self.step_size.tolist(),
+        }
+        archive.save(shared, tiles, blocks)
+
+    def _resume(self, archive: Archive) -> bool:
+        checkpoint = archive.load()
+        if checkpoint is None:
+            return False
+        self.round = checkpoint.shared["round"]
+        self.ladder = torch.tensor(checkpoint.shared["ladder"], dtype=self._settings.dtype)
+        self.step_size = torch.tensor(checkpoint.shared["step_size"], dtype=self._settings.dtype)
+        for index, state in self._tiles.items():
+            arrays = checkpoint.tile(index)
+            state.restore(arrays)
+            self._buffers[index] = Draws(*(arrays[f"drawn_{name}"] for name in Draws._fields))
+        for block, labels in self._blocks.items():
+            labels.restore(checkpoint.block(block))
+        return True
+
+
+def _largest_step(domain: Domain) -> float:
+    # on a flat torus everything is accepted: no use in jumps beyond the longest period
+    periods = [high - low for low, high in filter(None, domain.periods)]
+    return max(periods) ** 2 / 2 if periods else math.inf

@@ -1,0 +1,30 @@
+"""The stochastic Heun method: biased, two gradients a step."""
+
+from __future__ import annotations
+
+import torch
+
+from jeffreysflow.potentials import AnnealingPath, PathPoint
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.kernel import Kernel, noise_like
+
+
+class Heun(Kernel):
+    """Predictor ``y = x - h grad U(x) + sqrt(2 h) xi``, corrector with the same noise
+    ``x' = x - h/2 (grad U(x) + grad U(y)) + sqrt(2 h) xi`` (Kloeden and Platen 1992, 15.1).
+    """
+
+    def step(
+        self,
+        point: PathPoint,
+        lam: torch.Tensor,
+        step_size: torch.Tensor,
+        path: AnnealingPath,
+        stream: Stream,
+    ) -> tuple[PathPoint, torch.Tensor]:
+        gradient = point.gradient(lam)
+        diffused = torch.addcmul(point.x, (2 * step_size).sqrt(), noise_like(point.x, stream))
+        predictor = torch.addcmul(diffused, step_size, gradient, value=-1.0)
+        gradient = gradient + path.evaluate(path.domain.wrap(predictor)).gradient(lam)
+        corrector = torch.addcmul(diffused, step_size, gradient, value=-0.5)
+        return path.evaluate(path.domain.wrap(corrector)), torch.ones_like(point.V)

@@ -1,0 +1,51 @@
+"""Hamiltonian Monte Carlo."""
+
+from __future__ import annotations
+
+import torch
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.potentials import AnnealingPath, PathPoint
+from jeffreysflow.rows import row_dot
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.kernel import Kernel, metropolis, noise_like
+
+
+class Hmc(Kernel):
+    """A leapfrog trajectory with unit masses and fresh momenta, then a Metropolis test (Duane et
+    al. 1987; Neal 2011). The step size is that of the leapfrog.
+
+    Parameters
+    ----------
+    leapfrog_steps : gradients a trajectory.
+    """
+
+    target_acceptance = 0.8
+
+    def __init__(self, leapfrog_steps: int = 5) -> None:
+        if not isinstance(leapfrog_steps, int) or leapfrog_steps < 1:
+            raise UserError(
+                f"kernel 'hmc': leapfrog_steps must be a positive integer, found {leapfrog_steps!r}"
+            )
+        self.leapfrog_steps = leapfrog_steps
+
+    def step(
+        self,
+        point: PathPoint,
+        lam: torch.Tensor,
+        step_size: torch.Tensor,
+        path: AnnealingPath,
+        stream: Stream,
+    ) -> tuple[PathPoint, torch.Tensor]:
+        momentum = noise_like(point.x, stream)
+        level = lam[:, 0]
+        hamiltonian = point.energy(level) + 0.5 * row_dot(momentum, momentum)
+        momentum.addcmul_(step_size, point.gradient(lam), value=-0.5)
+        proposed = point
+        for step in range(1, self.leapfrog_steps + 1):
+            x = torch.addcmul(proposed.x, step_size, momentum)
+            proposed = path.evaluate(path.domain.wrap(x))
+            kick = -0.5 if step == self.leapfrog_steps else -1.0
+            momentum.addcmul_(step_size, proposed.gradient(lam), value=kick)
+        log_ratio = hamiltonian - proposed.energy(level) - 0.5 * row_dot(momentum, momentum)
+        return metropolis(point, proposed, log_ratio, stream)

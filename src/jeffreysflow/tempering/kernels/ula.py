@@ -1,0 +1,25 @@
+"""The unadjusted Langevin algorithm: biased, of order h."""
+
+from __future__ import annotations
+
+import torch
+
+from jeffreysflow.potentials import AnnealingPath, PathPoint
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.kernel import Kernel, noise_like
+
+
+class Ula(Kernel):
+    """``x' = x - h grad U(x) + sqrt(2 h) xi`` (Roberts and Tweedie 1996)."""
+
+    def step(
+        self,
+        point: PathPoint,
+        lam: torch.Tensor,
+        step_size: torch.Tensor,
+        path: AnnealingPath,
+        stream: Stream,
+    ) -> tuple[PathPoint, torch.Tensor]:
+        x = torch.addcmul(point.x, step_size, point.gradient(lam), value=-1.0)
+        x.addcmul_((2 * step_size).sqrt(), noise_like(x, stream))
+        return path.evaluate(path.domain.wrap(x)), torch.ones_like(point.V)

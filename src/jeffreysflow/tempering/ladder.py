@@ -1,0 +1,84 @@
+"""Ladders of lambda values: made, checked, and spaced by the communication barrier."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from jeffreysflow.errors import UserError
+
+__all__ = [
+    "adapted_ladder",
+    "check_ladder",
+    "cumulative_barrier",
+    "geometric_ladder",
+    "linear_ladder",
+    "suggested_levels",
+]
+
+
+def check_ladder(ladder: Sequence[float], annealed: bool) -> tuple[float, ...]:
+    """The ladder, if it is one: strictly increasing to 1, from 0 on the annealed path and from
+    above 0 on the power path.
+
+    Raises
+    ------
+    UserError : it is not.
+    """
+    values = tuple(float(lam) for lam in ladder)
+    first = "0" if annealed else "a value above 0"
+    rising = len(values) >= 2 and all(a < b for a, b in pairwise(values))
+    starts = rising and (values[0] == 0.0 if annealed else values[0] > 0.0)
+    if not starts or values[-1] != 1.0:
+        raise UserError(
+            f"ladder: must increase strictly from {first} to 1 with at least two levels, "
+            f"found {list(values)}"
+        )
+    return values
+
+
+def linear_ladder(intervals: int) -> tuple[float, ...]:
+    """``intervals + 1`` equally spaced values from 0 to 1."""
+    return (*(k / intervals for k in range(intervals)), 1.0)
+
+
+def geometric_ladder(first: float, levels: int, annealed: bool) -> tuple[float, ...]:
+    """``levels`` values in geometric progression from ``first`` to 1; after a 0 if annealed.
+
+    >>> geometric_ladder(0.01, 3, annealed=True)
+    (0.0, 0.01, 0.1, 1.0)
+    """
+    rungs = levels - 1
+    values = (*(first ** ((rungs - k) / rungs) for k in range(rungs)), 1.0)
+    return (0.0, *values) if annealed else values
+
+
+def cumulative_barrier(rejection: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Partial sums of the rejection rates ``r_k`` [M] of neighbours: the cumulative barrier at each
+    level [M + 1]. Its last value is the global barrier Lambda (Syed et al. 2022).
+    """
+    return np.concatenate([[0.0], np.cumsum(rejection)])
+
+
+def adapted_ladder(
+    ladder: Sequence[float] | np.ndarray, rejection: Sequence[float] | np.ndarray
+) -> tuple[float, ...]:
+    """A ladder with as many levels that splits the barrier into equal shares.
+
+    The inverse of the cumulative barrier, interpolated by monotone cubics (PCHIP), at equal
+    fractions of Lambda; end points stay (Syed et al. 2022, algorithm 3).
+    """
+    # a pair that never rejects would make the inverse jump
+    barrier = cumulative_barrier(np.maximum(rejection, 1e-6))
+    shares = np.linspace(0.0, barrier[-1], len(barrier))[1:-1]
+    inner = PchipInterpolator(barrier, np.asarray(ladder))(shares)
+    return (float(ladder[0]), *(float(lam) for lam in inner), float(ladder[-1]))
+
+
+def suggested_levels(barrier: float) -> int:
+    """Number of levels for a global barrier Lambda: about ``2 Lambda`` intervals."""
+    return max(1, math.ceil(2 * barrier)) + 1

@@ -1,0 +1,77 @@
+"""Counts of all tiles and blocks brought together, in an order that no rank has a say in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+
+from jeffreysflow.tempering.archive import Statistics
+from jeffreysflow.tempering.block_state import BlockState
+from jeffreysflow.tempering.communicator import Communicator, gather_by_key
+from jeffreysflow.tempering.tile_state import TileState
+
+__all__ = ["run_statistics", "total_moves", "total_swaps"]
+
+
+def total_moves(
+    communicator: Communicator, tiles: Iterable[TileState]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums of acceptance probabilities, attempts and non-finite proposals, by level [M + 1]."""
+    mine = {
+        state.tile.index: (
+            state.accepted.numpy(),
+            state.attempts.numpy(),
+            state.not_finite.numpy(),
+        )
+        for state in tiles
+    }
+    parts = list(gather_by_key(communicator, mine).values())
+    # the built-in sum adds one after the other; numpy's own order depends on the shape
+    accepted, attempts, not_finite = (sum(column) for column in zip(*parts, strict=True))
+    return np.asarray(accepted), np.asarray(attempts), np.asarray(not_finite)
+
+
+def total_swaps(
+    communicator: Communicator, blocks: Mapping[int, BlockState]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean swap acceptance [M, walker] and round trips [walker].
+
+    ``blocks`` are those this rank speaks for (one rank speaks for each).
+    """
+    mine = {
+        block: (
+            labels.accepted.numpy() / max(labels.rounds, 1),
+            labels.round_trips.count.numpy(),
+        )
+        for block, labels in blocks.items()
+    }
+    parts = gather_by_key(communicator, mine).values()
+    return (
+        np.concatenate([mean for mean, _ in parts], axis=1),
+        np.concatenate([trips for _, trips in parts]),
+    )
+
+
+def run_statistics(
+    communicator: Communicator,
+    tiles: Iterable[TileState],
+    blocks: Mapping[int, BlockState],
+    ladder: torch.Tensor,
+    step_size: torch.Tensor,
+) -> Statistics:
+    """The statistics of all ranks, on every rank."""
+    accepted, attempts, not_finite = total_moves(communicator, tiles)
+    swap_acceptance, round_trips = total_swaps(communicator, blocks)
+    moved = np.full(len(accepted), math.nan)
+    np.divide(accepted, attempts, out=moved, where=attempts > 0)
+    return Statistics(
+        ladder=ladder.double().numpy(),
+        step_size=step_size.double().numpy(),
+        move_acceptance=moved,
+        rejected_not_finite=not_finite,
+        swap_acceptance=swap_acceptance,
+        round_trips=round_trips,
+    )

@@ -1,0 +1,148 @@
+"""The samples of one tile and the local moves on them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.potentials import AnnealingPath, Base, PathPoint
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.settings import TemperingSettings
+from jeffreysflow.tempering.tiles import Tile
+
+__all__ = ["TileState"]
+
+
+class TileState:
+    """Samples of a tile, row = (replica, walker), its random stream, and its acceptance sums.
+
+    ``accepted``, ``attempts`` and ``not_finite`` count moves by level [M + 1] since ``reset``.
+    """
+
+    def __init__(self, tile: Tile, settings: TemperingSettings, path: AnnealingPath) -> None:
+        n, d = math.prod(tile.shape), path.domain.dimension
+        self.tile = tile
+        self.stream = Stream(settings.seed, *settings.address, "tile", tile.index)
+        self._settings, self._path = settings, path
+        self.point = PathPoint(
+            *(torch.full(shape, math.nan, dtype=settings.dtype) for shape in _shapes(n, d))
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the acceptance sums."""
+        levels = len(self._settings.ladder)
+        self.accepted = torch.zeros(levels, dtype=torch.float64)
+        self.attempts = torch.zeros(levels, dtype=torch.int64)
+        self.not_finite = torch.zeros(levels, dtype=torch.int64)
+
+    def start(self, base: Base, level: torch.Tensor, ladder: torch.Tensor) -> None:
+        """Put every replica at an independent sample of ``base``."""
+        self._draw(base, torch.arange(level.numel()), level.reshape(-1), ladder)
+
+    def advance(
+        self, level: torch.Tensor, ladder: torch.Tensor, step_size: torch.Tensor, kernel: Kernel
+    ) -> None:
+        """One round: local moves of every replica, an exact redraw of those at lambda = 0.
+
+        ``level`` [replica, walker] are the labels of this tile.
+
+        Raises
+        ------
+        UserError : an energy is not finite (for a proposal of a Metropolis kernel: counted).
+        """
+        rows = level.reshape(-1)
+        base = self._path.base
+        if base is None:
+            self._move(torch.arange(len(rows)), rows, ladder, step_size, kernel)
+            return
+        moving, idle = rows.nonzero().squeeze(1), (rows == 0).nonzero().squeeze(1)
+        if len(moving):
+            self._move(moving, rows, ladder, step_size, kernel)
+        if len(idle):
+            self._draw(base, idle, rows, ladder)
+
+    def _move(
+        self,
+        moving: torch.Tensor,
+        rows: torch.Tensor,
+        ladder: torch.Tensor,
+        step_size: torch.Tensor,
+        kernel: Kernel,
+    ) -> None:
+        level = rows[moving]
+        columns = (-1, self._path.domain.dimension)
+        lam = ladder[level].unsqueeze(1).expand(*columns).contiguous()
+        h = step_size[level].unsqueeze(1).expand(*columns).contiguous()
+        point = PathPoint(*(field.index_select(0, moving) for field in self.point))
+        total = torch.zeros_like(point.V)
+        for _ in range(self._settings.local_steps):
+            point, acceptance = kernel.step(point, lam, h, self._path, self.stream)
+            if kernel.target_acceptance is None:
+                self._check(point, moving, rows, ladder)
+            elif not math.isfinite(float(acceptance.sum())):
+                self.not_finite += torch.bincount(
+                    level[acceptance.isnan()], minlength=len(self.not_finite)
+                )
+                acceptance = acceptance.nan_to_num(nan=0.0)
+            total += acceptance
+        levels = len(self.accepted)
+        self.accepted += torch.bincount(level, weights=total.double(), minlength=levels)
+        self.attempts += torch.bincount(level, minlength=levels) * self._settings.local_steps
+        self._put(moving, point)
+
+    def _draw(
+        self, base: Base, idle: torch.Tensor, rows: torch.Tensor, ladder: torch.Tensor
+    ) -> None:
+        point = self._path.evaluate(base.sample(len(idle), self.stream, self._settings.dtype))
+        self._check(point, idle, rows, ladder)
+        self._put(idle, point)
+
+    def _put(self, where: torch.Tensor, point: PathPoint) -> None:
+        for field, values in zip(self.point, point, strict=True):
+            field.index_copy_(0, where, values)
+
+    def _check(
+        self, point: PathPoint, where: torch.Tensor, rows: torch.Tensor, ladder: torch.Tensor
+    ) -> None:
+        if math.isfinite(float(point.U_0.sum() + point.V.sum() + point.grad_V.sum())):
+            return
+        finite = point.grad_V.isfinite().all(dim=1) & point.V.isfinite() & point.U_0.isfinite()
+        if bool(finite.all()):
+            return
+        bad = int((~finite).nonzero()[0])
+        row = int(where[bad])
+        level = int(rows[row])
+        walker = self.tile.walkers.start + row % self.tile.shape[1]
+        what = "energy" if not bool(point.V[bad].isfinite()) else "gradient"
+        raise UserError(
+            f"{'/'.join(self._settings.address)}: the {what} is not finite at level {level} "
+            f"(lambda {float(ladder[level]):.6g}), walker {walker}, x = {point.x[bad].tolist()}; "
+            "check the energy there, or take a smaller kernel.step_size"
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A snapshot of everything, to be given to ``restore``."""
+        fields = {name: values.numpy() for name, values in self.point._asdict().items()}
+        sums = {name: getattr(self, name).numpy() for name in _SUMS}
+        return {**fields, **sums, "stream": np.array(json.dumps(self.stream.state))}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Continue from a snapshot."""
+        self.point = PathPoint(*(torch.tensor(arrays[name]) for name in PathPoint._fields))
+        for name in _SUMS:
+            setattr(self, name, torch.tensor(arrays[name]))
+        self.stream.state = json.loads(str(arrays["stream"]))
+
+
+_SUMS = ("accepted", "attempts", "not_finite")
+
+
+def _shapes(n: int, d: int) -> tuple[tuple[int, ...], ...]:
+    return (n, d), (n,), (n,), (n, d), (n, d)
