@@ -1,0 +1,177 @@
+"""From replicas to levels, with a judgement of how well tempering mixed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.domain import Domain
+from jeffreysflow.estimation.pareto import PARETO_LIMIT, pareto_k
+from jeffreysflow.progress import Progress
+from jeffreysflow.stages.target import build_potential
+from jeffreysflow.stores.completion import read_record, write_record
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import Levels, open_levels, write_levels
+from jeffreysflow.stores.replicas import Replicas
+from jeffreysflow.stores.tables import DiagnosticRow, write_table
+from jeffreysflow.tempering.archive import Draws, Statistics
+from jeffreysflow.tempering.diagnostics import advice, level_series, series_diagnostics
+from jeffreysflow.tempering.evidence import (
+    LogRatio,
+    bennett,
+    chained,
+    stepping_backward,
+    stepping_forward,
+)
+from jeffreysflow.tempering.ladder import cumulative_barrier
+from jeffreysflow.tempering.roundtrips import deo_round_trip_rate, seo_round_trip_rate
+
+__all__ = ["run"]
+
+
+def run(layout: Layout, experiment: Experiment, reference: str) -> None:
+    """Verify and demultiplex the replicas of a reference; write `levels/` and `diagnostics.csv`.
+
+    Raises
+    ------
+    UserError : the replicas are foreign or incomplete, or a chunk is missing or damaged; it is
+        named, and no completion record is written.
+    """
+    started = time.time()
+    files, hash = layout.reference(reference), experiment.reference_hash(reference)
+    section = experiment.reference(reference)
+    read_record(files.replicas / "done.json", hash)
+    replicas = Replicas(files.replicas / "store.zarr", hash)
+    statistics = replicas.statistics
+    store = files.levels / "store.zarr"
+    attributes = {
+        "experiment": experiment.name,
+        "reference": reference,
+        "seed": experiment.seed,
+        "path": section.path,
+    }
+    chunks = _watched(replicas, f"gather {reference}")
+    write_levels(store, chunks, replicas.draws, statistics.ladder, hash, attributes)
+    levels = open_levels(store, hash)
+    domain = build_potential(experiment).domain
+    sampled = _level_rows(levels, domain)
+    evidence, notes = _evidence_rows(levels, annealed=section.path == "annealed")
+    predicted_rate = deo_round_trip_rate if section.swap == "deo" else seo_round_trip_rate
+    swaps = _swap_rows(levels.lam, statistics, section.rounds, predicted_rate(statistics.rejection))
+    write_table(files.diagnostics, DiagnosticRow, [*swaps, *sampled, *evidence])
+    lines = advice(
+        statistics.swap_acceptance.mean(axis=1).tolist(),
+        float(statistics.round_trips.sum()),
+        {(row.level or 0, row.series): row.value for row in sampled if row.quantity == "rhat"},
+        adaptive=section.ladder.kind == "adaptive",
+    )
+    for line in [*lines, *notes]:
+        print(f"{experiment.name}/{reference}: {line}", flush=True)
+    write_record(
+        files.levels / "done.json",
+        "gather",
+        hash,
+        started,
+        levels=len(levels),
+        samples=levels.draws * levels.walkers,
+        advice=lines,
+        notes=notes,
+    )
+
+
+def _watched(replicas: Replicas, what: str) -> Iterator[Draws]:
+    progress = Progress(replicas.draws, what, "draws")
+    done = 0
+    for chunk in replicas.chunks():
+        yield chunk
+        done += len(chunk.x)
+        progress.update(done)
+    progress.close()
+
+
+def _swap_rows(
+    lam: np.ndarray, statistics: Statistics, rounds: int, predicted_rate: float
+) -> list[DiagnosticRow]:
+    """What the engine counted: moves and swaps by level and pair, round trips."""
+    rows = []
+    barrier = cumulative_barrier(statistics.rejection)
+    for k, value in enumerate(lam.tolist()):
+        for quantity, found in (
+            ("move_acceptance", statistics.move_acceptance[k]),
+            ("step_size", statistics.step_size[k]),
+            ("rejected_not_finite", statistics.rejected_not_finite[k]),
+            ("barrier", barrier[k]),
+        ):
+            rows.append(DiagnosticRow("level", k, value, "", quantity, float(found)))
+    for k, acceptance in enumerate(statistics.swap_acceptance, start=1):
+        mean, error = _mean_and_error(acceptance)
+        rows.append(DiagnosticRow("pair", k, float(lam[k]), "", "swap_acceptance", mean, error))
+    rate, error = _mean_and_error(statistics.round_trips / rounds)
+    run: list[tuple[str, float, float | None]] = [
+        ("barrier", float(barrier[-1]), None),
+        ("round_trips", float(statistics.round_trips.sum()), None),
+        ("round_trip_rate", rate, error),
+        ("round_trip_rate_predicted", predicted_rate, None),
+    ]
+    return rows + [DiagnosticRow("run", None, None, "", *row) for row in run]
+
+
+def _mean_and_error(by_walker: np.ndarray) -> tuple[float, float]:
+    n = len(by_walker)
+    error = by_walker.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+    return float(by_walker.mean()), float(error)
+
+
+def _level_rows(levels: Levels, domain: Domain) -> list[DiagnosticRow]:
+    """Autocorrelation, ESS and R-hat of the energy and every coordinate, level by level."""
+    rows = []
+    for k, lam in enumerate(levels.lam.tolist()):
+        x, U_0, V = levels.samples(k).by_walker(levels.walkers)
+        for series, values in level_series(x, U_0 + lam * V, domain).items():
+            for quantity, value in series_diagnostics(values)._asdict().items():
+                rows.append(DiagnosticRow("level", k, lam, series, quantity, value))
+    return rows
+
+
+def _evidence_rows(levels: Levels, annealed: bool) -> tuple[list[DiagnosticRow], list[str]]:
+    """log Z ratios of neighbours by three estimators; on the annealed path also of the target."""
+    rows, notes = [], []
+    terms: dict[str, list[LogRatio]] = {"log_z": [], "log_z_forward": [], "log_z_backward": []}
+    lower = levels.samples(0).by_walker(levels.walkers).V
+    trusted = True
+    for k in range(1, len(levels)):
+        upper = levels.samples(k).by_walker(levels.walkers).V
+        step = float(levels.lam[k] - levels.lam[k - 1])
+        tail = {
+            "pareto_k_forward": pareto_k(-step * lower.flatten()),
+            "pareto_k_backward": pareto_k(step * upper.flatten()),
+        }
+        ratios = {
+            "log_z": bennett(lower, upper, step),
+            "log_z_forward": stepping_forward(lower, step),
+            "log_z_backward": stepping_backward(upper, step),
+        }
+        for quantity, ratio in ratios.items():
+            terms[quantity].append(ratio)
+            row = (f"{quantity}_ratio", ratio.value, ratio.error)
+            rows.append(DiagnosticRow("pair", k, float(levels.lam[k]), "", *row))
+        for quantity, value in tail.items():
+            rows.append(DiagnosticRow("pair", k, float(levels.lam[k]), "", quantity, value))
+        if k == 1 and tail["pareto_k_backward"] > PARETO_LIMIT:
+            trusted = False
+            notes.append(
+                f"the backward stepping stone from level 1 has Pareto k "
+                f"{tail['pareto_k_backward']:.2f} > {PARETO_LIMIT}: no backward log Z"
+            )
+        lower = upper
+    if annealed:
+        for quantity, chain in terms.items():
+            if quantity != "log_z_backward" or trusted:
+                total = chained(chain)
+                row = (quantity, total.value, total.error)
+                rows.append(DiagnosticRow("run", None, None, "", *row))
+    return rows, notes

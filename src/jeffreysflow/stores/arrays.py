@@ -1,0 +1,145 @@
+"""What all Zarr stores have in common: provenance, checksummed chunks, and refusals by name."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numcodecs.blosc
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from jeffreysflow.errors import UserError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "check_chunks",
+    "complete_store",
+    "create_array",
+    "create_store",
+    "open_store",
+    "read_array",
+]
+
+FORMAT_VERSION = 1
+
+# several threads would put a chunk's compressed blocks in the order they happen to finish
+numcodecs.blosc.use_threads = False
+
+
+def create_store(path: Path, kind: str, hash: str, **attributes: Any) -> zarr.Group:
+    """A new, incomplete store in place of whatever is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    common = {"kind": kind, "format_version": FORMAT_VERSION, "hash": hash, "units": "kT"}
+    group.attrs.update({**common, "complete": False, **attributes})
+    return group
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    dimensions: Sequence[str],
+    dtype: str = "f8",
+    units: str | None = None,
+) -> zarr.Array[Any]:
+    """An array with named dimensions, filled with NaN (integers with -1).
+
+    Blosc alone decompresses a truncated chunk without complaint, hence the checksum.
+    """
+    fill_value = np.nan if np.dtype(dtype).kind == "f" else -1
+    return group.create_array(
+        name,
+        shape=tuple(shape),
+        chunks=tuple(min(chunk, length) for chunk, length in zip(chunks, shape, strict=True)),
+        dtype=dtype,
+        fill_value=fill_value,
+        dimension_names=tuple(dimensions),
+        compressors=[BloscCodec(cname="lz4", shuffle="shuffle"), Crc32cCodec()],
+        attributes={} if units is None else {"units": units},
+        config={"write_empty_chunks": True},
+    )
+
+
+def complete_store(group: zarr.Group) -> None:
+    """Say that everything has been written."""
+    group.attrs.update({"complete": True})
+
+
+def open_store(path: Path, kind: str, expected_hash: str | None = None) -> zarr.Group:
+    """Open a finished store of this kind for reading.
+
+    Raises
+    ------
+    UserError : there is none, it is of another kind or format, made from another configuration,
+        not finished, or lacks a chunk.
+    """
+    try:
+        group = zarr.open_group(path, mode="r")
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(f"{path}: no Zarr store; run the stage that makes it first") from error
+    attributes = group.attrs
+    if attributes.get("kind") != kind or attributes.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: expected a store of {kind}, format {FORMAT_VERSION}, found "
+            f"{attributes.get('kind')}, format {attributes.get('format_version')}"
+        )
+    if expected_hash is not None and attributes.get("hash") != expected_hash:
+        raise UserError(
+            f"{path}: made from another configuration (hash {attributes.get('hash')}, expected "
+            f"{expected_hash}); run the stage that makes it again"
+        )
+    if not attributes.get("complete", False):
+        raise UserError(f"{path}: incomplete; run the stage that makes it again")
+    check_chunks(path, group)
+    return group
+
+
+def check_chunks(path: Path, group: zarr.Group) -> None:
+    """Refuse a store with a missing chunk (it would read as fill values).
+
+    Raises
+    ------
+    UserError : the first missing chunk, named.
+    """
+    for name, array in sorted(group.arrays()):
+        for chunk in _chunk_files(name, array):
+            if not (path / chunk).is_file():
+                raise UserError(f"{path}: chunk {chunk} is missing; run the stage again")
+
+
+def read_array(path: Path, array: zarr.Array[Any], selection: Any = ...) -> np.ndarray:
+    """Read from an array of the store at ``path``.
+
+    Raises
+    ------
+    UserError : a chunk is truncated or damaged; it is named.
+    """
+    try:
+        return np.asarray(array[selection])
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: chunk {_damaged(array)} is damaged; run the stage again"
+        ) from error
+
+
+def _chunk_files(name: str, array: zarr.Array[Any]) -> list[str]:
+    grid = [-(-length // chunk) for length, chunk in zip(array.shape, array.chunks, strict=True)]
+    return ["/".join([name, "c", *map(str, i)]) for i in itertools.product(*map(range, grid))]
+
+
+def _damaged(array: zarr.Array[Any]) -> str:
+    """The first chunk that cannot be decoded."""
+    for file in _chunk_files(array.basename, array):
+        index = [int(part) for part in file.split("/")[2:]]
+        corner = tuple(slice(i * c, i * c + 1) for i, c in zip(index, array.chunks, strict=True))
+        try:
+            array[corner]
+        except (ValueError, RuntimeError):
+            return file
+    return f"of {array.basename}"

@@ -1,0 +1,113 @@
+"""The CSV files: what a row of each holds, written atomically, read back with types."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.stores.completion import write_atomically
+
+__all__ = [
+    "ConvergenceRow",
+    "DiagnosticRow",
+    "EstimateRow",
+    "TruthRow",
+    "read_table",
+    "write_table",
+]
+
+
+class TruthRow(NamedTuple):
+    """`truth.csv`: the exact mean and variance of an observable; ``log_z`` has variance 0."""
+
+    observable: str
+    value: float
+    variance: float
+
+
+class DiagnosticRow(NamedTuple):
+    """`diagnostics.csv`, long form.
+
+    ``scope`` is `level` (``level`` k and its ``lam``), `pair` (the levels k - 1 and k, described by
+    the upper) or `run`; ``series`` is the sampled quantity (U, x1, ...) if there is one.
+    """
+
+    scope: str
+    level: int | None
+    lam: float | None
+    series: str
+    quantity: str
+    value: float
+    stderr: float | None = None
+
+
+class EstimateRow(NamedTuple):
+    """`estimates.csv`: one quantity at one level; fractions, not per cent."""
+
+    level: int
+    quantity: str
+    value: float
+    stderr: float | None = None
+    exact: float | None = None
+    published: float | None = None
+
+
+class ConvergenceRow(NamedTuple):
+    """`convergence.csv`: bias of estimates from ``size`` samples, over disjoint ``blocks``."""
+
+    size: int
+    blocks: int
+    bias_rms: float
+    bias_rms_stderr: float
+    bias_first: float
+    noise_floor: float
+
+
+_Row = TypeVar("_Row", TruthRow, DiagnosticRow, EstimateRow, ConvergenceRow)
+
+
+def write_table(file: Path, kind: type[_Row], rows: Iterable[_Row]) -> None:
+    """Write rows under a header. A number that is missing or not a number is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(kind._fields)
+    for row in rows:
+        writer.writerow("" if _missing(value) else value for value in row)
+    write_atomically(file, text.getvalue())
+
+
+def read_table(file: Path, kind: type[_Row]) -> list[_Row]:
+    """Read rows back; an empty number becomes NaN in ``value`` columns, None elsewhere.
+
+    Raises
+    ------
+    UserError : no such file, or it is not a table of this kind.
+    """
+    try:
+        with file.open(newline="") as lines:
+            header, *rows = csv.reader(lines)
+        if tuple(header) != kind._fields:
+            raise ValueError(f"columns {', '.join(header)}")
+        types = kind.__annotations__.values()
+        return [kind._make(_parsed(*cell) for cell in zip(types, row, strict=True)) for row in rows]
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; run the stage that makes it first") from error
+    except ValueError as error:
+        raise UserError(f"{file}: expected columns {', '.join(kind._fields)}: {error}") from error
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _parsed(annotation: str, text: str) -> object:
+    if annotation == "str":
+        return text
+    if text == "":
+        return None if "None" in annotation else math.nan
+    return int(text) if annotation.startswith("int") else float(text)
