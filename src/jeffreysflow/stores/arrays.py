@@ -30,7 +30,7 @@ FORMAT_VERSION = 1
 numcodecs.blosc.use_threads = False
 
 
-def create_store(path: Path, kind: str, hash: str, **attributes: Any) -> zarr.Group:
+def create_store(path: Path, kind: str, hash: str, /, **attributes: Any) -> zarr.Group:
     """A new, incomplete store in place of whatever is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     group = zarr.open_group(path, mode="w", zarr_format=3)
