@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from arviz_stats.base import array_stats
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.streams import Stream
@@ -25,13 +26,22 @@ def autoregressive(rho: float, draws: int, walkers: int) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def test_autocorrelation_time_of_ar1() -> None:
-    rho = 0.8
+@pytest.mark.parametrize(("draws", "walkers"), [(4000, 8), (40, 800)])
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.8])
+def test_autocorrelation_time_of_ar1(rho: float, draws: int, walkers: int) -> None:
+    """Long walkers and, with the same number of samples, many short ones."""
     exact = (1 + rho) / (1 - rho)
-    found = series_diagnostics(autoregressive(rho, 2000, 16))
-    assert found.autocorrelation_time == pytest.approx(exact, rel=0.15)
-    assert found.ess == pytest.approx(2000 * 16 / found.autocorrelation_time)
-    assert found.rhat < 1.02
+    found = series_diagnostics(autoregressive(rho, draws, walkers))
+    # the time is a sum over a window of about 5 times itself (Sokal 1997, eq. 3.19)
+    error = exact * math.sqrt(4 * 5 * exact / (draws * walkers))
+    assert abs(found.autocorrelation_time - exact) < 4 * error
+    assert found.ess == pytest.approx(draws * walkers / found.autocorrelation_time)
+
+
+def test_autocorrelation_time_against_the_library() -> None:
+    series = autoregressive(0.8, 4000, 8)
+    library = array_stats.ess(series.T.numpy(), method="mean")
+    assert series_diagnostics(series).ess == pytest.approx(library, rel=0.05)
 
 
 def test_rhat_flags_a_walker_stuck_in_a_mode() -> None:

@@ -161,7 +161,7 @@ def _evidence_rows(levels: Levels, annealed: bool) -> tuple[list[DiagnosticRow],
             rows.append(DiagnosticRow("pair", k, float(levels.lam[k]), "", *row))
         for quantity, value in tail.items():
             rows.append(DiagnosticRow("pair", k, float(levels.lam[k]), "", quantity, value))
-        if k == 1 and tail["pareto_k_backward"] > PARETO_LIMIT:
+        if annealed and k == 1 and tail["pareto_k_backward"] > PARETO_LIMIT:
             trusted = False
             notes.append(
                 f"the backward stepping stone from level 1 has Pareto k "
