@@ -19,10 +19,8 @@ REFERENCE = LAYOUT.reference("{reference}")
 FLOW = LAYOUT.flow("{flow}")
 LOGS = LAYOUT.folder / "logs"
 
-# `python -m` finds the package of the interpreter that runs Snakemake, on any node
-STAGE = "python -m jeffreysflow"
-# Snakemake exports {threads} as the thread count of numerical libraries; ours are set by the stage
-ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
+# Snakemake exports {threads} as the thread count of numerical libraries; a stage sets its own
+shell.prefix("export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; ")
 
 
 wildcard_constraints:

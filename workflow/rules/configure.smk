@@ -8,4 +8,4 @@ rule configure:
         resolved=resolved_config,
     run:
         Path(output[0]).write_text(params.resolved)
-        shell(STAGE + " check --config {output} 2>&1 | tee {log}")
+        shell("python -m jeffreysflow check --config {output} 2>&1 | tee {log}")

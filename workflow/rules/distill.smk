@@ -17,8 +17,7 @@ rule distill:
     params:
         hash=flow_hash,
     shell:
-        STAGE
-        + " distill --config {input.config} --flow {wildcards.flow} --level {wildcards.k}"
+        "python -m jeffreysflow distill --config {input.config} --flow {wildcards.flow} --level {wildcards.k}"
         " 2>&1 | tee {log}"
 
 
@@ -40,5 +39,4 @@ rule generate:
     params:
         hash=generation_hash,
     shell:
-        STAGE
-        + " generate --config {input.config} --flow {wildcards.flow} 2>&1 | tee {log}"
+        "python -m jeffreysflow generate --config {input.config} --flow {wildcards.flow} 2>&1 | tee {log}"

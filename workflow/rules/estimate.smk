@@ -12,7 +12,7 @@ rule truth:
     params:
         hash=truth_hash,
     shell:
-        ONE_THREAD + " " + STAGE + " truth --config {input.config} 2>&1 | tee {log}"
+        "python -m jeffreysflow truth --config {input.config} 2>&1 | tee {log}"
 
 
 rule estimate_reference:
@@ -31,7 +31,7 @@ rule estimate_reference:
     params:
         hash=estimate_hash,
     shell:
-        ONE_THREAD + " " + STAGE + " estimate --config {input.config}"
+        "python -m jeffreysflow estimate --config {input.config}"
         " --reference {wildcards.reference} 2>&1 | tee {log}"
 
 
@@ -51,8 +51,5 @@ rule estimate_flow:
     params:
         hash=estimate_hash,
     shell:
-        ONE_THREAD
-        + " "
-        + STAGE
-        + " estimate --config {input.config} --flow {wildcards.flow}"
+        "python -m jeffreysflow estimate --config {input.config} --flow {wildcards.flow}"
         " 2>&1 | tee {log}"

@@ -16,5 +16,5 @@ rule gather:
     params:
         hash=reference_hash,
     shell:
-        ONE_THREAD + " " + STAGE + " gather --config {input.config}"
+        "python -m jeffreysflow gather --config {input.config}"
         " --reference {wildcards.reference} 2>&1 | tee {log}"

@@ -18,6 +18,6 @@ rule temper:
         hash=reference_hash,
         launcher=launcher,
     shell:
-        ONE_THREAD + " {params.launcher} python -m mpi4py -m jeffreysflow temper"
+        "{params.launcher} python -m mpi4py -m jeffreysflow temper"
         " --config {input.config} --reference {wildcards.reference}"
         " --expect-ranks {resources.tasks} 2>&1 | tee {log}"
