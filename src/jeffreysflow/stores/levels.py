@@ -74,7 +74,7 @@ def write_levels(
     """
     group: zarr.Group | None = None
     held: list[Draws] = []
-    first = block = 0
+    seen = block = 0
     for chunk in chunks:
         if group is None:
             _, levels, walkers, d = chunk.x.shape
@@ -83,12 +83,12 @@ def write_levels(
             facts = {"draws": draws, "walkers": walkers, **attributes}
             group = _create(path, levels, draws * walkers, d, block * walkers, ladder, hash, facts)
         held.append(chunk)
-        rows = sum(len(part.x) for part in held)
-        if rows >= block or first + rows == draws:
-            _write(path, group, first, Draws(*map(np.concatenate, zip(*held, strict=True))))
-            first, held = first + rows, []
-    if group is None or first != draws:
-        raise UserError(f"{path}: {first} of {draws} draws were recorded")
+        seen += len(chunk.x)
+        if seen % block == 0 or seen == draws:
+            _write(path, group, seen, Draws(*map(np.concatenate, zip(*held, strict=True))))
+            held = []
+    if group is None or seen != draws:
+        raise UserError(f"{path}: {seen} of {draws} draws were recorded; run `temper` again")
     complete_store(group)
 
 
@@ -114,7 +114,8 @@ def _create(
     return group
 
 
-def _write(path: Path, group: zarr.Group, first: int, draws: Draws) -> None:
+def _write(path: Path, group: zarr.Group, seen: int, draws: Draws) -> None:
+    first = seen - len(draws.x)
     try:
         fields = demultiplexed(draws)
     except ValueError as error:

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.stores.completion import write_atomically
@@ -93,7 +93,7 @@ def read_table(file: Path, kind: type[_Row]) -> list[_Row]:
             header, *rows = csv.reader(lines)
         if tuple(header) != kind._fields:
             raise ValueError(f"columns {', '.join(header)}")
-        types = kind.__annotations__.values()
+        types = get_type_hints(kind).values()
         return [kind._make(_parsed(*cell) for cell in zip(types, row, strict=True)) for row in rows]
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; run the stage that makes it first") from error
@@ -105,9 +105,8 @@ def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _parsed(annotation: str, text: str) -> object:
-    if annotation == "str":
-        return text
-    if text == "":
-        return None if "None" in annotation else math.nan
-    return int(text) if annotation.startswith("int") else float(text)
+def _parsed(hint: Any, text: str) -> object:
+    optional = get_args(hint)
+    if text == "" and hint is not str:
+        return None if optional else math.nan
+    return (optional[0] if optional else hint)(text)
