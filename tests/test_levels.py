@@ -124,5 +124,5 @@ def test_incomplete_runs_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="incomplete"):
         open_levels(tmp_path / "a.zarr", "abc")
     whole.level[3, :, 2] = 1
-    with pytest.raises(UserError, match=r"draws from 2 on: .* not a permutation"):
+    with pytest.raises(UserError, match=r"draws from 0 on: .* not a permutation"):
         write_levels(tmp_path / "b.zarr", pieces(whole, 2), 6, LADDER, "abc", {})
