@@ -47,17 +47,17 @@ def test_sums_against_the_definition_and_in_pieces() -> None:
     assert whole.errors.tolist() == pytest.approx(errors.tolist(), rel=1e-9)
     assert whole.log_z == pytest.approx(float(l.logsumexp(0)) - math.log(3000), rel=1e-13)
     assert whole.ess == pytest.approx(1 / (3000 * float(w.square().sum())), rel=1e-12)
-    assert whole.lower == pytest.approx(float(l.mean()), rel=1e-13)
-    assert whole.upper == pytest.approx(float(w @ l), rel=1e-13)
-    influence = 3000 * w * (l - whole.upper) - (l - whole.lower)
+    assert whole.log_z_lower == pytest.approx(float(l.mean()), rel=1e-13)
+    assert whole.log_z_upper == pytest.approx(float(w @ l), rel=1e-13)
+    influence = 3000 * w * (l - whole.log_z_upper) - (l - whole.log_z_lower)
     assert whole.jeffreys_gap_error == pytest.approx(
         float(influence.square().mean().sqrt()) / math.sqrt(3000), rel=1e-6
     )
-    assert whole.lower <= whole.log_z <= whole.upper
+    assert whole.log_z_lower <= whole.log_z <= whole.log_z_upper
 
     pieces = combined([WeightedSums.of(*p) for p in zip(l.split(700), f.split(700), strict=True)])
     assert pieces.n == 3000
-    for name in ("log_z", "ess", "lower", "upper", "log_z_error", "jeffreys_gap_error"):
+    for name in ("log_z", "ess", "log_z_lower", "log_z_upper", "log_z_error", "jeffreys_gap_error"):
         assert getattr(pieces, name) == pytest.approx(getattr(whole, name), rel=1e-8)
     torch.testing.assert_close(pieces.means, whole.means)
     torch.testing.assert_close(pieces.errors, whole.errors)
@@ -69,8 +69,11 @@ def test_zero_weights_count_as_samples() -> None:
     assert sums.means.tolist() == [2.0]
     assert sums.ess == 0.5
     assert sums.log_z == pytest.approx(math.log(0.5))
-    assert sums.upper == 0.0
+    assert sums.log_z_upper == 0.0
     assert sums.jeffreys_gap == math.inf
+    nothing = WeightedSums.of(torch.full((4,), -math.inf), torch.ones(4, 1))
+    far = WeightedSums.of(l - 900, torch.ones(4, 1))
+    assert combined([nothing, far]).log_z == pytest.approx(-900 + math.log(0.25))
 
 
 def test_delta_method_against_bootstrap_over_batches() -> None:

@@ -33,9 +33,7 @@ class WeightedSums:
         """Sums of one block: log weights [n], values [n, observables]; -inf is a zero weight."""
         log_weights = log_weights.to(torch.float64)
         log_scale = float(log_weights.max())
-        if log_scale == -math.inf:
-            log_scale = 0.0
-        w = (log_weights - log_scale).exp()
+        w = (log_weights - (log_scale if log_scale > -math.inf else 0.0)).exp()
         # 0 * (-inf) must count as the limit of w log w, which is 0
         finite = log_weights.masked_fill(log_weights == -math.inf, 0.0)
         f = torch.cat([values.to(torch.float64), finite[:, None]], dim=1)
@@ -67,19 +65,19 @@ class WeightedSums:
         return float(self.first[0] ** 2 / (self.n * self.second[0]))
 
     @property
-    def lower(self) -> float:
+    def log_z_lower(self) -> float:
         """``mean l = -R``, the lower end of the bracket of log Z (``-inf`` with a zero weight)."""
         return float(self.plain[0]) / self.n
 
     @property
-    def upper(self) -> float:
+    def log_z_upper(self) -> float:
         """``sum w l / sum w = D``, the upper end of the bracket of log Z."""
         return float(self._all_means[-1])
 
     @property
     def jeffreys_gap(self) -> float:
         """``R + D = KL(F#pi_0 || pi_1) + KL(pi_1 || F#pi_0)``, the second over weighted samples."""
-        return self.upper - self.lower
+        return self.log_z_upper - self.log_z_lower
 
     @property
     def _delta_variances(self) -> torch.Tensor:
@@ -106,8 +104,8 @@ class WeightedSums:
 
         The influence of one sample is ``n w / sum w (l - D) - (l - mean l)``.
         """
-        squares = float(self.first[-1] / self.first[0]) - self.upper**2
-        plain = float(self.plain[1]) / self.n - self.lower**2
+        squares = float(self.first[-1] / self.first[0]) - self.log_z_upper**2
+        plain = float(self.plain[1]) / self.n - self.log_z_lower**2
         weighted = float(self._delta_variances[-1]) * self.n
         return math.sqrt(max(weighted - 2 * squares + plain, 0.0) / self.n)
 

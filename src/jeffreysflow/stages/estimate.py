@@ -1,0 +1,193 @@
+"""Estimates from a reference or a flow: observables, bias, log Z, and whether to trust them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.averages import (
+    WeightedSums,
+    combined,
+    jackknife_error,
+    mean_and_error,
+)
+from jeffreysflow.estimation.convergence import (
+    bias_by_size,
+    block_size,
+    convergence_slope,
+    noise_floor,
+)
+from jeffreysflow.estimation.observables import Observable, observable_values
+from jeffreysflow.estimation.pareto import LargestWeights, trust_warnings
+from jeffreysflow.progress import Progress
+from jeffreysflow.stages.estimate_table import EstimateTable
+from jeffreysflow.stages.target import build_potential
+from jeffreysflow.stages.truth import build_observables
+from jeffreysflow.stores.arrays import open_store, read_array
+from jeffreysflow.stores.completion import read_record
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.stores.tables import (
+    ConvergenceRow,
+    DiagnosticRow,
+    EstimateRow,
+    read_table,
+    write_table,
+)
+
+__all__ = ["run_flow", "run_reference"]
+
+_ROWS_AT_A_TIME = 1 << 18
+_SCALARS = ("ess", "log_z", "log_z_lower", "log_z_upper", "jeffreys_gap")
+
+
+def run_reference(layout: Layout, experiment: Experiment, reference: str) -> None:
+    """Write `estimates.csv` of a reference: equal-weight averages at its last level.
+
+    Raises
+    ------
+    UserError : a store is missing, foreign, incomplete or damaged, or an observable is not finite.
+    """
+    files, hash = layout.reference(reference), experiment.reference_hash(reference)
+    read_record(files.levels / "done.json", hash)
+    levels = open_levels(files.levels / "store.zarr", hash)
+    x, U_0, V = levels.samples(-1)
+    observables = build_observables(experiment, build_potential(experiment))
+    values = observable_values(observables, x, U_0 + V)
+    means, errors = mean_and_error(values.reshape(levels.draws, levels.walkers, -1))
+    table = EstimateTable(len(levels) - 1, layout.truth, experiment.reference(reference).published)
+    table.add_observables(observables, means, errors, len(x))
+    for row in read_table(files.diagnostics, DiagnosticRow):
+        if row.scope == "run" and row.quantity == "log_z":
+            table.add("log_z", row.value, row.stderr)
+    write_table(files.estimates, EstimateRow, table.rows)
+
+
+def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
+    """Write `estimates.csv` of a flow from its generated samples, and `convergence.csv` where
+    sizes are given; samples pass through in blocks.
+
+    Raises
+    ------
+    UserError : a store is missing, foreign, incomplete or damaged, or a value is not a number.
+    """
+    files, hash = layout.flow(flow), experiment.generation_hash(flow)
+    section, steps = experiment.flow(flow), experiment.flow_steps(flow)
+    read_record(files.generated / "done.json", hash)
+    observables = build_observables(experiment, build_potential(experiment))
+    sums = _GeneratedSums(files.generated / "store.zarr", hash, observables, experiment)
+    whole, k = combined(sums.blocks), sums.largest.k()
+    table = EstimateTable(steps, layout.truth, section.published)
+    for level in range(1, steps + 1):
+        record = read_record(files.level(level) / "done.json")
+        for quantity, value in record.get("estimates", {}).items():
+            # of one flow, the headline is the ESS of fresh samples
+            name = "ensemble_ess" if (quantity, steps) == ("ess", 1) else quantity
+            table.add(name, value, level=level)
+    errors, scalar_errors = whole.errors, _scalar_errors(sums.groups)
+    if sums.sequences:
+        errors = jackknife_error(sums.groups, lambda part: part.means)
+    else:
+        scalar_errors["log_z"] = whole.log_z_error
+        scalar_errors["jeffreys_gap"] = whole.jeffreys_gap_error
+    if steps == 1:
+        table.add("ess", whole.ess, scalar_errors["ess"])
+    table.add("amortised_ess", whole.ess, scalar_errors["ess"])
+    table.add("pareto_k", k)
+    for quantity in _SCALARS[1:]:
+        table.add(quantity, getattr(whole, quantity), scalar_errors[quantity])
+    table.add_observables(observables, whole.means, errors, whole.n)
+    if sums.sequences:
+        for observable, gain in zip(observables, (whole.errors / errors).square(), strict=True):
+            table.add(f"sobol_gain:{observable.name}", float(gain))
+    sizes = experiment.generation.convergence
+    if sizes and table.has_truth:
+        _write_convergence(files.convergence, sums.blocks, sizes, observables, table)
+    warnings = trust_warnings(whole.ess, k)
+    table.add("trusted", float(not warnings))
+    for line in warnings:
+        print(f"{experiment.name}/{flow}: {line}", flush=True)
+    write_table(files.estimates, EstimateRow, table.rows)
+
+
+class _GeneratedSums:
+    """One pass over the generated samples of a flow.
+
+    ``blocks`` are sums over consecutive samples; ``groups`` the independent parts errors come from:
+    the blocks of full size, or for Sobol points (``sequences`` of them) each scrambled sequence.
+    """
+
+    def __init__(
+        self, path: Path, hash: str, observables: Sequence[Observable], experiment: Experiment
+    ) -> None:
+        store = open_store(path, "generated", hash)
+        self._path = path
+        self._arrays = [store[name] for name in ("x", "log_weight", "U_0", "V")]
+        self._n = int(self._arrays[0].shape[0])
+        self.sequences = int(store.attrs.get("scramblings", 0))
+        sequence = self._n // self.sequences if self.sequences else None
+        size = block_size(self._n, experiment.generation.convergence, sequence)
+        self.largest = LargestWeights(self._n)
+        self.blocks: list[WeightedSums] = []
+        progress = Progress(self._n, f"estimate {experiment.name}", "samples")
+        for x, log_weights, U in self._slabs(size):
+            values = observable_values(observables, x, U)
+            self.largest.add(log_weights)
+            for part in zip(torch.split(log_weights, size), torch.split(values, size), strict=True):
+                self.blocks.append(WeightedSums.of(*part))
+            progress.update(sum(block.n for block in self.blocks))
+        progress.close()
+        each = 1 if sequence is None else sequence // size
+        starts = range(0, len(self.blocks), each)
+        groups = [combined(self.blocks[i : i + each]) for i in starts]
+        self.groups = [group for group in groups if group.n == groups[0].n]
+
+    def _slabs(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        rows = size * max(1, _ROWS_AT_A_TIME // size)
+        for start in range(0, self._n, rows):
+            part = slice(start, min(start + rows, self._n))
+            x, log_weights, U_0, V = (
+                torch.from_numpy(read_array(self._path, array, part)).double()
+                for array in self._arrays
+            )
+            bad = (log_weights.isnan() | (log_weights == math.inf)).nonzero()
+            if len(bad):
+                row = int(bad[0])
+                raise UserError(
+                    f"{self._path}: log weight {float(log_weights[row])} of sample {start + row} "
+                    f"at x = {x[row].tolist()}"
+                )
+            yield x, log_weights, U_0 + V
+
+
+def _scalar_errors(groups: Sequence[WeightedSums]) -> dict[str, float]:
+    """Standard errors from independent groups of samples; NaN from a single one."""
+    if len(groups) < 2:
+        return dict.fromkeys(_SCALARS, math.nan)
+    errors = jackknife_error(
+        groups, lambda part: torch.tensor([getattr(part, name) for name in _SCALARS])
+    )
+    return dict(zip(_SCALARS, errors.tolist(), strict=True))
+
+
+def _write_convergence(
+    file: Path,
+    blocks: Sequence[WeightedSums],
+    sizes: Sequence[int],
+    observables: Sequence[Observable],
+    table: EstimateTable,
+) -> None:
+    exact, variances = table.exact(observables)
+    full = [block for block in blocks if block.n == blocks[0].n]
+    found = bias_by_size(full, sizes, exact)
+    floor = variances[~exact.isnan()]
+    write_table(
+        file, ConvergenceRow, [ConvergenceRow(*row, noise_floor(floor, row.size)) for row in found]
+    )
+    if len(found) > 1:
+        table.add("convergence_slope", *convergence_slope(found))

@@ -1,0 +1,229 @@
+"""The stage `estimate` on stores whose content is known exactly."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.sobol import sobol_base_points
+from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
+from jeffreysflow.stages import estimate, truth
+from jeffreysflow.stores.arrays import complete_store, create_array, create_store
+from jeffreysflow.stores.completion import write_record
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import write_levels
+from jeffreysflow.stores.tables import (
+    ConvergenceRow,
+    DiagnosticRow,
+    EstimateRow,
+    TruthRow,
+    read_table,
+    write_table,
+)
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.archive import Draws
+from jeffreysflow.truth.quadrature import tensor_quadrature
+from jeffreysflow.truth.sampling import GridSampler
+
+BOX = [(-4.0, 4.0)] * 2
+N = 2**16
+
+
+def experiment(**generation: object) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "name": "x",
+            "title": "three wells",
+            "scale": "test",
+            "seed": 1,
+            "potential": {"name": "three_well"},
+            "observables": ["sin(x1)", "cos(x2)", "x1 < 0", "U"],
+            "truth": {"box": BOX, "points": 256},
+            "references": {
+                "r": {
+                    "ladder": {"kind": "fixed", "values": [0, 1]},
+                    "walkers": 50,
+                    "warmup_rounds": 0,
+                    "rounds": 40,
+                    "published": {"bias": 0.5},
+                }
+            },
+            "flows": {"f": {"reference": "r", "theta": 0.5, "published": {"ess": 0.9}}},
+            "generation": {"samples": N, **generation},
+        }
+    )
+
+
+class Warmer(Potential):
+    """The target at a slightly higher temperature: proposals with known weights."""
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self.target, self.beta = get_potential("three_well"), beta
+        self.domain = self.target.domain
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        return self.beta * self.target.energy(x)
+
+
+def warm_samples(beta: float, n: int, stream: Stream) -> tuple[torch.Tensor, torch.Tensor]:
+    """Exact samples of exp(-beta U) and their log weights, with mean exp(log w) = Z."""
+    proposal = Warmer(beta)
+    x = GridSampler(proposal, BOX, 512).sample(n, stream)
+    log_z = tensor_quadrature(proposal, BOX, 256).log_Z
+    return x, (beta - 1) * proposal.target.energy(x) + log_z
+
+
+def write_generated(
+    layout: Layout, e: Experiment, x: torch.Tensor, log_weight: torch.Tensor, **attributes: object
+) -> None:
+    path = AnnealingPath(Base(get_potential("three_well").domain), get_potential("three_well"))
+    U_0, V = path.energies(x)
+    files, hash = layout.flow("f"), e.generation_hash("f")
+    group = create_store(files.generated / "store.zarr", "generated", hash, **attributes)
+    for name, values in {"x": x, "log_weight": log_weight, "U_0": U_0, "V": V}.items():
+        dimensions = ("sample", "coordinate")[: values.ndim]
+        create_array(group, name, values.shape, (10_000, 2)[: values.ndim], dimensions)
+        group[name][...] = values.numpy()
+    complete_store(group)
+    write_record(files.generated / "done.json", "generate", hash, time.time())
+    numbers = {"ess": 0.8, "cess": 0.81, "train_seconds": 3.0}
+    write_record(files.level(1) / "done.json", "distill", "h", time.time(), estimates=numbers)
+
+
+def estimated(layout: Layout, e: Experiment) -> dict[str, EstimateRow]:
+    truth.run(layout, e)
+    estimate.run_flow(layout, e, "f")
+    rows = read_table(layout.flow("f").estimates, EstimateRow)
+    assert len({row.quantity for row in rows}) == len(rows)
+    assert {row.level for row in rows} == {1}
+    return {row.quantity: row for row in rows}
+
+
+def test_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout, e = Layout(tmp_path, "x"), experiment(convergence=[2**10, 2**12, 2**13])
+    x, log_weight = warm_samples(0.9, N, Stream(1, "flow"))
+    write_generated(layout, e, x, log_weight)
+    rows = estimated(layout, e)
+    weights = torch.softmax(log_weight, 0)
+    ess = 1 / (N * float(weights.square().sum()))
+    assert rows["ess"].value == pytest.approx(ess, rel=1e-9)
+    assert rows["ess"].published == 0.9
+    assert ess > 0.95
+    assert rows["amortised_ess"].value == rows["ess"].value
+    assert rows["ess"].stderr is not None
+    assert 0 < rows["ess"].stderr < 0.01
+    assert (rows["ensemble_ess"].value, rows["cess"].value) == (0.8, 0.81)
+    assert rows["log_z"].exact == pytest.approx(1.70654, abs=6e-6)
+    for name in ("log_z", *(f"observable:{text}" for text in e.observables)):
+        row = rows[name]
+        assert row.exact is not None
+        assert row.stderr is not None
+        assert abs(row.value - row.exact) < 4.5 * row.stderr
+    value = float(weights @ x[:, 0].sin())
+    assert rows["observable:sin(x1)"].value == pytest.approx(value, rel=1e-9)
+    lower, upper = rows["log_z_lower"].value, rows["log_z_upper"].value
+    assert lower < rows["log_z"].value < upper
+    assert rows["jeffreys_gap"].value == pytest.approx(upper - lower)
+    z = rows["z:sin(x1)"].value * rows["observable:sin(x1)"].stderr
+    assert z == pytest.approx(value - rows["observable:sin(x1)"].exact)
+    assert rows["bias"].value < 4 * rows["bias"].stderr
+    variances = [row.variance for row in read_table(layout.truth, TruthRow)]
+    assert rows["noise_floor"].value == pytest.approx(math.sqrt(sum(variances) / N))
+    assert rows["trusted"].value == 1.0
+    assert rows["pareto_k"].value < 0.5
+    convergence = read_table(layout.flow("f").convergence, ConvergenceRow)
+    assert [(row.size, row.blocks) for row in convergence] == [(2**10, 64), (2**12, 16), (2**13, 8)]
+    slope = rows["convergence_slope"]
+    assert abs(slope.value + 0.5) < 4.5 * slope.stderr
+    assert capsys.readouterr().out == ""
+
+
+def test_low_ess_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout, e = Layout(tmp_path, "x"), experiment()
+    target = get_potential("three_well")
+    base = Base(target.domain)
+    x = base.sample(N, Stream(2)) + 1.5
+    write_generated(layout, e, x, base.energy(x - 1.5) - target.energy(x))
+    rows = estimated(layout, e)
+    assert rows["trusted"].value == 0.0
+    assert rows["ess"].value < 0.1
+    assert "x/f: ESS is" in capsys.readouterr().out
+    assert not layout.flow("f").convergence.exists()
+
+
+def test_sobol_errors_come_from_scramblings(tmp_path: Path) -> None:
+    """Base points as they are: the weights are those of plain importance sampling."""
+    layout, e = Layout(tmp_path, "x"), experiment(base_points="sobol", scramblings=16)
+    target = get_potential("three_well")
+    base = Base(target.domain, sd=1.3)
+    x = torch.cat([p for r in range(16) for p in sobol_base_points(base, N // 16, 999, 1, "b", r)])
+    write_generated(layout, e, x, base.energy(x) - target.energy(x), scramblings=16)
+    rows = estimated(layout, e)
+    for name in ("log_z", *(f"observable:{text}" for text in e.observables)):
+        assert abs(rows[name].value - rows[name].exact) < 5 * rows[name].stderr
+    assert rows["sobol_gain:sin(x1)"].value > 10
+    assert rows["bias"].value < rows["noise_floor"].value
+
+
+def test_bad_weights_and_foreign_stores(tmp_path: Path) -> None:
+    layout, e = Layout(tmp_path, "x"), experiment()
+    x, log_weight = warm_samples(0.9, N, Stream(3))
+    log_weight[700] = math.nan
+    write_generated(layout, e, x, log_weight)
+    truth.run(layout, e)
+    with pytest.raises(UserError, match=r"log weight nan of sample 700 at x = "):
+        estimate.run_flow(layout, e, "f")
+    with pytest.raises(UserError, match="another configuration"):
+        estimate.run_flow(layout, e.model_copy(update={"seed": 2}), "f")
+    with pytest.raises(UserError, match="unknown flow 'g'"):
+        estimate.run_flow(layout, e, "g")
+    assert not layout.flow("f").estimates.exists()
+
+
+def test_without_truth(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "x")
+    e = experiment(convergence=[2**14]).model_copy(update={"truth": None})
+    write_generated(layout, e, *warm_samples(0.9, N, Stream(4)))
+    rows = estimated(layout, e)
+    assert read_table(layout.truth, TruthRow) == []
+    assert rows["log_z"].exact is None
+    assert not {"bias", "noise_floor", "z:sin(x1)"} & set(rows)
+    assert "observable:sin(x1)" in rows
+
+
+def test_reference(tmp_path: Path) -> None:
+    """Exact samples, each kept for four draws of its walker: errors must see the repetition."""
+    layout, e = Layout(tmp_path, "x"), experiment()
+    hash, files = e.reference_hash("r"), layout.reference("r")
+    target = get_potential("three_well")
+    x = GridSampler(target, BOX, 512).sample(500, Stream(5)).reshape(10, 1, 50, 2)
+    x = x.repeat_interleave(4, dim=0).expand(40, 2, 50, 2)
+    base = Base(target.domain)
+    U_0 = base.energy(x)
+    level = np.broadcast_to(np.arange(2, dtype=np.int16)[:, None], (40, 2, 50))
+    draws = Draws(x.numpy(), U_0.numpy(), (target.energy(x) - U_0).numpy(), level)
+    write_levels(files.levels / "store.zarr", [draws], 40, np.array([0.0, 1.0]), hash, {})
+    write_record(files.levels / "done.json", "gather", hash, time.time())
+    log_z = DiagnosticRow("run", None, None, "", "log_z", 1.7, 0.01)
+    write_table(files.diagnostics, DiagnosticRow, [log_z])
+    truth.run(layout, e)
+    estimate.run_reference(layout, e, "r")
+    rows = {row.quantity: row for row in read_table(files.estimates, EstimateRow)}
+    assert rows["log_z"] == EstimateRow(1, "log_z", 1.7, 0.01, rows["log_z"].exact, None)
+    exact = {row.observable: row for row in read_table(layout.truth, TruthRow)}
+    for text in e.observables:
+        row = rows[f"observable:{text}"]
+        assert row.level == 1
+        independent = math.sqrt(exact[text].variance / 500)
+        assert row.stderr == pytest.approx(independent, rel=4 / math.sqrt(2 * 50) + 0.1)
+        assert abs(rows[f"z:{text}"].value) < 4.5
+    assert rows["bias"].published == 0.5
+    assert rows["noise_floor"].value < rows["bias"].stderr
