@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.potentials.potential import Potential
+from jeffreysflow.rows import row_dot
 from jeffreysflow.streams import Stream
 
 __all__ = ["Base"]
@@ -30,6 +31,7 @@ class Base(Potential):
 
     _mean: torch.Tensor
     _sd: torch.Tensor
+    _precision: torch.Tensor
     _lower: torch.Tensor
     _length: torch.Tensor
     _periodic: torch.Tensor
@@ -54,6 +56,8 @@ class Base(Potential):
         self.register_buffer("_lower", lower)
         self.register_buffer("_length", length)
         self.register_buffer("_periodic", domain.periodic)
+        # a periodic coordinate adds nothing to energy and gradient
+        self.register_buffer("_precision", (~domain.periodic) / self._sd.square())
         gaussian = torch.log(self._sd) + 0.5 * math.log(2 * math.pi)
         self._log_normaliser = float(torch.where(self._periodic, length.log(), gaussian).sum())
 
@@ -67,17 +71,16 @@ class Base(Potential):
         """Standard deviations [d]; of the uniform law where periodic."""
         return torch.where(self._periodic, self._length / math.sqrt(12.0), self._sd)
 
-    def _standardised(self, x: torch.Tensor) -> torch.Tensor:
-        z = (x - self._mean.to(x)) / self._sd.to(x)
-        return z if self.domain.is_euclidean else z.masked_fill(self._periodic, 0.0)
-
     def energy(self, x: torch.Tensor) -> torch.Tensor:
-        return 0.5 * self._standardised(x).square().sum(dim=-1) + self._log_normaliser
+        return self._energy_and_gradient(x)[0]
 
     def energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        z = self._standardised(x)
-        energy = 0.5 * z.square().sum(dim=-1) + self._log_normaliser
-        return energy, z / self._sd.to(x)
+        return self._energy_and_gradient(x.detach())
+
+    def _energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        offset = x - self._mean.to(x)
+        gradient = offset * self._precision.to(x)
+        return 0.5 * row_dot(offset, gradient) + self._log_normaliser, gradient
 
     def sample(self, n: int, stream: Stream, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         """``n`` exact independent samples [n, d]."""

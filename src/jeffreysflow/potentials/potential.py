@@ -30,7 +30,7 @@ class Potential(nn.Module, ABC):
         with torch.enable_grad():
             y = x.detach().requires_grad_()
             energy = self.energy(y)
-            (gradient,) = torch.autograd.grad(energy.sum(), y)
+            (gradient,) = torch.autograd.grad(energy, y, torch.ones_like(energy))
         return energy.detach(), gradient
 
     @property

@@ -69,7 +69,7 @@ def run(
             "experiment": experiment.name,
             "reference": reference,
             "seed": experiment.seed,
-            "path": section.path,
+            "path_kind": section.path,
             "kernel": section.kernel.name,
             "local_steps": section.local_steps,
             "thin": section.thin,

@@ -17,8 +17,8 @@ _TILE_ROWS = 4096
 
 
 def default_tile_walkers(walkers: int, replicas: int) -> int:
-    """Walkers a tile such that it has about 4,000 rows and the tiles are of nearly equal size."""
-    blocks = max(1, round(walkers * replicas / _TILE_ROWS))
+    """Walkers a tile: about 4,000 rows, tiles of nearly equal size, at least two for two ranks."""
+    blocks = max(2, round(walkers * replicas / _TILE_ROWS))
     return -(-walkers // blocks)
 
 

@@ -14,5 +14,6 @@ class Annulus(Potential):
     domain = Domain.euclidean(2)
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
-        r2 = x.square().sum(dim=-1)
+        x1, x2 = x.unbind(dim=-1)
+        r2 = x1**2 + x2**2
         return 10 * (r2 * (r2 - 4) ** 2 + 1) ** (1 / 3)

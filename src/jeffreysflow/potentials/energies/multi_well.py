@@ -15,4 +15,4 @@ class MultiWell(Potential):
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         x1, x2 = x.unbind(dim=-1)
-        return 0.25 * x.square().sum(dim=-1) + 4 * torch.sin(1.1 * x1) * torch.sin(x2)
+        return 0.25 * (x1**2 + x2**2) + 4 * torch.sin(1.1 * x1) * torch.sin(x2)

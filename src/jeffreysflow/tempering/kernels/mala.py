@@ -34,9 +34,10 @@ class Mala(Kernel):
         noise = noise_like(point.x, stream)
         gradient = point.gradient(lam)
         y = torch.addcmul(point.x, step_size, gradient, value=-1.0)
-        y.addcmul_((2 * step_size).sqrt(), noise)
+        root = (2 * step_size).sqrt()
+        y.addcmul_(root, noise)
         proposed = path.evaluate(path.domain.wrap(y))
-        s = gradient.add_(proposed.gradient(lam)).mul_((0.5 * step_size).sqrt())
+        s = gradient.add_(proposed.gradient(lam)).mul_(root).mul_(0.5)
         level = lam[:, 0]
         log_ratio = point.energy(level) - proposed.energy(level)
         log_ratio += row_dot(s, noise.sub_(s, alpha=0.5))
