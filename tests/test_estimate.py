@@ -94,6 +94,8 @@ def write_generated(
         group[name][...] = values.numpy()
     complete_store(group)
     write_record(files.generated / "done.json", "generate", hash, time.time())
+    log_z = DiagnosticRow("run", None, None, "", "log_z", 1.71, 0.01)
+    write_table(layout.reference("r").diagnostics, DiagnosticRow, [log_z])
     numbers = {"ess": 0.8, "cess": 0.81, "train_seconds": 3.0}
     write_record(files.level(1) / "done.json", "distill", "h", time.time(), estimates=numbers)
 
@@ -159,6 +161,21 @@ def test_low_ess_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert not layout.flow("f").convergence.exists()
 
 
+def test_a_missing_mode_is_seen_by_log_z(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Near-perfect weights of samples with x1 > 0 only; nobody knows the exact values."""
+    layout, e = Layout(tmp_path, "x"), experiment().model_copy(update={"truth": None})
+    x, log_weight = warm_samples(0.98, 3 * N, Stream(6))
+    inside = x[:, 0] > 0
+    log_share = math.log(float(inside.double().mean()))
+    write_generated(layout, e, x[inside][:N], log_weight[inside][:N] + log_share)
+    rows = estimated(layout, e)
+    assert rows["ess"].value > 0.99
+    assert rows["trusted"].value == 0.0
+    assert "standard errors apart: modes may be missing" in capsys.readouterr().out
+
+
 def test_sobol_errors_come_from_scramblings(tmp_path: Path) -> None:
     """Base points as they are: the weights are those of plain importance sampling."""
     layout, e = Layout(tmp_path, "x"), experiment(base_points="sobol", scramblings=16)
@@ -199,7 +216,7 @@ def test_without_truth(tmp_path: Path) -> None:
     assert "observable:sin(x1)" in rows
 
 
-def test_reference(tmp_path: Path) -> None:
+def test_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exact samples, each kept for four draws of its walker: errors must see the repetition."""
     layout, e = Layout(tmp_path, "x"), experiment()
     hash, files = e.reference_hash("r"), layout.reference("r")
@@ -227,3 +244,9 @@ def test_reference(tmp_path: Path) -> None:
         assert abs(rows[f"z:{text}"].value) < 4.5
     assert rows["bias"].published == 0.5
     assert rows["noise_floor"].value < rows["bias"].stderr
+    assert capsys.readouterr().out == ""
+
+    shifted = draws._replace(x=draws.x + 0.3)
+    write_levels(files.levels / "store.zarr", [shifted], 40, np.array([0.0, 1.0]), hash, {})
+    estimate.run_reference(layout, e, "r")
+    assert "x/reference:r: 2 of 5 estimates are more than 4" in capsys.readouterr().out

@@ -77,7 +77,8 @@ def bias_by_size(
         means = torch.stack([combined(blocks[i : i + each]).means for i in starts])
         squares = (means - exact)[:, known].square().sum(dim=1)
         rms = math.sqrt(float(squares.mean()))
-        error = float(squares.std()) / math.sqrt(len(squares)) / (2 * rms)
+        spread = float(squares.std()) if len(squares) > 1 else math.nan
+        error = spread / math.sqrt(len(squares)) / (2 * rms)
         rows.append(BiasAtSize(size, len(squares), rms, error, math.sqrt(float(squares[0]))))
     return rows
 

@@ -25,7 +25,7 @@ from jeffreysflow.estimation.convergence import (
 from jeffreysflow.estimation.observables import Observable, observable_values
 from jeffreysflow.estimation.pareto import LargestWeights, trust_warnings
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.estimate_table import EstimateTable
+from jeffreysflow.stages.estimate_table import LARGEST_SCORE, EstimateTable
 from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stages.truth import build_observables
 from jeffreysflow.stores.arrays import open_store, read_array
@@ -62,9 +62,10 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     means, errors = mean_and_error(values.reshape(levels.draws, levels.walkers, -1))
     table = EstimateTable(len(levels) - 1, layout.truth, experiment.reference(reference).published)
     table.add_observables(observables, means, errors, len(x))
-    for row in read_table(files.diagnostics, DiagnosticRow):
-        if row.scope == "run" and row.quantity == "log_z":
-            table.add("log_z", row.value, row.stderr)
+    tempered = _tempered_log_z(layout, reference)
+    if tempered is not None:
+        table.add("log_z", *tempered)
+    _say(experiment, f"reference:{reference}", table.warnings())
     write_table(files.estimates, EstimateRow, table.rows)
 
 
@@ -108,11 +109,39 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     sizes = experiment.generation.convergence
     if sizes and table.has_truth:
         _write_convergence(files.convergence, sums.blocks, sizes, observables, table)
-    warnings = trust_warnings(whole.ess, k)
+    warnings = trust_warnings(whole.ess, k) + table.warnings()
+    tempered = _tempered_log_z(layout, section.reference)
+    if tempered is not None:
+        warnings += _log_z_warnings(whole.log_z, scalar_errors["log_z"], *tempered)
     table.add("trusted", float(not warnings))
-    for line in warnings:
-        print(f"{experiment.name}/{flow}: {line}", flush=True)
+    _say(experiment, flow, warnings)
     write_table(files.estimates, EstimateRow, table.rows)
+
+
+def _say(experiment: Experiment, source: str, lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"{experiment.name}/{source}: {line}", flush=True)
+
+
+def _tempered_log_z(layout: Layout, reference: str) -> tuple[float, float | None] | None:
+    """log Z by BAR with its error; None on the power path."""
+    for row in read_table(layout.reference(reference).diagnostics, DiagnosticRow):
+        if row.scope == "run" and row.quantity == "log_z":
+            return row.value, row.stderr
+    return None
+
+
+def _log_z_warnings(
+    value: float, error: float, tempered: float, tempered_error: float | None
+) -> list[str]:
+    """A flow that misses a mode has good weights and a log Z that is too small."""
+    z = (value - tempered) / math.hypot(error, tempered_error or 0.0)
+    if abs(z) <= LARGEST_SCORE:
+        return []
+    return [
+        f"log Z is {value:.4f}, {tempered:.4f} by tempering, {abs(z):.1f} standard errors apart: "
+        + ("modes may be missing" if z < 0 else "the reference may not have converged")
+    ]
 
 
 class _GeneratedSums:
