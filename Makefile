@@ -12,6 +12,12 @@ SETTINGS := $(strip $(if $(EXPERIMENTS),experiments=$(EXPERIMENTS)) $(if $(SCALE
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# Snakemake's own lock outlives a SIGKILL; the operating system's does not.
+ifneq ($(shell command -v flock),)
+LOCK   := flock --nonblock --conflict-exit-code 75 .snakemake/run.lock
+NOLOCK := --nolock
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format schemas bench clean
 
@@ -32,7 +38,8 @@ $(STAMP): envs/requirements.lock pyproject.toml
 
 run: $(STAMP) ## Do the main job: everything config.yaml names, into results/report.html
 	@jeffreysflow validate $(SETTINGS)
-	@snakemake --cores $(CORES) $(if $(SETTINGS),--config $(SETTINGS)) $(SNAKEMAKE)
+	@mkdir -p .snakemake
+	@$(LOCK) snakemake $(NOLOCK) --cores $(CORES) $(if $(SETTINGS),--config $(SETTINGS)) $(SNAKEMAKE)
 
 test: $(STAMP) ## Run the tests
 	@python -m pytest $(PYTEST)

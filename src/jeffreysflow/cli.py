@@ -25,6 +25,7 @@ from jeffreysflow.config import (
 from jeffreysflow.errors import UserError, allowed_names
 from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.locking import SoleWriter
 
 __all__ = ["main"]
 
@@ -181,19 +182,30 @@ def _temper(options: argparse.Namespace) -> None:
 def _gather(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import gather
 
-    gather.run(*_resolved(options), options.reference)
+    layout, experiment = _resolved(options)
+    experiment.reference(options.reference)
+    with SoleWriter(layout.reference(options.reference).levels):
+        gather.run(layout, experiment, options.reference)
 
 
 def _distill(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import distill
 
-    distill.run(*_resolved(options), options.flow, options.level)
+    layout, experiment = _resolved(options)
+    steps = experiment.flow_steps(options.flow)
+    if not 1 <= options.level <= steps:
+        raise UserError(f"flow '{options.flow}' has levels 1..{steps}, found {options.level}")
+    with SoleWriter(layout.flow(options.flow).level(options.level)):
+        distill.run(layout, experiment, options.flow, options.level)
 
 
 def _generate(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import generate
 
-    generate.run(*_resolved(options), options.flow)
+    layout, experiment = _resolved(options)
+    experiment.flow(options.flow)
+    with SoleWriter(layout.flow(options.flow).generated):
+        generate.run(layout, experiment, options.flow)
 
 
 def _truth(options: argparse.Namespace) -> None:
