@@ -1,0 +1,91 @@
+"""Weighted ensembles: effective sample size, resampling, evidence. Log space, float64.
+
+``log_weights`` [n] are natural logarithms, not normalised: the mean of their exponentials is the
+estimate of Z_k / Z_0, before and after resampling.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from jeffreysflow.streams import Stream
+
+__all__ = [
+    "Ensemble",
+    "conditional_ess",
+    "effective_sample_size",
+    "jeffreys_bracket",
+    "log_evidence",
+    "resampled",
+    "systematic_indices",
+]
+
+
+class Ensemble(NamedTuple):
+    """Weighted samples of one level: ``x`` [n, d], ``log_weights``, ``U_0`` and ``V`` [n], kT."""
+
+    x: torch.Tensor
+    log_weights: torch.Tensor
+    U_0: torch.Tensor
+    V: torch.Tensor
+
+
+def log_evidence(log_weights: torch.Tensor) -> float:
+    """``log mean exp(log_weights)``: the estimate of log Z_k / Z_0."""
+    return float(torch.logsumexp(log_weights, dim=0)) - math.log(len(log_weights))
+
+
+def effective_sample_size(log_weights: torch.Tensor) -> float:
+    """``(sum a)^2 / (n sum a^2)`` with ``a = exp(log_weights)``: a fraction, 1 if all are equal."""
+    log_ratio = 2 * torch.logsumexp(log_weights, dim=0) - torch.logsumexp(2 * log_weights, dim=0)
+    return math.exp(float(log_ratio)) / len(log_weights)
+
+
+def conditional_ess(log_weights: torch.Tensor, log_increments: torch.Tensor) -> float:
+    """``(sum alpha w)^2 / sum alpha w^2`` of a step's weights ``w = exp(log_increments)`` given
+    the weights before, ``alpha = exp(log_weights) / sum`` (Zhou, Johansen and Aston 2016).
+    """
+    log_alpha = torch.log_softmax(log_weights, dim=0)
+    first = torch.logsumexp(log_alpha + log_increments, dim=0)
+    second = torch.logsumexp(log_alpha + 2 * log_increments, dim=0)
+    return math.exp(float(2 * first - second))
+
+
+def jeffreys_bracket(
+    log_weights: torch.Tensor, log_increments: torch.Tensor
+) -> tuple[float, float]:
+    """``(-R, D)`` of one step, which hold its log Z ratio between them.
+
+    ``-R = sum alpha log w`` and ``D = sum alpha w log w / sum alpha w``, with alpha as in
+    ``conditional_ess``: D is taken over the weighted flow samples themselves, not over a reference.
+    Their distance is the Jeffreys gap ``KL(F#pi_0 || pi_1) + KL(pi_1 || F#pi_0)``.
+    """
+    alpha = torch.softmax(log_weights, dim=0)
+    after = torch.softmax(log_weights + log_increments, dim=0)
+    # a sample of weight 0 adds nothing to D and makes R infinite
+    finite = log_increments.masked_fill(after == 0, 0.0)
+    return float((alpha * log_increments).sum()), float((after * finite).sum())
+
+
+def systematic_indices(log_weights: torch.Tensor, n: int, stream: Stream) -> torch.Tensor:
+    """``n`` indices drawn in proportion to the weights by systematic resampling.
+
+    Index i appears ``n a_i`` times rounded down or up, and ``n a_i`` times in expectation (Kitagawa
+    1996).
+    """
+    cumulative = torch.softmax(log_weights, dim=0).cumsum(dim=0)
+    cumulative = cumulative / cumulative[-1].clone()
+    points = (torch.arange(n, dtype=torch.float64) + stream.uniform(1)) / n
+    return torch.searchsorted(cumulative, points.to(cumulative.device), right=True).clamp_(
+        max=len(log_weights) - 1
+    )
+
+
+def resampled(ensemble: Ensemble, n: int, stream: Stream) -> Ensemble:
+    """``n`` equally weighted samples of an ensemble, with the same log Z."""
+    index = systematic_indices(ensemble.log_weights, n, stream)
+    log_weights = ensemble.log_weights.new_full((n,), log_evidence(ensemble.log_weights))
+    return Ensemble(ensemble.x[index], log_weights, ensemble.U_0[index], ensemble.V[index])

@@ -1,0 +1,48 @@
+"""The interval on which each coordinate's splines act."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from jeffreysflow.potentials import Base
+
+__all__ = ["Box", "spline_box"]
+
+# Base samples near the edge get the largest weights, so the box holds the base far beyond 4 sd.
+_BASE_SD = 8.0
+# Twice a high quantile: room for new samples, no room for a few stray ones.
+_QUANTILE, _MARGIN = 0.999, 2.0
+
+
+class Box(NamedTuple):
+    """Arguments of a flow, one value a coordinate: intervals, scale, which are periodic."""
+
+    lower: list[float]
+    upper: list[float]
+    scale: list[float]
+    periodic: list[bool]
+
+
+def spline_box(base: Base, *samples: torch.Tensor) -> Box:
+    """The whole period where periodic. Elsewhere symmetric around the base's mean, with half-width
+
+        ``max(8 sd, 2 q)``,  q the 0.999 quantile of |x - mean| over each of ``samples`` [n, d],
+
+    rounded up to two digits; the scale is the base's sd.
+    """
+    mean, sd = base.mean.cpu(), base.sd.cpu()
+    half = _BASE_SD * sd
+    for x in samples:
+        distance = (x.cpu().to(torch.float64) - mean).abs()
+        k = max(math.ceil(_QUANTILE * len(x)), 1)
+        half = torch.maximum(half, _MARGIN * distance.kthvalue(k, dim=0).values)
+    lower, upper = [], []
+    for period, m, h in zip(base.domain.periods, mean.tolist(), half.tolist(), strict=True):
+        unit = 10.0 ** (math.floor(math.log10(h)) - 1)
+        h = unit * math.ceil(h / unit - 1e-9)
+        lower.append(m - h if period is None else period[0])
+        upper.append(m + h if period is None else period[1])
+    return Box(lower, upper, sd.tolist(), base.domain.periodic.tolist())

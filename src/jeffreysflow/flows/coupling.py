@@ -1,0 +1,96 @@
+"""One coupling layer: some coordinates are kept and say how the others are moved."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from jeffreysflow.flows.conditioner import Conditioner
+from jeffreysflow.flows.spline import knot_logits, rational_quadratic
+from jeffreysflow.streams import Stream
+
+__all__ = ["Coupling", "alternating_masks"]
+
+# Inputs of the conditioner span about +-4 over the bulk of the samples, which spreads the kinks of
+# its first layer over them.
+_GAIN = 2.0
+
+
+def alternating_masks(dimension: int, layers: int) -> list[list[bool]]:
+    """Which coordinates each layer moves.
+
+    Pairs of layers move one half and then the other. The halves change from pair to pair: runs of
+    d/2, d/4, ... coordinates in turn, so that after ``2 ceil(log2 d)`` layers every coordinate has
+    moved every other. In one dimension every layer moves it.
+    """
+    if dimension == 1:
+        return [[True]] * layers
+    patterns = math.ceil(math.log2(dimension))
+    return [
+        [
+            i * 2 ** (layer // 2 % patterns + 1) // dimension % 2 == layer % 2
+            for i in range(dimension)
+        ]
+        for layer in range(layers)
+    ]
+
+
+class Coupling(nn.Module):
+    """Splines on the coordinates of ``moved``, with parameters from the other ones.
+
+    Parameters
+    ----------
+    moved : [d] which coordinates are moved.
+    knots : [d, bins] the initial bin sizes of each coordinate, widths and heights alike.
+    scale : [d] how far the bulk of the samples reaches, in units of the interval.
+    circular : [d] boolean.
+    """
+
+    _kept: torch.Tensor
+    _moved: torch.Tensor
+    _circular: torch.Tensor
+    _kept_circular: torch.Tensor
+    _kept_scale: torch.Tensor
+
+    def __init__(
+        self,
+        moved: list[bool],
+        knots: torch.Tensor,
+        scale: torch.Tensor,
+        circular: torch.Tensor,
+        hidden: tuple[int, ...],
+        stream: Stream | None = None,
+    ) -> None:
+        super().__init__()
+        mask = torch.tensor(moved)
+        kept_circular = circular[~mask]
+        for name, value in {
+            "_moved": mask.nonzero()[:, 0],
+            "_kept": (~mask).nonzero()[:, 0],
+            "_circular": circular[mask],
+            "_kept_circular": kept_circular,
+            "_kept_scale": scale[~mask][:, None],
+        }.items():
+            self.register_buffer(name, value, persistent=False)
+        logits = torch.stack([knot_logits(sizes) for sizes in knots[mask]])
+        offset = torch.stack((logits, logits, torch.zeros_like(logits)), dim=1)
+        inputs = len(kept_circular) + int(kept_circular.sum())
+        self._any_circular = bool(kept_circular.any())
+        self.conditioner = Conditioner(inputs, hidden, offset.flatten(), stream)
+        self.bins = knots.shape[1]
+
+    def forward(self, u: torch.Tensor, inverse: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Move ``u`` [d, n], coordinates in units of their intervals; also log|det| [n]."""
+        raw = self.conditioner(self._features(u[self._kept]))
+        raw = raw.view(len(self._moved), 3, self.bins, u.shape[1])
+        moved, log_derivative = rational_quadratic(u[self._moved], raw, self._circular, inverse)
+        return u.index_copy(0, self._moved, moved), log_derivative.sum(dim=0)
+
+    def _features(self, kept: torch.Tensor) -> torch.Tensor:
+        linear = (kept - 0.5) / self._kept_scale * _GAIN
+        if not self._any_circular:
+            return linear
+        angle = 2 * math.pi * kept[self._kept_circular]
+        return torch.cat((linear[~self._kept_circular], angle.sin(), angle.cos()))

@@ -1,0 +1,135 @@
+"""The normalizing flow: spline coupling layers between samples of two levels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from jeffreysflow.flows.coupling import Coupling, alternating_masks
+from jeffreysflow.streams import Stream
+
+__all__ = ["Flow"]
+
+
+class Flow(nn.Module):
+    """An invertible map of R^d, of a torus, or of a mixture of both; the identity to begin with.
+
+    Each layer moves half of the coordinates by monotone rational-quadratic splines on their
+    intervals, and leaves them alone outside (Durkan et al. 2019, arXiv 1906.04032). Knots lie
+    densest in the middle of a Euclidean interval, where the samples are, so the interval may be
+    generous.
+
+    Parameters
+    ----------
+    lower, upper : the interval of each coordinate; the whole period where periodic.
+    scale : how far from the middle of its interval the bulk of a coordinate's samples lies (its
+        standard deviation); not used where periodic.
+    periodic : which coordinates are periodic.
+    layers, hidden, bins : coupling layers, widths of the conditioners' hidden layers, spline bins.
+    stream : where the initial weights come from; without it they are zero, to be loaded.
+
+    Example
+    -------
+    >>> flow = Flow([-8.0, -8.0], [8.0, 8.0], [1.0, 1.0], [False, False], stream=Stream(0))
+    >>> flow
+    Flow(d=2, layers=6, hidden=(64, 64), bins=16, parameters=53472)
+      [-8, 8] x [-8, 8]
+    >>> x, log_det = flow(torch.zeros(3, 2))
+    """
+
+    def __init__(
+        self,
+        lower: Sequence[float],
+        upper: Sequence[float],
+        scale: Sequence[float],
+        periodic: Sequence[bool],
+        layers: int = 6,
+        hidden: Sequence[int] = (64, 64),
+        bins: int = 16,
+        stream: Stream | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {
+            "lower": list(map(float, lower)),
+            "upper": list(map(float, upper)),
+            "scale": list(map(float, scale)),
+            "periodic": list(map(bool, periodic)),
+            "layers": layers,
+            "hidden": list(hidden),
+            "bins": bins,
+        }
+        # kept in float64 whatever the precision of the weights
+        self._lower, self._upper = (
+            torch.tensor(self.settings[key], dtype=torch.float64)[:, None]
+            for key in ("lower", "upper")
+        )
+        self._circular = torch.tensor(self.settings["periodic"])
+        relative = torch.tensor(self.settings["scale"]) / (self._upper - self._lower)[:, 0].float()
+        knots = torch.stack(
+            [
+                _bin_sizes(bins, None if p else s)
+                for p, s in zip(periodic, relative.tolist(), strict=True)
+            ]
+        )
+        self.couplings = nn.ModuleList(
+            Coupling(moved, knots, relative, self._circular, tuple(hidden), stream)
+            for moved in alternating_masks(len(self._lower), layers)
+        )
+
+    def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map ``z`` [n, d]; returns x [n, d] and log|det dx/dz| [n]."""
+        return self._run(z, inverse=False)
+
+    def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map ``x`` [n, d] back; returns z [n, d] and log|det dz/dx| [n]."""
+        return self._run(x, inverse=True)
+
+    def _run(self, x: torch.Tensor, inverse: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        lower, upper = self._lower.to(x), self._upper.to(x)
+        u = (x.T - lower) / (upper - lower)
+        if bool(self._circular.any()):
+            u = torch.where(self._circular.to(u.device)[:, None], u - u.detach().floor(), u)
+        log_det = u.new_zeros(u.shape[1])
+        for coupling in reversed(self.couplings) if inverse else self.couplings:
+            u, part = coupling(u, inverse)
+            log_det = log_det + part
+        return torch.lerp(lower, upper, u).T, log_det
+
+    def __repr__(self) -> str:
+        s = self.settings
+        parameters = sum(p.numel() for p in self.parameters())
+        intervals = " x ".join(
+            f"[{a:.4g}, {b:.4g}{')' if p else ']'}"
+            for a, b, p in zip(s["lower"], s["upper"], s["periodic"], strict=True)
+        )
+        return (
+            f"Flow(d={len(s['lower'])}, layers={s['layers']}, hidden={tuple(s['hidden'])}, "
+            f"bins={s['bins']}, parameters={parameters})\n  {intervals}"
+        )
+
+
+def _bin_sizes(bins: int, scale: float | None) -> torch.Tensor:
+    """Initial bins of the unit interval [bins]: equal on a circle (``scale`` None).
+
+    Elsewhere the knots are ``1/2 + sinh(g t) / (2 sinh g)``, t equally spaced in [-1, 1], and as
+    dense in the middle as equal bins over +-2.4 ``scale`` would be.
+    """
+    t = torch.linspace(-1, 1, bins + 1, dtype=torch.float64)
+    growth = 0.0 if scale is None else _growth(1 / (4.8 * scale))
+    knots = t if growth == 0 else torch.sinh(growth * t) / math.sinh(growth)
+    return knots.diff() / 2
+
+
+def _growth(ratio: float) -> float:
+    """The solution g of sinh(g) / g = ratio, 0 for a ratio of at most 1."""
+    low, high = 0.0, 30.0
+    if ratio <= 1:
+        return 0.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if math.sinh(middle) < ratio * middle else (low, middle)
+    return high

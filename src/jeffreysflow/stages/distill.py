@@ -1,0 +1,125 @@
+"""The stage `distill`: train one level of a flow and push the ensemble through it."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.level import LevelSettings, distill_level
+from jeffreysflow.distillation.trainer import HistoryRow, Recipe
+from jeffreysflow.errors import UserError
+from jeffreysflow.progress import Progress
+from jeffreysflow.stages.device import use_device
+from jeffreysflow.stages.target import build_path
+from jeffreysflow.stores.completion import read_record, write_record
+from jeffreysflow.stores.ensembles import open_ensemble, write_ensemble
+from jeffreysflow.stores.flows import save_flow
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.stores.tables import write_table
+from jeffreysflow.streams import Stream
+
+__all__ = ["level_settings", "run"]
+
+
+def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
+    """Distil level ``level`` = 1..K of a flow; writes flow, history, ensemble and record.
+
+    Raises
+    ------
+    UserError : no such level, or what it is made from is missing, foreign or damaged.
+    """
+    started = time.time()
+    section, hash = experiment.flow(flow), experiment.flow_hash(flow)
+    steps = experiment.flow_steps(flow)
+    if not 1 <= level <= steps:
+        raise UserError(f"{experiment.name}/{flow}: level {level}; allowed: 1 to {steps}")
+    device = use_device(experiment.device, section.training.threads)
+    path = build_path(experiment)
+    assert path.base is not None
+    path.base.to(device)
+    path.target.to(device)
+
+    files = layout.reference(section.reference)
+    reference_hash = experiment.reference_hash(section.reference)
+    read_record(files.levels / "done.json", reference_hash)
+    levels = open_levels(files.levels / "store.zarr", reference_hash)
+    last = section.levels == "last"
+    reference = levels.samples(-1 if last else level).x.to(device)
+    lam_0, lam_1 = (0.0, 1.0) if last else map(float, levels.lam[level - 1 : level + 1])
+    folder = layout.flow(flow).level(level)
+    below: Ensemble | None = None
+    if level > 1:
+        previous = layout.flow(flow).level(level - 1)
+        read_record(previous / "done.json", hash)
+        stored = open_ensemble(previous / "ensemble.zarr", "ensemble", hash).samples()
+        below = Ensemble(*(field.to(device) for field in stored))
+
+    what = f"distill {experiment.name}/{flow}" + ("" if steps == 1 else f" level {level}/{steps}")
+    progress = Progress(section.training.steps, what)
+
+    def report(row: HistoryRow) -> None:
+        progress.update(row.step + 1, loss=row.loss, theta=row.theta)
+
+    result = distill_level(
+        path,
+        level_settings(section, lam_0, lam_1),
+        below,
+        reference,
+        lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
+        report,
+    )
+    progress.close(ess=result.facts["ess"], jeffreys_gap=result.facts["jeffreys_gap"])
+    save_flow(folder / "flow.safetensors", result.flow, hash)
+    write_table(folder / "history.csv", HistoryRow, result.history)
+    write_ensemble(
+        folder / "ensemble.zarr",
+        hash,
+        result.ensemble,
+        experiment=experiment.name,
+        flow=flow,
+        level=level,
+        lam=lam_1,
+        seed=experiment.seed,
+    )
+    write_record(
+        folder / "done.json",
+        "distill",
+        hash,
+        started,
+        device=device.type,
+        threads=torch.get_num_threads(),
+        level=level,
+        lam=lam_1,
+        **result.facts,
+    )
+
+
+def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSettings:
+    """The settings of a level, from the configuration of its flow."""
+    training, network = section.training, section.network
+    return LevelSettings(
+        lam_0=lam_0,
+        lam_1=lam_1,
+        theta=section.theta,
+        recipe=Recipe(
+            steps=training.steps,
+            batch=training.batch,
+            learning_rate=training.learning_rate,
+            averaging=training.averaging,
+            clip=training.clip,
+            ramp=training.ramp,
+            order=section.renyi,
+        ),
+        layers=network.layers,
+        hidden=(network.hidden, network.hidden),
+        bins=network.bins,
+        dtype=getattr(torch, training.precision),
+        ensemble=section.ensemble,
+        resample_below=section.resample_below,
+        rejuvenation_steps=section.rejuvenation_steps,
+    )

@@ -1,0 +1,109 @@
+"""The stage `generate`: fresh base samples through all levels of a flow, with exact weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.estimation.sobol import sobol_base_points
+from jeffreysflow.flows.flow import Flow
+from jeffreysflow.potentials import AnnealingPath, Base
+from jeffreysflow.progress import Progress
+from jeffreysflow.stages.device import use_device
+from jeffreysflow.stages.target import build_path
+from jeffreysflow.stores.completion import read_record, write_record
+from jeffreysflow.stores.ensembles import EnsembleWriter
+from jeffreysflow.stores.flows import load_flow
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.streams import Stream
+
+__all__ = ["run"]
+
+
+def run(layout: Layout, experiment: Experiment, flow: str) -> None:
+    """Generate ``experiment.generation.samples`` weighted samples; a few batches in memory at most.
+
+    Raises
+    ------
+    UserError : a level of the flow is missing, foreign or damaged.
+    """
+    started = time.time()
+    section, hash = experiment.generation, experiment.generation_hash(flow)
+    flow_hash, files = experiment.flow_hash(flow), layout.flow(flow)
+    device = use_device(experiment.device, experiment.flow(flow).training.threads)
+    path = build_path(experiment)
+    assert path.base is not None
+    flows = []
+    for level in range(1, experiment.flow_steps(flow) + 1):
+        read_record(files.level(level) / "done.json", flow_hash)
+        flows.append(load_flow(files.level(level) / "flow.safetensors", flow_hash).to(device))
+    points = _base_points(experiment, flow, path.base)
+    path.base.to(device)
+    path.target.to(device)
+    scrambled = section.base_points == "sobol"
+    writer = EnsembleWriter(
+        files.generated / "store.zarr",
+        "generated",
+        hash,
+        section.samples,
+        path.domain.dimension,
+        experiment=experiment.name,
+        flow=flow,
+        seed=experiment.seed,
+        base_points=section.base_points,
+        **({"scramblings": section.scramblings} if scrambled else {}),
+    )
+    progress = Progress(section.samples, f"generate {experiment.name}/{flow}", "samples")
+    done = not_finite = 0
+    for z in points:
+        batch = generated(flows, path, z.to(device))
+        writer.write(batch)
+        done += len(z)
+        not_finite += int((batch.log_weights == -torch.inf).sum())
+        progress.update(done)
+    progress.close()
+    writer.close()
+    write_record(
+        files.generated / "done.json",
+        "generate",
+        hash,
+        started,
+        device=device.type,
+        threads=torch.get_num_threads(),
+        samples=done,
+        weights_zero=not_finite,
+    )
+
+
+@torch.no_grad()
+def generated(flows: Sequence[Flow], path: AnnealingPath, z: torch.Tensor) -> Ensemble:
+    """Base samples [n, d] through all flows, with ``log w = U_base(z) - U_M(x) + log|det|``.
+
+    A sample whose energy is not finite gets weight 0.
+    """
+    assert path.base is not None
+    x, log_weights = z, path.base.energy(z)
+    for flow in flows:
+        x, log_det = flow(x)
+        log_weights = log_weights + log_det
+    U_0, V = path.energies(x)
+    log_weights = log_weights - (U_0 + V)
+    return Ensemble(x, torch.where(torch.isfinite(log_weights), log_weights, -torch.inf), U_0, V)
+
+
+def _base_points(experiment: Experiment, flow: str, base: Base) -> Iterator[torch.Tensor]:
+    section = experiment.generation
+    address = (experiment.name, flow, "generate")
+    if section.base_points == "iid":
+        for number, start in enumerate(range(0, section.samples, section.batch)):
+            n = min(section.batch, section.samples - start)
+            yield base.sample(n, Stream(experiment.seed, *address, number))
+    else:
+        each = section.samples // section.scramblings
+        for scrambling in range(section.scramblings):
+            seed, batch = experiment.seed, min(section.batch, each)
+            yield from sobol_base_points(base, each, batch, seed, *address, scrambling)

@@ -1,0 +1,124 @@
+"""Weighted samples in Zarr: the ensemble of a level, and what is generated from a flow.
+
+``x`` [sample, coordinate], ``log_weight``, ``U_0`` and ``V`` [sample]. The mean of
+exp(log_weight) is the estimate of Z / Z_0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.stores.arrays import (
+    complete_store,
+    create_array,
+    create_store,
+    open_store,
+    read_array,
+)
+
+__all__ = ["EnsembleWriter", "Ensembles", "open_ensemble", "write_ensemble"]
+
+_CHUNK_BYTES = 1 << 20
+_NAMES = ("x", "log_weight", "U_0", "V")
+
+
+class EnsembleWriter:
+    """Writes ``samples`` weighted samples that come in batches, whole chunks at a time."""
+
+    def __init__(
+        self, path: Path, kind: str, hash: str, samples: int, dimension: int, **attributes: Any
+    ) -> None:
+        self._samples, self._done = samples, 0
+        self._rows = max(_CHUNK_BYTES // (8 * dimension), 1)
+        self._group = create_store(path, kind, hash, **attributes)
+        self._arrays = [
+            create_array(
+                self._group,
+                name,
+                (samples, dimension)[: 2 if name == "x" else 1],
+                (self._rows, dimension)[: 2 if name == "x" else 1],
+                ("sample", "coordinate")[: 2 if name == "x" else 1],
+                units={"U_0": "kT", "V": "kT"}.get(name),
+            )
+            for name in _NAMES
+        ]
+        self._held: list[Ensemble] = []
+
+    def write(self, batch: Ensemble) -> None:
+        """Append a batch."""
+        self._held.append(Ensemble(*(field.cpu() for field in batch)))
+        held = sum(len(part.x) for part in self._held)
+        if held >= self._rows or self._done + held >= self._samples:
+            self._flush()
+
+    def _flush(self) -> None:
+        held = Ensemble(*map(torch.cat, zip(*self._held, strict=True)))
+        last = self._done + len(held.x) >= self._samples
+        n = len(held.x) if last else len(held.x) // self._rows * self._rows
+        for array, field in zip(self._arrays, held, strict=True):
+            array[self._done : self._done + n] = field[:n].numpy()
+        self._done += n
+        self._held = [Ensemble(*(field[n:] for field in held))] if n < len(held.x) else []
+
+    def close(self) -> None:
+        """Say that all samples have been written."""
+        if self._done != self._samples:
+            raise ValueError(f"{self._done} of {self._samples} samples written")
+        complete_store(self._group)
+
+
+def write_ensemble(path: Path, hash: str, ensemble: Ensemble, **attributes: Any) -> None:
+    """Write the ensemble of a level in one go."""
+    n, d = ensemble.x.shape
+    writer = EnsembleWriter(path, "ensemble", hash, n, d, **attributes)
+    writer.write(ensemble)
+    writer.close()
+
+
+class Ensembles:
+    """A finished store of weighted samples."""
+
+    def __init__(self, path: Path, kind: str, expected_hash: str | None = None) -> None:
+        group = open_store(path, kind, expected_hash)
+        self.path = path
+        self.attributes: dict[str, Any] = dict(group.attrs)
+        self._arrays: list[Any] = [group[name] for name in _NAMES]
+
+    def __len__(self) -> int:
+        return int(self._arrays[0].shape[0])
+
+    @property
+    def dimension(self) -> int:
+        return int(self._arrays[0].shape[1])
+
+    def samples(self, start: int = 0, stop: int | None = None) -> Ensemble:
+        """The samples from ``start`` to ``stop``.
+
+        Raises
+        ------
+        UserError : a chunk is damaged; it is named.
+        """
+        rows = slice(start, stop)
+        return Ensemble(
+            *(torch.from_numpy(read_array(self.path, array, rows)) for array in self._arrays)
+        )
+
+    def batches(self, size: int) -> Iterator[Ensemble]:
+        """All samples in order, ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.samples(start, start + size)
+
+
+def open_ensemble(path: Path, kind: str, expected_hash: str | None = None) -> Ensembles:
+    """Open a store of kind "ensemble" or "generated" for reading.
+
+    Raises
+    ------
+    UserError : there is none, it is foreign or incomplete, or lacks a chunk.
+    """
+    return Ensembles(path, kind, expected_hash)

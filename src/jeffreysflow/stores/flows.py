@@ -1,0 +1,58 @@
+"""Trained flows: safetensors with the settings as JSON in the metadata. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.flows.flow import Flow
+
+__all__ = ["load_flow", "save_flow"]
+
+_KEY = "jeffreysflow"
+_FORMAT = 1
+
+
+def save_flow(file: Path, flow: Flow, hash: str) -> None:
+    """Write a flow and the hash of what it was made from; a reader sees all of it or nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    header = {"format": _FORMAT, "hash": hash, "settings": flow.settings}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in flow.state_dict().items()}
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
+    partial.replace(file)
+
+
+def load_flow(file: Path, expected_hash: str | None = None) -> Flow:
+    """Read a flow, in float64 on the CPU.
+
+    Raises
+    ------
+    UserError : there is no such file, it is truncated or not a flow, or it was made from another
+        configuration.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; run the stage that makes it first")
+    try:
+        with safe_open(file, framework="pt") as content:
+            header = json.loads((content.metadata() or {}).get(_KEY, "null"))
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        if header is None or header["format"] != _FORMAT:
+            raise ValueError("it holds no flow of this format")
+        if expected_hash is not None and header["hash"] != expected_hash:
+            raise UserError(
+                f"{file}: made from another configuration (hash {header['hash']}, expected "
+                f"{expected_hash}); run the stage that makes it again"
+            )
+        flow = Flow(**header["settings"]).to(torch.float64)
+        flow.load_state_dict(tensors)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: not a flow file, or damaged: {reason}") from error
+    return flow
