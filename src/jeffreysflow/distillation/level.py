@@ -22,8 +22,9 @@ from jeffreysflow.distillation.ensemble import (
     log_evidence,
     resampled,
 )
+from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.rejuvenation import rejuvenated
-from jeffreysflow.distillation.trainer import HistoryRow, Recipe, Transport, shuffled_batches, train
+from jeffreysflow.distillation.trainer import Recipe, Transport, shuffled_batches, train
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath

@@ -17,10 +17,11 @@ from jeffreysflow.distillation.divergences import (
     jeffreys_weights,
     reverse_bracket,
 )
+from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.streams import Stream
 
-__all__ = ["HistoryRow", "Recipe", "Transport", "shuffled_batches", "train"]
+__all__ = ["Recipe", "Transport", "shuffled_batches", "train"]
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,6 @@ class Transport(NamedTuple):
     energy_1: Energy
     variance_0: float
     variance_1: float
-
-
-class HistoryRow(NamedTuple):
-    """One optimiser step. ``reverse`` or ``forward`` is NaN where its weight is 0."""
-
-    step: int
-    loss: float
-    reverse: float
-    forward: float
-    theta: float
-    learning_rate: float
-    gradient_norm: float
-    skipped: int
 
 
 def train(

@@ -9,8 +9,9 @@ import torch
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import LevelSettings, distill_level
-from jeffreysflow.distillation.trainer import HistoryRow, Recipe
+from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device

@@ -1,0 +1,20 @@
+"""What is kept of each training step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["HistoryRow"]
+
+
+class HistoryRow(NamedTuple):
+    """One optimiser step. ``reverse`` or ``forward`` is NaN where its weight is 0."""
+
+    step: int
+    loss: float
+    reverse: float
+    forward: float
+    theta: float
+    learning_rate: float
+    gradient_norm: float
+    skipped: int
