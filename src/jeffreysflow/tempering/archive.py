@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.tiles import Tile
@@ -119,17 +118,3 @@ class MemoryArchive:
 
     def finish(self, statistics: Statistics) -> None:
         pass
-
-    def by_level(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Samples by level: ``x`` [level, draw * walker, d], ``U_0`` and ``V`` [level, ...]."""
-        order = np.argsort(self.draws.level, axis=1)
-        x, U_0, V, _ = self.draws
-        levels, d = x.shape[1], x.shape[3]
-        sorted_x = np.take_along_axis(x, order[..., None], axis=1).swapaxes(0, 1)
-        sorted_U_0 = np.take_along_axis(U_0, order, axis=1).swapaxes(0, 1)
-        sorted_V = np.take_along_axis(V, order, axis=1).swapaxes(0, 1)
-        return (
-            torch.from_numpy(sorted_x.reshape(levels, -1, d)),
-            torch.from_numpy(sorted_U_0.reshape(levels, -1)),
-            torch.from_numpy(sorted_V.reshape(levels, -1)),
-        )

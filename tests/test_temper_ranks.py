@@ -1,0 +1,162 @@
+"""The stage `temper` on MPI: the same bits for every number of ranks, and after a kill."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jeffreysflow.stages import temper
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.replicas import verify_replicas
+from jeffreysflow.tempering.communicator import SerialCommunicator
+from tempering_cases import REFERENCES, contents, experiment_in
+
+pytestmark = pytest.mark.mpi
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ALL_REFERENCES = """
+import sys
+from pathlib import Path
+from jeffreysflow.config import load_experiment
+from jeffreysflow.stages import temper
+from jeffreysflow.stores.layout import Layout
+config = Path(sys.argv[1])
+experiment = load_experiment(config)
+for reference in experiment.references:
+    temper.run(Layout.of_config(config), experiment, reference, expect_ranks=int(sys.argv[2]))
+"""
+
+
+def launch(ranks: int, *arguments: str) -> subprocess.Popen[str]:
+    command = ["mpiexec", "-n", str(ranks), sys.executable, "-m", "mpi4py", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+
+
+def launch_temper(ranks: int, layout: Layout, *more: str) -> subprocess.Popen[str]:
+    config = ["--config", str(layout.config), "--reference", "blocks"]
+    return launch(ranks, "-m", "jeffreysflow", "temper", *config, *more)
+
+
+@pytest.fixture(scope="module")
+def on_one_rank(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """The contents of the stores that one rank without MPI makes."""
+    layout, experiment = experiment_in(tmp_path_factory.mktemp("one"))
+    stores = {}
+    for reference in REFERENCES:
+        temper.run(layout, experiment, reference, communicator=SerialCommunicator())
+        store = layout.reference(reference).replicas / "store.zarr"
+        verify_replicas(store, experiment.reference_hash(reference))
+        stores[reference] = contents(store)
+    assert "x/c/1/0/2/0" in stores["blocks"]  # two chunks of draws, three blocks of walkers
+    return stores
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_stores_have_the_same_bits_for_every_number_of_ranks(
+    ranks: int, on_one_rank: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    layout, _ = experiment_in(tmp_path)
+    process = launch(ranks, "-c", ALL_REFERENCES, str(layout.config), str(ranks))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    for reference, expected in on_one_rank.items():
+        folder = layout.reference(reference).replicas
+        assert contents(folder / "store.zarr") == expected
+        assert json.loads((folder / "done.json").read_text())["ranks"] == ranks
+        assert not (folder / "checkpoint").exists()
+
+
+def wait_for_checkpoint(layout: Layout, process: subprocess.Popen[str], after: int) -> int:
+    """The round of the first checkpoint beyond ``after``."""
+    current = layout.reference("blocks").replicas / "checkpoint" / "current.json"
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        if current.exists():
+            done: int = json.loads(current.read_text())["shared"]["round"]
+            if done > after:
+                return done
+        time.sleep(0.005)
+    raise AssertionError(f"no checkpoint: {process.communicate()[1]}")
+
+
+def test_a_killed_run_resumes_on_another_number_of_ranks_with_the_same_bits(
+    on_one_rank: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    layout, _ = experiment_in(tmp_path, checkpoint_seconds=0.02)
+    # in warm-up, all processes at once
+    first = launch_temper(2, layout)
+    seen = wait_for_checkpoint(layout, first, after=0)
+    time.sleep(random.random() / 20)
+    family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
+    for member in family:
+        member.kill()
+    first.communicate()
+    # while recording, one rank, which ends the others within seconds
+    second = launch_temper(3, layout)
+    seen = wait_for_checkpoint(layout, second, after=max(seen, 150))
+    time.sleep(random.random() / 20)
+    children = psutil.Process(second.pid).children(recursive=True)
+    killed = time.monotonic()
+    random.choice([child for child in children if "mpi4py" in child.cmdline()]).kill()
+    second.communicate(timeout=20)
+    assert second.returncode != 0
+    assert time.monotonic() - killed < 10
+    folder = layout.reference("blocks").replicas
+    assert not (folder / "done.json").exists()
+    third = launch_temper(1, layout)
+    _, errors = third.communicate(timeout=120)
+    assert third.returncode == 0, errors
+    assert (
+        f"resuming at round {json.loads((folder / 'done.json').read_text())['resumed_at_round']}"
+        in errors
+    )
+    assert json.loads((folder / "done.json").read_text())["resumed_at_round"] >= seen
+    assert contents(folder / "store.zarr") == on_one_rank["blocks"]
+
+
+def test_a_wrong_number_of_ranks_stops_with_one_line_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    layout, _ = experiment_in(tmp_path)
+    process = launch_temper(2, layout, "--expect-ranks", "3")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    lines = [line for line in errors.splitlines() if line.startswith("jeffreysflow:")]
+    assert lines == ["jeffreysflow: --expect-ranks: expected 3 MPI ranks, found 2"]
+    assert not layout.reference("blocks").folder.exists()
+
+
+def test_ranks_that_do_not_know_each_other_are_found_out(tmp_path: Path) -> None:
+    # as when the launcher belongs to another MPI library: every rank is alone
+    layout, _ = experiment_in(tmp_path)
+    command = [sys.executable, "-m", "mpi4py", "-m", "jeffreysflow", "temper"]
+    command += ["--config", str(layout.config), "--reference", "blocks", "--expect-ranks", "2"]
+    alone = {**ENVIRONMENT, "OMPI_COMM_WORLD_RANK": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=alone, timeout=60)
+    assert done.returncode == 2
+    assert "expected 2 MPI ranks, found 1; the launcher does not belong" in done.stderr
+    assert not layout.reference("blocks").folder.exists()
+
+
+def test_without_an_mpi_library_it_runs_on_one_rank_and_says_so(
+    on_one_rank: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    layout, _ = experiment_in(tmp_path)
+    command = [sys.executable, "-m", "mpi4py", "-m", "jeffreysflow", "temper"]
+    command += ["--config", str(layout.config), "--reference", "power"]
+    without = {**ENVIRONMENT, "MPI4PY_LIBMPI": "/nowhere/libmpi.so"}
+    done = subprocess.run(command, capture_output=True, text=True, env=without, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("no MPI library")]
+    assert len(lines) == 1
+    assert "running on one rank" in lines[0]
+    store = layout.reference("power").replicas / "store.zarr"
+    assert contents(store) == on_one_rank["power"]
