@@ -8,7 +8,6 @@ configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/configure.smk"
 include: "workflow/rules/temper.smk"
 include: "workflow/rules/gather.smk"
 include: "workflow/rules/distill.smk"
@@ -17,6 +16,10 @@ include: "workflow/rules/report.smk"
 
 
 report: "workflow/report/workflow.rst"
+
+
+onstart:
+    write_resolved_configs()
 
 
 rule all:

@@ -80,7 +80,6 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--config", type=Path, required=True, help="results/x/config.json")
         return stage
 
-    add_stage("check", "evaluate the energy of an experiment once", _check)
     temper = add_stage("temper", "parallel tempering of one reference, on MPI", _temper)
     temper.add_argument("--reference", required=True)
     temper.add_argument("--expect-ranks", type=int, help="stop unless there are this many ranks")
@@ -165,12 +164,6 @@ def _schema(options: argparse.Namespace) -> None:
 
 def _resolved(options: argparse.Namespace) -> tuple[Layout, Experiment]:
     return Layout.of_config(options.config), load_experiment(options.config)
-
-
-def _check(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages.target import check_experiment
-
-    check_experiment(load_experiment(options.config))
 
 
 def _temper(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from jeffreysflow.config import Project, resolve_project
 from jeffreysflow.config.loading import validated
 from jeffreysflow.errors import UserError
+from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
 from snakemake.exceptions import WorkflowError
 
@@ -18,6 +19,8 @@ LAYOUT = Layout(RESULTS, "{experiment}")
 REFERENCE = LAYOUT.reference("{reference}")
 FLOW = LAYOUT.flow("{flow}")
 LOGS = LAYOUT.folder / "logs"
+# a parameter, not an input: what depends on which part of it is told by the hashes
+CONFIG = str(LAYOUT.config)
 
 # Snakemake exports {threads} as the thread count of numerical libraries; a stage sets its own
 shell.prefix("export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; ")
@@ -30,12 +33,15 @@ wildcard_constraints:
     k="[0-9]+",
 
 
+def write_resolved_configs():
+    """Leave the resolved configuration of every experiment where the stages look for it."""
+    for name, experiment in EXPERIMENTS.items():
+        text = experiment.model_dump_json(indent=2)
+        write_atomically(Layout(RESULTS, name).config, text)
+
+
 def experiment_of(wildcards):
     return EXPERIMENTS[wildcards.experiment]
-
-
-def resolved_config(wildcards):
-    return experiment_of(wildcards).model_dump_json(indent=2)
 
 
 def reference_hash(wildcards):
@@ -60,10 +66,6 @@ def estimate_hash(wildcards):
 
 def ranks(wildcards, threads):
     return threads
-
-
-def launcher(wildcards, resources):
-    return "" if resources.tasks == 1 else f"{resources.mpi} -n {resources.tasks}"
 
 
 def levels_of_flow(wildcards):

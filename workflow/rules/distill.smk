@@ -1,6 +1,5 @@
 rule distill:
     input:
-        config=ancient(LAYOUT.config),
         levels=levels_of_flow,
         below=level_below,
     output:
@@ -15,15 +14,15 @@ rule distill:
         mem_mb=2000,
         runtime=240,
     params:
+        config=CONFIG,
         hash=flow_hash,
     shell:
-        "python -m jeffreysflow distill --config {input.config} --flow {wildcards.flow} --level {wildcards.k}"
+        "python -m jeffreysflow distill --config {params.config} --flow {wildcards.flow} --level {wildcards.k}"
         " 2>&1 | tee {log}"
 
 
 rule generate:
     input:
-        config=ancient(LAYOUT.config),
         levels=all_levels,
     output:
         FLOW.generated / "done.json",
@@ -37,6 +36,7 @@ rule generate:
         mem_mb=2000,
         runtime=120,
     params:
+        config=CONFIG,
         hash=generation_hash,
     shell:
-        "python -m jeffreysflow generate --config {input.config} --flow {wildcards.flow} 2>&1 | tee {log}"
+        "python -m jeffreysflow generate --config {params.config} --flow {wildcards.flow} 2>&1 | tee {log}"

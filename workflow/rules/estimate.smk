@@ -1,6 +1,4 @@
 rule truth:
-    input:
-        config=ancient(LAYOUT.config),
     output:
         LAYOUT.truth,
     log:
@@ -10,14 +8,14 @@ rule truth:
         mem_mb=2000,
         runtime=30,
     params:
+        config=CONFIG,
         hash=truth_hash,
     shell:
-        "python -m jeffreysflow truth --config {input.config} 2>&1 | tee {log}"
+        "python -m jeffreysflow truth --config {params.config} 2>&1 | tee {log}"
 
 
 rule estimate_reference:
     input:
-        config=ancient(LAYOUT.config),
         truth=LAYOUT.truth,
         levels=REFERENCE.levels / "done.json",
     output:
@@ -29,15 +27,15 @@ rule estimate_reference:
         mem_mb=2000,
         runtime=30,
     params:
+        config=CONFIG,
         hash=estimate_hash,
     shell:
-        "python -m jeffreysflow estimate --config {input.config}"
+        "python -m jeffreysflow estimate --config {params.config}"
         " --reference {wildcards.reference} 2>&1 | tee {log}"
 
 
 rule estimate_flow:
     input:
-        config=ancient(LAYOUT.config),
         truth=LAYOUT.truth,
         generated=FLOW.generated / "done.json",
     output:
@@ -49,7 +47,8 @@ rule estimate_flow:
         mem_mb=2000,
         runtime=30,
     params:
+        config=CONFIG,
         hash=estimate_hash,
     shell:
-        "python -m jeffreysflow estimate --config {input.config} --flow {wildcards.flow}"
+        "python -m jeffreysflow estimate --config {params.config} --flow {wildcards.flow}"
         " 2>&1 | tee {log}"

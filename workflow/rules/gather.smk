@@ -1,6 +1,5 @@
 rule gather:
     input:
-        config=ancient(LAYOUT.config),
         replicas=REFERENCE.replicas / "done.json",
     output:
         levels=REFERENCE.levels / "done.json",
@@ -14,7 +13,8 @@ rule gather:
         mem_mb=2000,
         runtime=60,
     params:
+        config=CONFIG,
         hash=reference_hash,
     shell:
-        "python -m jeffreysflow gather --config {input.config}"
+        "python -m jeffreysflow gather --config {params.config}"
         " --reference {wildcards.reference} 2>&1 | tee {log}"

@@ -1,6 +1,4 @@
 rule temper:
-    input:
-        config=ancient(LAYOUT.config),
     output:
         REFERENCE.replicas / "done.json",
     log:
@@ -15,9 +13,10 @@ rule temper:
         mem_mb=2000,
         runtime=120,
     params:
+        config=CONFIG,
         hash=reference_hash,
-        launcher=launcher,
     shell:
-        "{params.launcher} python -m mpi4py -m jeffreysflow temper"
-        " --config {input.config} --reference {wildcards.reference}"
+        "if [ {resources.tasks} -gt 1 ]; then launch='{resources.mpi} -n {resources.tasks}'; fi;"
+        " ${{launch:-}} python -m mpi4py -m jeffreysflow temper"
+        " --config {params.config} --reference {wildcards.reference}"
         " --expect-ranks {resources.tasks} 2>&1 | tee {log}"
