@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
 from jeffreysflow.stages import estimate, truth
-from jeffreysflow.stores.arrays import complete_store, create_array, create_store
 from jeffreysflow.stores.completion import write_record
+from jeffreysflow.stores.ensembles import EnsembleWriter
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import write_levels
 from jeffreysflow.stores.tables import (
@@ -87,17 +88,17 @@ def write_generated(
     path = AnnealingPath(Base(get_potential("three_well").domain), get_potential("three_well"))
     U_0, V = path.energies(x)
     files, hash = layout.flow("f"), e.generation_hash("f")
-    group = create_store(files.generated / "store.zarr", "generated", hash, **attributes)
-    for name, values in {"x": x, "log_weight": log_weight, "U_0": U_0, "V": V}.items():
-        dimensions = ("sample", "coordinate")[: values.ndim]
-        create_array(group, name, values.shape, (10_000, 2)[: values.ndim], dimensions)
-        group[name][...] = values.numpy()
-    complete_store(group)
+    store = files.generated / "store.zarr"
+    writer = EnsembleWriter(store, "generated", hash, len(x), 2, **attributes)
+    writer.write(Ensemble(x, log_weight, U_0, V))
+    writer.close()
     write_record(files.generated / "done.json", "generate", hash, time.time())
     log_z = DiagnosticRow("run", None, None, "", "log_z", 1.71, 0.01)
     write_table(layout.reference("r").diagnostics, DiagnosticRow, [log_z])
-    numbers = {"ess": 0.8, "cess": 0.81, "train_seconds": 3.0}
-    write_record(files.level(1) / "done.json", "distill", "h", time.time(), estimates=numbers)
+    facts = {"ess": 0.8, "cess": 0.81, "cess_identity": 0.1, "log_z": 1.7, "jeffreys_gap": 0.2}
+    more = {"gap_relative_to_reference": 0.1, "train_seconds": 3.0}
+    done = files.level(1) / "done.json"
+    write_record(done, "distill", e.flow_hash("f"), time.time(), **facts, **more)
 
 
 def estimated(layout: Layout, e: Experiment) -> dict[str, EstimateRow]:
@@ -123,6 +124,7 @@ def test_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["ess"].stderr is not None
     assert 0 < rows["ess"].stderr < 0.01
     assert (rows["ensemble_ess"].value, rows["cess"].value) == (0.8, 0.81)
+    assert (rows["ensemble_log_z"].value, rows["step_jeffreys_gap"].value) == (1.7, 0.2)
     assert rows["log_z"].exact == pytest.approx(1.70654, abs=6e-6)
     for name in ("log_z", *(f"observable:{text}" for text in e.observables)):
         row = rows[name]
@@ -203,6 +205,18 @@ def test_bad_weights_and_foreign_stores(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown flow 'g'"):
         estimate.run_flow(layout, e, "g")
     assert not layout.flow("f").estimates.exists()
+
+
+def test_samples_without_weight_need_no_values(tmp_path: Path) -> None:
+    """An infinite energy gives weight 0; the sample counts for the ESS and for nothing else."""
+    layout, e = Layout(tmp_path, "x"), experiment()
+    x, log_weight = warm_samples(0.9, N, Stream(7))
+    x[::4], log_weight[::4] = 1e200, -math.inf
+    write_generated(layout, e, x, log_weight)
+    rows = estimated(layout, e)
+    assert rows["ess"].value == pytest.approx(0.75 * 0.97, abs=0.03)
+    assert abs(rows["z:U"].value) < 4.5
+    assert rows["jeffreys_gap"].value == math.inf
 
 
 def test_without_truth(tmp_path: Path) -> None:

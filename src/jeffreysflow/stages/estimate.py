@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import (
     WeightedSums,
     combined,
@@ -18,17 +17,15 @@ from jeffreysflow.estimation.averages import (
 )
 from jeffreysflow.estimation.convergence import (
     bias_by_size,
-    block_size,
     convergence_slope,
     noise_floor,
 )
 from jeffreysflow.estimation.observables import Observable, observable_values
-from jeffreysflow.estimation.pareto import LargestWeights, trust_warnings
-from jeffreysflow.progress import Progress
+from jeffreysflow.estimation.pareto import trust_warnings
 from jeffreysflow.stages.estimate_table import LARGEST_SCORE, EstimateTable
+from jeffreysflow.stages.generated_sums import GeneratedSums
 from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stages.truth import build_observables
-from jeffreysflow.stores.arrays import open_store, read_array
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
@@ -42,7 +39,16 @@ from jeffreysflow.stores.tables import (
 
 __all__ = ["run_flow", "run_reference"]
 
-_ROWS_AT_A_TIME = 1 << 18
+_OF_A_LEVEL = {
+    "ess": "ess",
+    "cess": "cess",
+    "cess_identity": "cess_identity",
+    "log_z": "ensemble_log_z",
+    "jeffreys_gap": "step_jeffreys_gap",
+    "gap_relative_to_reference": "gap_relative_to_reference",
+    "train_seconds": "train_seconds",
+}
+"""What the record of each level tells, by its name there, and what a row of it is called."""
 _SCALARS = ("ess", "log_z", "log_z_lower", "log_z_upper", "jeffreys_gap")
 
 
@@ -81,15 +87,15 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     section, steps = experiment.flow(flow), experiment.flow_steps(flow)
     read_record(files.generated / "done.json", hash)
     observables = build_observables(experiment, build_potential(experiment))
-    sums = _GeneratedSums(files.generated / "store.zarr", hash, observables, experiment)
+    sums = GeneratedSums(files.generated / "store.zarr", hash, observables, experiment)
     whole, k = combined(sums.blocks), sums.largest.k()
     table = EstimateTable(steps, layout.truth, section.published)
     for level in range(1, steps + 1):
-        record = read_record(files.level(level) / "done.json")
-        for quantity, value in record.get("estimates", {}).items():
-            # of one flow, the headline is the ESS of fresh samples
+        record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
+        for fact, quantity in _OF_A_LEVEL.items():
+            # of a single flow, the headline is the ESS of fresh samples
             name = "ensemble_ess" if (quantity, steps) == ("ess", 1) else quantity
-            table.add(name, value, level=level)
+            table.add(name, record[fact], level=level)
     errors, scalar_errors = whole.errors, _scalar_errors(sums.groups)
     if sums.sequences:
         errors = jackknife_error(sums.groups, lambda part: part.means)
@@ -142,56 +148,6 @@ def _log_z_warnings(
         f"log Z is {value:.4f}, {tempered:.4f} by tempering, {abs(z):.1f} standard errors apart: "
         + ("modes may be missing" if z < 0 else "the reference may not have converged")
     ]
-
-
-class _GeneratedSums:
-    """One pass over the generated samples of a flow.
-
-    ``blocks`` are sums over consecutive samples; ``groups`` the independent parts errors come from:
-    the blocks of full size, or for Sobol points (``sequences`` of them) each scrambled sequence.
-    """
-
-    def __init__(
-        self, path: Path, hash: str, observables: Sequence[Observable], experiment: Experiment
-    ) -> None:
-        store = open_store(path, "generated", hash)
-        self._path = path
-        self._arrays = [store[name] for name in ("x", "log_weight", "U_0", "V")]
-        self._n = int(self._arrays[0].shape[0])
-        self.sequences = int(store.attrs.get("scramblings", 0))
-        sequence = self._n // self.sequences if self.sequences else None
-        size = block_size(self._n, experiment.generation.convergence, sequence)
-        self.largest = LargestWeights(self._n)
-        self.blocks: list[WeightedSums] = []
-        progress = Progress(self._n, f"estimate {experiment.name}", "samples")
-        for x, log_weights, U in self._slabs(size):
-            values = observable_values(observables, x, U)
-            self.largest.add(log_weights)
-            for part in zip(torch.split(log_weights, size), torch.split(values, size), strict=True):
-                self.blocks.append(WeightedSums.of(*part))
-            progress.update(sum(block.n for block in self.blocks))
-        progress.close()
-        each = 1 if sequence is None else sequence // size
-        starts = range(0, len(self.blocks), each)
-        groups = [combined(self.blocks[i : i + each]) for i in starts]
-        self.groups = [group for group in groups if group.n == groups[0].n]
-
-    def _slabs(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        rows = size * max(1, _ROWS_AT_A_TIME // size)
-        for start in range(0, self._n, rows):
-            part = slice(start, min(start + rows, self._n))
-            x, log_weights, U_0, V = (
-                torch.from_numpy(read_array(self._path, array, part)).double()
-                for array in self._arrays
-            )
-            bad = (log_weights.isnan() | (log_weights == math.inf)).nonzero()
-            if len(bad):
-                row = int(bad[0])
-                raise UserError(
-                    f"{self._path}: log weight {float(log_weights[row])} of sample {start + row} "
-                    f"at x = {x[row].tolist()}"
-                )
-            yield x, log_weights, U_0 + V
 
 
 def _scalar_errors(groups: Sequence[WeightedSums]) -> dict[str, float]:
