@@ -156,6 +156,7 @@ def test_low_ess_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     base = Base(target.domain)
     x = base.sample(N, Stream(2)) + 1.5
     write_generated(layout, e, x, base.energy(x - 1.5) - target.energy(x))
+    layout.flow("f").convergence.write_text("left over from another configuration")
     rows = estimated(layout, e)
     assert rows["trusted"].value == 0.0
     assert rows["ess"].value < 0.1

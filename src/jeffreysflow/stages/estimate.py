@@ -113,6 +113,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         for observable, gain in zip(observables, (whole.errors / errors).square(), strict=True):
             table.add(f"sobol_gain:{observable.name}", float(gain))
     sizes = experiment.generation.convergence
+    files.convergence.unlink(missing_ok=True)
     if sizes and table.has_truth:
         _write_convergence(files.convergence, sums.blocks, sizes, observables, table)
     warnings = trust_warnings(whole.ess, k) + table.warnings()
