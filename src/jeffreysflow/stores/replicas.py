@@ -73,8 +73,9 @@ class ReplicasArchive:
 
     def load(self) -> Checkpoint | None:
         if self._communicator.rank == 0:
-            for partial in self._store.parent.rglob("*.partial"):
-                partial.unlink()
+            folder = self._store.parent
+            for left_over in [*folder.rglob("*.partial"), folder / "done.json"]:
+                left_over.unlink(missing_ok=True)
         self._communicator.barrier()
         checkpoint = load_checkpoint(self._checkpoint, self._hash)
         if checkpoint is not None and checkpoint.shared["recording"]:
