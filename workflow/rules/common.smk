@@ -1,9 +1,11 @@
 # What the rules share: the resolved experiments and functions of wildcards.
+import hashlib
 from pathlib import Path
 
 from jeffreysflow.config import Project, resolve_project
 from jeffreysflow.config.loading import validated
 from jeffreysflow.errors import UserError
+from jeffreysflow.report.figures import figure_names
 from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
 from snakemake.exceptions import WorkflowError
@@ -105,5 +107,31 @@ def estimates(name):
     ]
 
 
-def estimates_of(wildcards):
-    return estimates(wildcards.experiment)
+def drawn_from(name):
+    """What the figures of one experiment are drawn from."""
+    experiment, layout = EXPERIMENTS[name], Layout(RESULTS, name)
+    return [
+        *estimates(name),
+        *(
+            layout.reference(reference).diagnostics
+            for reference in experiment.references
+        ),
+        *(layout.flow(flow).generated / "done.json" for flow in experiment.flows),
+    ]
+
+
+def figures(name):
+    """The figures of one experiment; `snakemake --report` shows each with its caption."""
+    files = []
+    for figure in figure_names(EXPERIMENTS[name]):
+        file = str(Layout(RESULTS, name).figures / figure)
+        shown = {"category": name, "labels": {"figure": figure}}
+        svg = report(f"{file}.svg", caption=f"../report/{figure}.rst", **shown)
+        files += [svg, f"{file}.pdf"]
+    return files
+
+
+def configuration_hash():
+    """Hash of all that the page prints of the configuration."""
+    text = "".join(experiment.model_dump_json() for experiment in EXPERIMENTS.values())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

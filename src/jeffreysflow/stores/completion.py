@@ -1,4 +1,4 @@
-"""Completion records: `done.json`, written last and atomically, is what says a stage is complete."""
+"""Completion records: `done.json`, written last and atomically, says that a stage is complete."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["is_complete", "read_record", "write_atomically", "write_record"]
 _PACKAGES = ("torch", "numpy", "zarr", "scipy", "mpi4py", "snakemake")
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Write a small text file so that a reader sees all of it or nothing."""
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """Write a small file so that a reader sees all of it or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    partial.write_text(text)
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     partial.replace(file)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
+from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.errors import UserError
 from jeffreysflow.stores.completion import write_atomically
 
@@ -16,6 +17,7 @@ __all__ = [
     "ConvergenceRow",
     "DiagnosticRow",
     "EstimateRow",
+    "SummaryRow",
     "TruthRow",
     "read_table",
     "write_table",
@@ -68,7 +70,24 @@ class ConvergenceRow(NamedTuple):
     noise_floor: float
 
 
-_Row = TypeVar("_Row", TruthRow, DiagnosticRow, EstimateRow, ConvergenceRow)
+class SummaryRow(NamedTuple):
+    """`summary.csv`: an estimate with its experiment and source, a flow or `reference:<name>`."""
+
+    experiment: str
+    flow: str
+    level: int
+    quantity: str
+    value: float
+    stderr: float | None
+    exact: float | None
+    published: float | None
+    seed: int
+    scale: str
+
+
+_Row = TypeVar(
+    "_Row", TruthRow, DiagnosticRow, EstimateRow, ConvergenceRow, SummaryRow, HistoryRow
+)
 
 
 def write_table(file: Path, kind: type[_Row], rows: Iterable[_Row]) -> None:

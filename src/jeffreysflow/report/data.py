@@ -1,0 +1,120 @@
+"""What figures and tables are made from: rows and arrays of one experiment, no files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.stores.tables import ConvergenceRow, DiagnosticRow, EstimateRow
+
+__all__ = ["Density", "ExperimentData", "Results", "Samples", "view_limits"]
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The tables of one experiment.
+
+    ``estimates`` by source (a flow, or ``reference:<name>``), ``diagnostics`` by reference,
+    ``convergence`` by flow.
+    """
+
+    experiment: Experiment
+    estimates: Mapping[str, Sequence[EstimateRow]] = field(default_factory=dict)
+    diagnostics: Mapping[str, Sequence[DiagnosticRow]] = field(default_factory=dict)
+    convergence: Mapping[str, Sequence[ConvergenceRow]] = field(default_factory=dict)
+
+    def estimate(self, source: str, quantity: str) -> EstimateRow | None:
+        """A quantity at the last level it is known for."""
+        rows = [row for row in self.estimates.get(source, ()) if row.quantity == quantity]
+        return rows[-1] if rows else None
+
+    def value(self, source: str, quantity: str, column: str = "value") -> float:
+        """A number of that row; NaN where there is none."""
+        row = self.estimate(source, quantity)
+        number = None if row is None else getattr(row, column)
+        return math.nan if number is None else number
+
+    def total(self, source: str, quantity: str) -> float:
+        """A quantity summed over all levels; NaN where there is none."""
+        rows = [row.value for row in self.estimates.get(source, ()) if row.quantity == quantity]
+        return math.fsum(rows) if rows else math.nan
+
+    def diagnostic(
+        self, reference: str, scope: str, quantity: str, series: str = ""
+    ) -> list[float]:
+        """A quantity at all levels or pairs, in order; or the one number of a run in a list."""
+        return [
+            row.value
+            for row in self.diagnostics.get(reference, ())
+            if (row.scope, row.quantity, row.series) == (scope, quantity, series)
+        ]
+
+    def flows_of(self, reference: str) -> list[str]:
+        """The flows trained from a reference, by theta."""
+        flows = self.experiment.flows
+        names = [name for name, flow in flows.items() if flow.reference == reference]
+        return sorted(names, key=lambda name: (flows[name].theta, name))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples ``x`` [n, d]; those of a flow with their natural log weights [n]."""
+
+    x: np.ndarray
+    log_weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Density:
+    """The normalised density of the target on a grid in one or two dimensions.
+
+    ``axes`` hold the nodes of each coordinate, ``values`` [len(axes[0]), ...] the density.
+    """
+
+    axes: Sequence[np.ndarray]
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class ExperimentData(Results):
+    """The tables of one experiment, and what else its figures show.
+
+    ``history`` by flow and level: columns by name; ``references`` the samples of the last level,
+    ``flows`` the generated ones; ``limits`` the interval of each coordinate that is worth showing.
+    """
+
+    history: Mapping[str, Sequence[Mapping[str, np.ndarray]]] = field(default_factory=dict)
+    references: Mapping[str, Samples] = field(default_factory=dict)
+    flows: Mapping[str, Samples] = field(default_factory=dict)
+    density: Density | None = None
+    limits: Sequence[Interval] = ()
+
+
+def view_limits(
+    x: np.ndarray, periods: Sequence[Interval | None], density: Density | None
+) -> list[Interval]:
+    """The interval of each coordinate that holds nearly all of the mass, with a margin.
+
+    A period where there is one; else where the exact marginal density, or the samples ``x`` [n, d],
+    leave 1e-4 outside on either side.
+    """
+    limits = []
+    for i, period in enumerate(periods):
+        if period is not None:
+            limits.append(period)
+            continue
+        if density is None:
+            low, high = np.nanquantile(x[:, i], [1e-4, 1 - 1e-4])
+        else:
+            others = tuple(j for j in range(density.values.ndim) if j != i)
+            mass = density.values.sum(axis=others).cumsum()
+            low, high = np.interp([1e-4, 1 - 1e-4], mass / mass[-1], density.axes[i])
+        margin = 0.12 * (high - low) or 1.0
+        limits.append((float(low - margin), float(high + margin)))
+    return limits

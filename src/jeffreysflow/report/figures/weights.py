@@ -1,0 +1,68 @@
+"""How the log weights of each flow are spread, and how heavy their upper tail is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.report.data import ExperimentData
+from jeffreysflow.report.style import (
+    COLUMN_WIDTH,
+    FULL_WIDTH,
+    GREY,
+    new_figure,
+    plain_log_ticks,
+    theta_colour,
+)
+
+__all__ = ["CAPTION", "ORDER", "SECTION", "applies", "draw"]
+
+CAPTION = (
+    "Share of generated samples whose weight exceeds w, in units of the mean weight. A perfect "
+    "flow falls straight down at 1; a slow fall to the right is a heavy tail (Pareto k above "
+    "0.7: intervals cannot be trusted)."
+)
+SECTION = "results"
+ORDER = 40
+
+_POINTS = 200
+
+
+def applies(experiment: Experiment) -> bool:
+    return True
+
+
+def draw(data: ExperimentData) -> Figure:
+    references = list(data.experiment.references)
+    figure = new_figure(min(len(references) * COLUMN_WIDTH, FULL_WIDTH), 2.4)
+    axes = figure.subplots(1, len(references), sharex=True, sharey=True, squeeze=False)[0]
+    largest = 10.0
+    for ax, reference in zip(axes, references, strict=True):
+        for name in data.flows_of(reference):
+            theta = data.experiment.flows[name].theta
+            label = f"θ = {theta:g}"
+            if math.isfinite(k := data.value(name, "pareto_k")):
+                label += f", k = {k:.2f}"
+            weights, share = _survival(data.flows[name].log_weights)
+            largest = max(largest, weights[0])
+            ax.plot(weights, share, color=theta_colour(theta), label=label)
+        ax.axvline(1, color=GREY, linewidth=0.6, linestyle="--")
+        ax.set(xlabel="w / mean w", xscale="log", yscale="log", title=f"reference {reference}")
+        plain_log_ticks(ax.xaxis)
+        plain_log_ticks(ax.yaxis)
+        ax.legend(loc="lower left")
+    axes[0].set_xlim(1e-2, 2 * largest)
+    axes[0].set_ylabel("share of samples above")
+    return figure
+
+
+def _survival(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the complementary distribution function of weights over their mean."""
+    ordered = np.sort(log_weights)[::-1]
+    n = len(ordered)
+    relative = np.exp(ordered - np.logaddexp.reduce(ordered) + math.log(n))
+    rank = np.unique(np.geomspace(1, n, _POINTS).astype(int))
+    return relative[rank - 1], rank / n

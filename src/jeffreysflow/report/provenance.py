@@ -1,0 +1,57 @@
+"""Where the numbers come from: stages, hosts, ranks, threads, versions, wall times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from jeffreysflow.report.numbers import MISSING, duration
+from jeffreysflow.report.table import Cell, Table
+
+__all__ = ["StageRecord", "stage_table", "versions", "wall_seconds"]
+
+_HEADINGS = ("stage", "of", "wall time", "ranks", "threads", "device", "host", "finished")
+
+
+class StageRecord(NamedTuple):
+    """The completion record of a stage, and what the stage was run for."""
+
+    of: str
+    facts: Mapping[str, Any]
+
+    @property
+    def finished(self) -> str:
+        """Date and time, without seconds."""
+        return str(self.facts.get("finished", MISSING))[:16].replace("T", " ")
+
+
+def stage_table(records: Iterable[StageRecord]) -> Table:
+    """A row a completed stage."""
+    return Table(_HEADINGS, [_row(record) for record in records])
+
+
+def _row(record: StageRecord) -> list[Cell]:
+    facts = record.facts
+    known = {key: str(facts.get(key, MISSING)) for key in ("ranks", "threads", "device", "host")}
+    return [
+        Cell(str(facts.get("stage", MISSING))),
+        Cell(record.of),
+        Cell(duration(float(facts.get("wall_seconds", math.nan)))),
+        *map(Cell, known.values()),
+        Cell(record.finished),
+    ]
+
+
+def wall_seconds(records: Iterable[StageRecord]) -> float:
+    """The wall times of all stages together."""
+    return math.fsum(float(record.facts.get("wall_seconds", 0.0)) for record in records)
+
+
+def versions(records: Iterable[StageRecord]) -> dict[str, str]:
+    """Versions by package; several are named where stages ran with different ones."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        for package, version in record.facts.get("versions", {}).items():
+            found.setdefault(package, {})[version] = None
+    return {package: ", ".join(known) for package, known in found.items()}

@@ -1,0 +1,74 @@
+"""How well each tempering reference mixed, and what it estimates."""
+
+from __future__ import annotations
+
+import math
+
+from jeffreysflow.report.data import Results
+from jeffreysflow.report.numbers import MISSING, percent, with_error
+from jeffreysflow.report.table import Cell, Table, bias_cell, largest_z_cell, log_z_cell
+
+__all__ = ["reference_table"]
+
+_LARGEST_RHAT = 1.05
+
+
+def reference_table(found: Results) -> Table:
+    """A column a reference, a row a quantity."""
+    names = list(found.experiment.references)
+    columns = [_column(found, name) for name in names]
+    rows = [[Cell(title), *(column[title] for column in columns)] for title in columns[0]]
+    return Table(("reference", *names), rows)
+
+
+def _column(found: Results, name: str) -> dict[str, Cell]:
+    section, source = found.experiment.references[name], f"reference:{name}"
+    predicted = _of_run(found, name, "round_trip_rate_predicted")
+    return {
+        "kernel": Cell(section.kernel.name, f"{section.path} path"),
+        "levels": Cell(str(section.levels), f"{section.ladder.kind} ladder"),
+        "samples a level": Cell(f"{section.samples:,}", f"{section.walkers} walkers"),
+        "moves accepted": _range(found.diagnostic(name, "level", "move_acceptance")),
+        "swaps accepted": _range(found.diagnostic(name, "pair", "swap_acceptance")),
+        "barrier": Cell(_of_run(found, name, "barrier")),
+        "round trips": Cell(f"{sum(found.diagnostic(name, 'run', 'round_trips')):,.0f}"),
+        "round trips a round": Cell(
+            _of_run(found, name, "round_trip_rate"), f"predicted {predicted}"
+        ),
+        "largest R-hat": _worst(found, name, "rhat", 1, ".3f", _LARGEST_RHAT),
+        "smallest ESS": _worst(found, name, "ess", -1, ",.0f"),
+        "log Z by BAR": log_z_cell(found, source),
+        "bias": bias_cell(found, source),
+        "largest |z|": largest_z_cell(found, source),
+    }
+
+
+def _range(found: list[float]) -> Cell:
+    values = [value for value in found if math.isfinite(value)]
+    if not values:
+        return Cell(MISSING)
+    low, high = percent(min(values)), percent(max(values))
+    return Cell(low if low == high else f"{low.removesuffix(' %')} to {high}")
+
+
+def _of_run(found: Results, reference: str, quantity: str) -> str:
+    for row in found.diagnostics.get(reference, ()):
+        if (row.scope, row.quantity) == ("run", quantity):
+            return with_error(row.value, row.stderr or math.nan)
+    return MISSING
+
+
+def _worst(
+    found: Results, reference: str, quantity: str, sign: int, form: str, limit: float = math.inf
+) -> Cell:
+    """The largest (``sign`` 1) or smallest (-1) of all series at all levels, and which it is."""
+    rows = [
+        row
+        for row in found.diagnostics.get(reference, ())
+        if row.quantity == quantity and math.isfinite(row.value)
+    ]
+    if not rows:
+        return Cell(MISSING)
+    _, level, _, series, _, value, _ = max(rows, key=lambda row: sign * row.value)
+    tone = "bad" if value > limit else ""
+    return Cell(f"{value:{form}}", f"{series} at level {level}", tone)

@@ -1,0 +1,107 @@
+"""Tables as text, and the cells that several of them share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jeffreysflow.report.data import Results
+from jeffreysflow.report.numbers import MISSING, percent, with_error
+from jeffreysflow.stores.tables import EstimateRow
+
+__all__ = [
+    "LARGEST_Z",
+    "Cell",
+    "Table",
+    "bias_cell",
+    "estimate_cell",
+    "exact_text",
+    "largest_z_cell",
+    "log_z_cell",
+    "percent_cell",
+    "z_score",
+]
+
+LARGEST_Z = 4.0
+"""Standard errors from an exact value beyond which a number is marked."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text, a smaller second line, a tone (`good`, `bad` or none) and the columns it spans."""
+
+    text: str
+    note: str = ""
+    tone: str = ""
+    columns: int = 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings, and rows of cells of which the first names the row."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+def z_score(row: EstimateRow) -> float:
+    """Deviation from the exact value in standard errors; NaN where one of them is unknown."""
+    if row.exact is None or not row.stderr:
+        return math.nan
+    return (row.value - row.exact) / row.stderr
+
+
+def exact_text(value: float | None) -> str:
+    """An exact value; what quadrature leaves of a zero is shown as zero."""
+    if value is None:
+        return MISSING
+    return "0" if abs(value) < 1e-12 else with_error(value, digits=6)
+
+
+def estimate_cell(found: Results, source: str, quantity: str) -> Cell:
+    """A quantity with its error."""
+    value, error = found.value(source, quantity), found.value(source, quantity, "stderr")
+    return Cell(with_error(value, error))
+
+
+def percent_cell(found: Results, source: str, quantity: str) -> Cell:
+    """A fraction in per cent, with what is published below; good where it is not worse."""
+    value, error, published = (
+        found.value(source, quantity, column) for column in ("value", "stderr", "published")
+    )
+    note = "" if math.isnan(published) else f"published {percent(published)}"
+    return Cell(percent(value, error), note, "good" if value >= published else "")
+
+
+def bias_cell(found: Results, source: str) -> Cell:
+    """The bias, with what is published below; bad where it is no noise."""
+    value, error, published = (
+        found.value(source, "bias", column) for column in ("value", "stderr", "published")
+    )
+    note = "" if math.isnan(published) else f"published {with_error(published)}"
+    return Cell(with_error(value, error), note, "bad" if value > LARGEST_Z * error else "")
+
+
+def log_z_cell(found: Results, source: str) -> Cell:
+    """log Z, with the exact value below."""
+    row = found.estimate(source, "log_z")
+    if row is None:
+        return Cell(MISSING)
+    note = "" if row.exact is None else f"exact {exact_text(row.exact)}"
+    tone = "bad" if abs(z_score(row)) > LARGEST_Z else ""
+    return Cell(with_error(row.value, row.stderr or math.nan), note, tone)
+
+
+def largest_z_cell(found: Results, source: str) -> Cell:
+    """The largest deviation of an observable from its exact value, in standard errors."""
+    rows = found.estimates.get(source, ())
+    scores = {
+        row.quantity.removeprefix("observable:"): abs(z_score(row))
+        for row in rows
+        if row.quantity.startswith("observable:") and math.isfinite(z_score(row))
+    }
+    if not scores:
+        return Cell(MISSING)
+    worst, score = max(scores.items(), key=lambda item: item[1])
+    return Cell(f"{score:.1f}", worst, "bad" if score > LARGEST_Z else "")

@@ -1,0 +1,31 @@
+"""Figure files: `figures/<name>.svg` for the page and `.pdf` for print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.stores.completion import write_atomically
+
+__all__ = ["read_svg", "write_figure"]
+
+
+def write_figure(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
+    """Write a figure's files, given by suffix."""
+    for suffix, content in files.items():
+        write_atomically(folder / f"{name}.{suffix}", content)
+
+
+def read_svg(folder: Path, name: str) -> bytes:
+    """Read a figure.
+
+    Raises
+    ------
+    UserError : there is none.
+    """
+    file = folder / f"{name}.svg"
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; run the stage `figures` first") from error

@@ -1,0 +1,46 @@
+for name in EXPERIMENTS:
+
+    # a rule an experiment: which figures there are depends on its configuration
+    rule:
+        name:
+            f"figures_{name}"
+        input:
+            drawn_from(name),
+        output:
+            figures(name),
+        log:
+            Layout(RESULTS, name).folder / "logs" / "figures.log",
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            config=str(Layout(RESULTS, name).config),
+        shell:
+            "python -m jeffreysflow figures --config {params.config} 2>&1 | tee {log}"
+
+
+rule report:
+    input:
+        *(estimates(name) for name in EXPERIMENTS),
+        *(figures(name) for name in EXPERIMENTS),
+    output:
+        page=RESULTS / "report.html",
+        summary=report(
+            RESULTS / "summary.csv",
+            caption="../report/summary.rst",
+            category="Summary",
+        ),
+    log:
+        RESULTS / "report.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        configs=[str(Layout(RESULTS, name).config) for name in EXPERIMENTS],
+        results=str(RESULTS),
+        hash=configuration_hash(),
+    shell:
+        "python -m jeffreysflow report --config {params.configs} --results {params.results}"
+        " 2>&1 | tee {log}"
