@@ -34,7 +34,8 @@ class Recipe:
         last iterates have a few huge importance weights that the average has not.
     clip : largest norm of the gradient.
     ramp : share of the steps over which theta rises linearly from 0, so that the reference shows
-        the flow all modes before the reverse divergence can lose one.
+        the flow all modes before the reverse divergence can lose one. Not for theta = 1: pure
+        reverse divergence never sees the reference.
     order : 1 for Kullback-Leibler, above 1 for Renyi.
     """
 
@@ -82,7 +83,7 @@ def train(
     history: list[HistoryRow] = []
     skipped = 0
     for step in range(recipe.steps):
-        theta_now = theta * min(1.0, step / (recipe.ramp * recipe.steps)) if recipe.ramp else theta
+        theta_now = _ramped(theta, step, recipe)
         optimiser.zero_grad()
         loss, R, D = _loss(flow, transport, theta_now, recipe.order)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -103,6 +104,12 @@ def train(
         for parameter, mean in zip(parameters, average, strict=True):
             parameter.copy_(mean)
     return history
+
+
+def _ramped(theta: float, step: int, recipe: Recipe) -> float:
+    if theta == 1.0 or recipe.ramp == 0.0:
+        return theta
+    return theta * min(1.0, step / (recipe.ramp * recipe.steps))
 
 
 def _loss(

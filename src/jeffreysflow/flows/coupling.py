@@ -13,10 +13,6 @@ from jeffreysflow.streams import Stream
 
 __all__ = ["Coupling", "alternating_masks"]
 
-# Inputs of the conditioner span about +-4 over the bulk of the samples, which spreads the kinks of
-# its first layer over them.
-_GAIN = 2.0
-
 
 def alternating_masks(dimension: int, layers: int) -> list[list[bool]]:
     """Which coordinates each layer moves.
@@ -83,13 +79,15 @@ class Coupling(nn.Module):
 
     def forward(self, u: torch.Tensor, inverse: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Move ``u`` [d, n], coordinates in units of their intervals; also log|det| [n]."""
-        raw = self.conditioner(self._features(u[self._kept]))
+        raw = self.conditioner(self._features(u.index_select(0, self._kept)))
         raw = raw.view(len(self._moved), 3, self.bins, u.shape[1])
-        moved, log_derivative = rational_quadratic(u[self._moved], raw, self._circular, inverse)
+        moved, log_derivative = rational_quadratic(
+            u.index_select(0, self._moved), raw, self._circular, inverse
+        )
         return u.index_copy(0, self._moved, moved), log_derivative.sum(dim=0)
 
     def _features(self, kept: torch.Tensor) -> torch.Tensor:
-        linear = (kept - 0.5) / self._kept_scale * _GAIN
+        linear = (kept - 0.5) / self._kept_scale
         if not self._any_circular:
             return linear
         angle = 2 * math.pi * kept[self._kept_circular]

@@ -50,7 +50,8 @@ def rational_quadratic(
     -------
     y and log|dy/dx|, each [m, n].
     """
-    inside = (x >= 0) & (x <= 1)
+    # on a circle an x just outside is a rounding error
+    inside = ((x >= 0) & (x <= 1)) | circular[:, None]
     u = x.clamp(0, 1)
     corner, size, slope = _Bin.apply(raw, u.detach(), circular, int(inverse))  # type: ignore[no-untyped-call]
     (x_0, y_0), (w, h), (d_0, d_1) = corner.unbind(1), size.unbind(1), slope.unbind(1)

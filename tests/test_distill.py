@@ -1,0 +1,226 @@
+"""The stages `distill` and `generate` on a small real run: what they write, what they refuse."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import xarray
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size, log_evidence
+from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.errors import UserError
+from jeffreysflow.potentials import get_potential
+from jeffreysflow.stages import distill, gather, generate, temper
+from jeffreysflow.stages.device import use_device
+from jeffreysflow.stores.completion import read_record
+from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.tables import read_table
+from jeffreysflow.streams import Stream
+
+LOG_Z = 1.70654
+NETWORK = {"layers": 4, "hidden": 32, "bins": 8}
+
+
+def experiment(**generation: object) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "name": "small",
+            "title": "three wells",
+            "scale": "test",
+            "seed": 3,
+            "device": "cpu",
+            "potential": {"name": "three_well"},
+            "references": {
+                "good": {
+                    "ladder": {"kind": "fixed", "values": [0, 0.15, 0.4, 1]},
+                    "kernel": {"step_size": 0.1},
+                    "walkers": 100,
+                    "warmup_rounds": 100,
+                    "rounds": 100,
+                    "thin": 4,
+                    "local_steps": 3,
+                }
+            },
+            "flows": {
+                "once": {
+                    "reference": "good",
+                    "theta": 0.5,
+                    "training": {"steps": 120, "batch": 300},
+                    "network": NETWORK,
+                    "ensemble": 5000,
+                },
+                "stepwise": {
+                    "reference": "good",
+                    "theta": 0.5,
+                    "levels": "all",
+                    "training": {"steps": 60, "batch": 300},
+                    "network": NETWORK,
+                    "ensemble": 5000,
+                    "rejuvenation_steps": 2,
+                },
+            },
+            "generation": {"samples": 20_000, "batch": 3000, **generation},
+        }
+    )
+
+
+ONCE = experiment()
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    layout = Layout(tmp_path_factory.mktemp("results"), "small")
+    temper.run(layout, ONCE, "good")
+    gather.run(layout, ONCE, "good")
+    distill.run(layout, ONCE, "once", 1)
+    for level in (1, 2, 3):
+        distill.run(layout, ONCE, "stepwise", level)
+    generate.run(layout, ONCE, "once")
+    return layout
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All that must be the same bits when a stage runs again."""
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != "done.json"
+    }
+
+
+def test_a_level_writes_its_flow_history_ensemble_and_record(layout: Layout) -> None:
+    folder = layout.flow("once").level(1)
+    record = read_record(folder / "done.json", ONCE.flow_hash("once"))
+    assert record["device"] == "cpu"
+    assert record["threads"] == 1
+    assert record["train_seconds"] > 0
+    assert record["skipped"] == 0
+    assert record["ess"] > 0.4
+    assert record["cess"] == pytest.approx(record["ess"])
+    assert record["cess_identity"] < 0.2
+    assert record["log_z_lower"] < LOG_Z < record["log_z_upper"]
+    history = read_table(folder / "history.csv", HistoryRow)
+    assert len(history) == 120
+    assert math.isnan(history[0].reverse)
+    stored = open_ensemble(folder / "ensemble.zarr", "ensemble", ONCE.flow_hash("once"))
+    ensemble = stored.samples()
+    assert stored.attributes["level"] == 1
+    assert ensemble.x.shape == (5000, 2)
+    assert effective_sample_size(ensemble.log_weights) == pytest.approx(record["ess"])
+    assert log_evidence(ensemble.log_weights) == pytest.approx(record["log_z"])
+
+
+def test_all_levels_lead_to_the_target(layout: Layout) -> None:
+    records = [
+        read_record(layout.flow("stepwise").level(k) / "done.json", ONCE.flow_hash("stepwise"))
+        for k in (1, 2, 3)
+    ]
+    assert [record["lam"] for record in records] == [0.15, 0.4, 1.0]
+    assert records[-1]["log_z"] == pytest.approx(LOG_Z, abs=0.1)
+    for record in records:
+        assert record["cess"] > record["cess_identity"]
+        assert 0.2 < record["rejuvenation_acceptance"] < 0.95
+    last = open_ensemble(layout.flow("stepwise").level(3) / "ensemble.zarr", "ensemble").samples()
+    torch.testing.assert_close(last.U_0 + last.V, get_potential("three_well").energy(last.x))
+
+
+def test_generated_samples_and_their_weights(layout: Layout) -> None:
+    store = layout.flow("once").generated / "store.zarr"
+    stored = open_ensemble(store, "generated", ONCE.generation_hash("once"))
+    assert (len(stored), stored.dimension) == (20_000, 2)
+    batches = list(stored.batches(7000))
+    assert [len(batch.x) for batch in batches] == [7000, 7000, 6000]
+    whole = Ensemble(*map(torch.cat, zip(*batches, strict=True)))
+    ess = effective_sample_size(whole.log_weights)
+    error = math.sqrt((1 / ess - 1) / len(whole.x))
+    assert ess > 0.4
+    assert abs(log_evidence(whole.log_weights) - LOG_Z) < 4 * error
+    torch.testing.assert_close(whole.U_0 + whole.V, get_potential("three_well").energy(whole.x))
+    data = xarray.open_zarr(store, consolidated=False)
+    assert dict(data.sizes) == {"sample": 20_000, "coordinate": 2}
+    assert data.U_0.attrs["units"] == "kT"
+    assert data.attrs["base_points"] == "iid"
+    record = read_record(layout.flow("once").generated / "done.json")
+    assert (record["samples"], record["weights_zero"]) == (20_000, 0)
+
+
+def test_the_same_bits_when_run_again(layout: Layout, tmp_path: Path) -> None:
+    again = Layout(tmp_path, "small")
+    shutil.copytree(layout.reference("good").levels, again.reference("good").levels)
+    distill.run(again, ONCE, "once", 1)
+    generate.run(again, ONCE, "once")
+    assert files(again.flow("once").folder) == files(layout.flow("once").folder)
+
+
+def test_generating_through_several_levels_by_scrambled_sobol_points(
+    layout: Layout, tmp_path: Path
+) -> None:
+    sobol = experiment(base_points="sobol", samples=16 * 1024, batch=1000)
+    again = Layout(tmp_path, "small")
+    shutil.copytree(layout.flow("stepwise").folder, again.flow("stepwise").folder)
+    generate.run(again, sobol, "stepwise")
+    stored = open_ensemble(again.flow("stepwise").generated / "store.zarr", "generated")
+    assert stored.attributes["scramblings"] == 16
+    parts = [batch.log_weights for batch in stored.batches(1024)]
+    estimates = torch.tensor([log_evidence(part) for part in parts])
+    assert len(estimates) == 16
+    assert float(estimates.std()) > 0
+    assert abs(float(estimates.mean()) - LOG_Z) < 5 * float(estimates.std()) / 4
+
+
+def test_what_is_missing_or_foreign_is_refused(layout: Layout, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"small/once: level 2; allowed: 1 to 1"):
+        distill.run(layout, ONCE, "once", 2)
+    empty = Layout(tmp_path, "small")
+    with pytest.raises(UserError, match=r"incomplete, done\.json is missing"):
+        distill.run(empty, ONCE, "once", 1)
+    shutil.copytree(layout.folder, empty.folder)
+    changed = ONCE.model_copy(update={"seed": 4})
+    for stage in (
+        lambda: distill.run(empty, changed, "once", 1),
+        lambda: generate.run(empty, changed, "once"),
+    ):
+        with pytest.raises(UserError, match=r"made from another configuration"):
+            stage()
+    shutil.rmtree(empty.flow("stepwise").level(1))
+    with pytest.raises(UserError, match=r"level_1: incomplete"):
+        distill.run(empty, ONCE, "stepwise", 2)
+    flow = empty.flow("once").level(1) / "flow.safetensors"
+    flow.write_bytes(flow.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"flow\.safetensors: not a flow file, or damaged"):
+        generate.run(empty, ONCE, "once")
+
+
+def test_a_store_is_written_in_whole_chunks_whatever_the_batches(tmp_path: Path) -> None:
+    n, d = 50_000, 5
+    stream = Stream(0)
+    whole = Ensemble(stream.normal(n, d), stream.normal(n), stream.normal(n), stream.normal(n))
+    for name, size in (("a", 777), ("b", n)):
+        writer = EnsembleWriter(tmp_path / name, "generated", "abc", n, d)
+        for start in range(0, n, size):
+            writer.write(Ensemble(*(field[start : start + size] for field in whole)))
+        writer.close()
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    stored = open_ensemble(tmp_path / "a", "generated", "abc").samples()
+    for field, expected in zip(stored, whole, strict=True):
+        assert torch.equal(field, expected)
+    unfinished = EnsembleWriter(tmp_path / "c", "generated", "abc", n, d)
+    with pytest.raises(ValueError, match="0 of 50000"):
+        unfinished.close()
+    with pytest.raises(UserError, match="incomplete"):
+        open_ensemble(tmp_path / "c", "generated")
+
+
+def test_devices() -> None:
+    threads = torch.get_num_threads()
+    assert use_device("cpu", threads).type == "cpu"
+    if not torch.cuda.is_available():
+        assert use_device("auto", threads).type == "cpu"
+        with pytest.raises(UserError, match="no CUDA device"):
+            use_device("cuda", threads)

@@ -1,0 +1,139 @@
+"""Training: reproducible, undisturbed by what is not finite, and honest about a collapse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.level import LevelResult, LevelSettings, distill_level
+from jeffreysflow.distillation.trainer import Recipe, Transport, shuffled_batches, train
+from jeffreysflow.domain import Domain
+from jeffreysflow.flows.flow import Flow
+from jeffreysflow.potentials import AnnealingPath, Base, get_potential
+from jeffreysflow.streams import Stream
+from jeffreysflow.truth.sampling import GridSampler
+
+RECIPE = Recipe(steps=60, batch=200)
+
+
+def repeat(draw: Callable[[], torch.Tensor]) -> Iterator[torch.Tensor]:
+    while True:
+        yield draw()
+
+
+def trained(
+    theta: float = 0.5, recipe: Recipe = RECIPE, spoil: Callable[[int], float] = lambda step: 0.0
+) -> tuple[Flow, list[HistoryRow], list[HistoryRow]]:
+    """A small flow from N(0, 1)^2 to N(1, 0.5^2)^2; ``spoil`` is added to the target energy."""
+    base, stream = Base(Domain.euclidean(2)), Stream(1, "source")
+    calls = iter(range(10**9))
+
+    def target(x: torch.Tensor) -> torch.Tensor:
+        return 2 * (x - 1).square().sum(dim=1) + spoil(next(calls))
+
+    reference = 1 + 0.5 * Stream(1, "reference").normal(3000, 2, dtype=torch.float32)
+    transport = Transport(
+        repeat(lambda: base.sample(recipe.batch, stream, dtype=torch.float32)),
+        shuffled_batches(reference, recipe.batch, Stream(1, "shuffle")),
+        base.energy,
+        target,
+        2.0,
+        0.5,
+    )
+    box = ([-8.0] * 2, [8.0] * 2, [1.0] * 2, [False] * 2)
+    flow = Flow(*box, layers=2, hidden=(16, 16), bins=8, stream=Stream(1, "weights"))
+    seen: list[HistoryRow] = []
+    return flow, train(flow, transport, theta, recipe, seen.append), seen
+
+
+def test_the_same_bits_twice() -> None:
+    (a, history_a, seen), (b, history_b, _) = trained(), trained()
+    assert [repr(row) for row in history_a] == [repr(row) for row in history_b]
+    assert history_a == seen
+    for x, y in zip(a.parameters(), b.parameters(), strict=True):
+        assert torch.equal(x, y)
+
+
+def test_the_loss_falls_and_the_schedule_is_as_told() -> None:
+    _, history, _ = trained()
+    assert [row.step for row in history] == list(range(60))
+    assert history[0].theta == 0
+    assert math.isnan(history[0].reverse)
+    assert history[15].theta == pytest.approx(0.25)
+    assert all(row.theta == 0.5 for row in history[30:])
+    assert max(row.learning_rate for row in history) == pytest.approx(
+        RECIPE.learning_rate, rel=0.01
+    )
+    assert history[-1].learning_rate < 1e-3 * RECIPE.learning_rate
+    gap = [row.reverse + row.forward for row in history[1:]]
+    assert gap[-1] < 0.3 * gap[0]
+    row = history[20]
+    l_0, l_1 = row.theta * 2.0, (1 - row.theta) * 0.5
+    expected = (l_0 * row.reverse + l_1 * row.forward) / (l_0 + l_1)
+    assert row.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_extremes_of_theta() -> None:
+    _, forward, _ = trained(theta=0.0)
+    assert all(math.isnan(row.reverse) for row in forward)
+    _, reverse, _ = trained(theta=1.0)
+    assert all(math.isnan(row.forward) and row.theta == 1 for row in reverse)
+
+
+@pytest.mark.parametrize("order", [1.5, 2.0])
+def test_renyi_training(order: float) -> None:
+    _, history, _ = trained(recipe=Recipe(steps=60, batch=200, order=order))
+    assert history[-1].forward < history[0].forward
+    assert history[-1].skipped == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_skipped_and_counted(value: float) -> None:
+    spoilt = {20, 21, 50}
+    _, clean, _ = trained()
+    flow, history, _ = trained(spoil=lambda call: value if call in spoilt else 0.0)
+    assert history[-1].skipped == 3
+    assert sum(not math.isfinite(row.loss) for row in history) in (2, 3)
+    assert all(bool(torch.isfinite(p).all()) for p in flow.parameters())
+    assert history[-1].forward == pytest.approx(clean[-1].forward, abs=0.3)
+
+
+def test_shuffled_batches_use_every_row_once_an_epoch() -> None:
+    rows = torch.arange(10.0)[:, None]
+    batches = shuffled_batches(rows, 3, Stream(0))
+    epoch = torch.cat([next(batches) for _ in range(3)])
+    assert epoch.unique().numel() == 9
+    assert next(shuffled_batches(rows, 99, Stream(0))).sort(dim=0).values.equal(rows)
+
+
+def three_well(theta: float) -> LevelResult:
+    target = get_potential("three_well")
+    path = AnnealingPath(Base(target.domain), target)
+    box = ((-4.0, 4.0), (-4.0, 4.0))
+    settings = LevelSettings(
+        0.0, 1.0, theta, Recipe(steps=150, batch=500), layers=4, hidden=(32, 32), bins=8
+    )
+    return distill_level(
+        path,
+        settings,
+        None,
+        GridSampler(target, box, 512).sample(10_000, Stream(0, "reference")),
+        lambda purpose: Stream(0, "test", purpose),
+    )
+
+
+def test_pure_reverse_divergence_collapses_and_the_diagnostics_say_so() -> None:
+    log_z = 1.70654
+    good, collapsed = three_well(0.75).facts, three_well(1.0).facts
+    assert good["ess"] > 0.9
+    assert abs(good["log_z"] - log_z) < 0.02
+    assert good["log_z_lower"] < log_z < good["log_z_upper"]
+    assert good["gap_relative_to_reference"] < 0.2
+    assert collapsed["ess"] < 0.1
+    assert collapsed["cess"] < collapsed["cess_identity"]
+    for gap in ("jeffreys_gap", "gap_relative_to_reference"):
+        assert collapsed[gap] > 3 * good[gap]
