@@ -1,0 +1,328 @@
+"""Figures, tables and the page, from small made-up results."""
+
+import doctest
+import math
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.report import figures, numbers
+from jeffreysflow.report.cautions import cautions
+from jeffreysflow.report.data import Density, ExperimentData, Results, Samples, view_limits
+from jeffreysflow.report.figures import figure, figure_files, figure_names
+from jeffreysflow.report.flow_tables import level_table, observable_table
+from jeffreysflow.report.headline import headline_table
+from jeffreysflow.report.page import Chapter, Picture, page
+from jeffreysflow.report.provenance import StageRecord, versions
+from jeffreysflow.report.reference_table import reference_table
+from jeffreysflow.report.summary import summary_rows
+from jeffreysflow.stores.tables import (
+    ConvergenceRow,
+    DiagnosticRow,
+    EstimateRow,
+    SummaryRow,
+    write_table,
+)
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = {
+    "ladder": {"kind": "adaptive", "levels": 2},
+    "walkers": 100,
+    "warmup_rounds": 1,
+    "rounds": 10,
+}
+
+
+def an_experiment(**changes: object) -> Experiment:
+    """Two flows on one reference, with truth and a convergence study."""
+    content = {
+        "name": "wells",
+        "title": "Some <wells>",
+        "scale": "smoke",
+        "seed": 3,
+        "potential": {"name": "three_well"},
+        "observables": ["sin(x1)"],
+        "truth": {"box": [[-4, 4], [-4, 4]]},
+        "references": {"tempered": REFERENCE},
+        "flows": {
+            "half": {"reference": "tempered", "theta": 0.5, "published": {"ess": 0.825}},
+            "reverse": {"reference": "tempered", "theta": 1, "published": {"bias@500": 0.02}},
+        },
+        "generation": {"samples": 2000, "convergence": [500, 2000]},
+    }
+    return Experiment.model_validate({**content, **changes})
+
+
+def estimates(ess: float, k: float, z: float) -> list[EstimateRow]:
+    return [
+        EstimateRow(1, "ess", ess, 0.001, None, 0.825),
+        EstimateRow(1, "pareto_k", k),
+        EstimateRow(1, "bias", 0.0021, 0.0007, None, 0.00132),
+        EstimateRow(1, "noise_floor", 0.00205),
+        EstimateRow(1, "log_z", 1.7066, 0.0003, 1.70654),
+        EstimateRow(1, "train_seconds", 23.4),
+        EstimateRow(1, "observable:sin(x1)", 0.27 + 0.001 * z, 0.001, 0.27),
+    ]
+
+
+DIAGNOSTICS = [
+    *(DiagnosticRow("level", k, 0.5 * k, "", "barrier", 0.3 * k) for k in range(3)),
+    *(DiagnosticRow("level", k, 0.5 * k, "", "move_acceptance", 0.57) for k in range(3)),
+    *(DiagnosticRow("level", k, 0.5 * k, "U", "rhat", 1.01 + 0.03 * k) for k in range(3)),
+    *(DiagnosticRow("level", k, 0.5 * k, "U", "ess", 900.0 - 100 * k) for k in range(3)),
+    *(DiagnosticRow("pair", k, 0.5 * k, "", "swap_acceptance", 0.7, 0.01) for k in (1, 2)),
+    DiagnosticRow("run", None, None, "", "round_trips", 12.0),
+    DiagnosticRow("run", None, None, "", "round_trip_rate", 0.21, 0.02),
+    DiagnosticRow("run", None, None, "", "round_trip_rate_predicted", 0.25),
+]
+
+
+def tables(experiment: Experiment, k: float = 0.2, z: float = 0.5) -> dict[str, object]:
+    exact = None if experiment.truth is None else 0.27
+    reference = [
+        EstimateRow(2, "observable:sin(x1)", 0.272, 0.004, exact),
+        EstimateRow(2, "log_z", 1.7071, 0.004, 1.70654),
+    ]
+    return {
+        "experiment": experiment,
+        "estimates": {
+            "reference:tempered": reference,
+            **{flow: estimates(0.912, k, z) for flow in experiment.flows},
+        },
+        "diagnostics": {"tempered": DIAGNOSTICS},
+        "convergence": {
+            flow: [ConvergenceRow(n, 2000 // n, 2 / n**0.5, 0.1 / n**0.5, 1.0, 1.9 / n**0.5)]
+            for flow in experiment.flows
+            for n in (500,)
+        },
+    }
+
+
+def drawn(experiment: Experiment, dimension: int, density: bool) -> ExperimentData:
+    """All that figures need, from Gaussians."""
+    rng = np.random.default_rng(1)
+    step = np.arange(50.0)
+    history = {
+        "forward": np.where(step < 5, np.nan, 2 - step / 50),
+        "reverse": np.full(50, np.nan),
+        "gradient_norm": np.exp(-step / 20),
+        "theta": step / 50,
+    }
+    axis = np.linspace(-4, 4, 41)
+    one = np.exp(-(axis**2) / 2) / math.sqrt(2 * math.pi)
+    exact = None
+    if density:
+        exact = Density([axis] * dimension, one if dimension == 1 else np.outer(one, one))
+
+    def samples() -> Samples:
+        x = rng.standard_normal((2000, dimension))
+        return Samples(x, 0.2 * rng.standard_normal(2000))
+
+    reference = samples()
+    return ExperimentData(
+        **tables(experiment),
+        history={flow: [history] * experiment.flow_steps(flow) for flow in experiment.flows},
+        references={"tempered": reference},
+        flows={flow: samples() for flow in experiment.flows},
+        density=exact,
+        limits=view_limits(reference.x, [None] * dimension, exact),
+    )
+
+
+def texts(rows: Sequence[Sequence[object]]) -> list[str]:
+    return [cell.text for row in rows for cell in row]
+
+
+# --- numbers and tables
+
+
+def test_numbers_read_as_documented() -> None:
+    assert doctest.testmod(numbers).failed == 0
+    assert doctest.testmod(numbers).attempted > 5
+
+
+def test_published_stands_beside_ours() -> None:
+    found = Results(**tables(an_experiment()))
+    table = headline_table([found])
+    half = next(row for row in table.rows if row[0].text == "half")
+    assert [cell.text for cell in half][1:4] == ["91.20 ± 0.10 %", "82.5 %", "0.0021 ± 0.0007"]
+    assert half[1].tone == "good"
+    reverse = next(row for row in table.rows if row[0].text == "reverse")
+    assert reverse[1].tone == "", "nothing is published for theta = 1"
+
+
+def test_a_deviation_beyond_four_standard_errors_is_marked() -> None:
+    def tones(z: float) -> list[str]:
+        table = observable_table(Results(**tables(an_experiment(), z=z)))
+        assert table is not None
+        return [cell.tone for row in table.rows for cell in row if cell.note.startswith("z")]
+
+    assert tones(3.9) == ["", "", ""]
+    assert tones(4.1) == ["", "bad", "bad"]
+
+
+def test_an_exact_value_of_zero_is_shown() -> None:
+    found = Results(
+        an_experiment(), {"half": [EstimateRow(1, "observable:sin(x1)", 0.1, 0.1, -1e-17)]}
+    )
+    table = observable_table(found)
+    assert table is not None
+    assert texts(table.rows) == ["sin(x1)", "0", "0.10 ± 0.10"]
+
+
+def test_the_reference_table_names_the_worst_series() -> None:
+    table = reference_table(Results(**tables(an_experiment())))
+    cells = {row[0].text: row[1] for row in table.rows}
+    assert (cells["largest R-hat"].text, cells["largest R-hat"].note) == ("1.070", "U at level 2")
+    assert cells["largest R-hat"].tone == "bad"
+    assert cells["round trips a round"].text == "0.210 ± 0.020"
+    assert cells["round trips a round"].note == "predicted 0.250"
+
+
+def test_a_flow_over_several_levels_has_a_table_of_its_own() -> None:
+    flows = {"all": {"reference": "tempered", "theta": 0.5, "levels": "all"}}
+    experiment = an_experiment(flows=flows)
+    rows = [EstimateRow(k, "cess", 0.9 + 0.01 * k, None, None, 0.8) for k in (1, 2)]
+    table = level_table(Results(experiment, {"all": rows}), "all")
+    assert table is not None
+    assert [row[2].text for row in table.rows] == ["91.0 %", "92.0 %"]
+    assert level_table(Results(an_experiment()), "half") is None
+
+
+@pytest.mark.parametrize(("k", "count"), [(0.69, 0), (0.71, 1)])
+def test_a_heavy_tail_of_weights_is_a_caution(k: float, count: int) -> None:
+    lines = cautions(Results(**tables(an_experiment(), k=k)), {})
+    assert len([line for line in lines if line.source == "flow half"]) == count
+    assert all("Pareto k" in line.text for line in lines)
+
+
+def test_cautions_pass_on_advice_and_find_missing_mass() -> None:
+    found = tables(an_experiment())
+    lost = [EstimateRow(1, "ess", 0.99), EstimateRow(1, "log_z", 1.2, 0.001)]
+    lines = cautions(
+        Results(**{**found, "estimates": {**found["estimates"], "half": lost}}),
+        {"tempered": ["no replica made a round trip"]},
+    )
+    assert ("reference tempered", "no replica made a round trip") in lines
+    (line,) = (line for line in lines if line.source == "flow half")
+    assert "log Z differs from that of the reference tempered by -0.507" in line.text
+
+
+def test_the_summary_has_exactly_the_promised_columns(tmp_path: Path) -> None:
+    rows = summary_rows([Results(**tables(an_experiment()))])
+    write_table(tmp_path / "summary.csv", SummaryRow, rows)
+    lines = (tmp_path / "summary.csv").read_text().splitlines()
+    assert lines[0] == "experiment,flow,level,quantity,value,stderr,exact,published,seed,scale"
+    assert "wells,half,1,ess,0.912,0.001,,0.825,3,smoke" in lines
+    assert lines[1].startswith("wells,reference:tempered,2,observable:sin(x1),")
+
+
+def test_versions_that_differ_between_stages_are_all_named() -> None:
+    records = [
+        StageRecord("a", {"versions": {"torch": version, "numpy": "2"}}) for version in "121"
+    ]
+    assert versions(records) == {"torch": "1, 2", "numpy": "2"}
+
+
+# --- the page
+
+
+def a_page(**changes: float) -> str:
+    record = {"stage": "temper", "wall_seconds": 75.0, "ranks": 2, "host": "node", "versions": {}}
+    chapter = Chapter(
+        Results(**tables(an_experiment(), **changes)),
+        [Picture("densities", "results", "What & how.", b'<svg width="100pt">http://x</svg>')],
+        [StageRecord("tempered", record)],
+    )
+    return page([chapter])
+
+
+def test_the_page_is_complete_and_escaped() -> None:
+    html = a_page()
+    for text in ("82.5 %", "91.20 ± 0.10 %", "0.00132", "1 min 15 s", "What &amp; how.", "node"):
+        assert text in html
+    assert "Some &lt;wells&gt;" in html
+    assert "<wells>" not in html
+    assert "&#34;convergence&#34;" in html, "the resolved configuration"
+
+
+def test_the_page_needs_no_network() -> None:
+    html = a_page()
+    assert "http" not in html
+    assert "<script" not in html
+    assert "<link" not in html
+    assert set(re.findall(r'(?:src|href)="(.)', html)) == {"d", "#"}
+    assert 'src="data:image/svg+xml;base64,' in html
+
+
+def test_the_page_warns_where_weights_cannot_be_trusted() -> None:
+    assert "Pareto k is 0.91, above 0.7" in a_page(k=0.91)
+    assert 'class="cautions"' not in a_page(k=0.2)
+
+
+# --- figures
+
+
+def test_figures_are_chosen_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(an_experiment().model_dump_json())
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from jeffreysflow.config import load_experiment\n"
+        "from jeffreysflow.report.figures import figure_names\n"
+        "print(len(figure_names(load_experiment(Path(sys.argv[1])))), 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "config.json")]
+    assert subprocess.check_output(command, text=True).split() == ["6", "False"]
+
+
+def test_only_what_applies_is_drawn() -> None:
+    everything = ["densities", "theta_sweep", "convergence", "weights", "tempering", "training"]
+    assert figure_names(an_experiment()) == everything
+    one = {"half": {"reference": "tempered", "theta": 0.5}}
+    alone = an_experiment(flows=one, truth=None)
+    assert figure_names(alone) == ["densities", "weights", "tempering", "training"]
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(figures.__path__)])
+def test_every_figure_is_small_and_its_bytes_repeat(name: str) -> None:
+    data = drawn(an_experiment(), 2, density=True)
+    files = figure_files(name, data)
+    assert files["svg"].startswith(b"<?xml")
+    assert files["pdf"].startswith(b"%PDF")
+    assert len(files["svg"]) < 300_000
+    assert files == figure_files(name, data)
+    caption = (ROOT / "workflow" / "report" / f"{name}.rst").read_text()
+    assert caption.split() == figure(name).CAPTION.split()
+
+
+@pytest.mark.parametrize(("dimension", "density"), [(1, True), (1, False), (3, False)])
+def test_a_users_energy_is_drawn_in_any_dimension(dimension: int, density: bool) -> None:
+    experiment = an_experiment(truth=None)
+    data = drawn(experiment, dimension, density)
+    for name in figure_names(experiment):
+        assert figure_files(name, data)["svg"]
+
+
+def test_figures_tell_different_samples_apart() -> None:
+    data = drawn(an_experiment(), 2, density=True)
+    other = drawn(an_experiment(), 2, density=False)
+    assert figure_files("densities", data)["svg"] != figure_files("densities", other)["svg"]
+
+
+def test_the_view_holds_the_mass() -> None:
+    x = np.random.default_rng(1).standard_normal((10_000, 2))
+    axis = np.linspace(-10, 10, 201)
+    one = np.exp(-(axis**2) / 2)
+    period = (-math.pi, math.pi)
+    for density in (None, Density([axis, axis], np.outer(one, one))):
+        limits = view_limits(x, [None, period], density)
+        assert limits[1] == period
+        assert 3.5 < -limits[0][0] < 6
+        assert 3.5 < limits[0][1] < 6
