@@ -39,8 +39,7 @@ rule report:
         runtime=30,
     params:
         configs=[str(Layout(RESULTS, name).config) for name in EXPERIMENTS],
-        results=str(RESULTS),
         hash=configuration_hash(),
     shell:
-        "python -m jeffreysflow report --config {params.configs} --results {params.results}"
-        " 2>&1 | tee {log}"
+        "python -m jeffreysflow report --config {params.configs}"
+        " --results $(dirname {output.page}) 2>&1 | tee {log}"

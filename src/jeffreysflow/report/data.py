@@ -61,6 +61,16 @@ class Results:
         names = [name for name, flow in flows.items() if flow.reference == reference]
         return sorted(names, key=lambda name: (flows[name].theta, name))
 
+    def label(self, flow: str) -> str:
+        """Its theta, or its name where another flow of the same reference has the same theta."""
+        flows = self.experiment.flows
+        same = [
+            other
+            for other in self.flows_of(flows[flow].reference)
+            if flows[other].theta == flows[flow].theta
+        ]
+        return f"θ = {flows[flow].theta:g}" if len(same) == 1 else flow
+
 
 @dataclass(frozen=True)
 class Samples:

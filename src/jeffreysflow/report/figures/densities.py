@@ -72,11 +72,10 @@ def _panels(data: ExperimentData, reference: str) -> list[_Panel]:
     if data.density is not None:
         (left, *_, right), (bottom, *_, top) = data.density.axes
         panels.append(_Panel("exact", data.density.values, (left, right, bottom, top)))
-    sources = {f"reference {reference}": (f"reference:{reference}", data.references[reference])}
-    for name in data.flows_of(reference):
-        sources[f"θ = {data.experiment.flows[name].theta:g}"] = (name, data.flows[name])
+    sources = [(f"reference {reference}", f"reference:{reference}", data.references[reference])]
+    sources += [(data.label(flow), flow, data.flows[flow]) for flow in data.flows_of(reference)]
     extent = (*data.limits[0], *data.limits[1])
-    for title, (source, samples) in sources.items():
+    for title, source, samples in sources:
         panels.append(_Panel(title, _histogram(samples, data), extent, _note(data, source)))
     return panels
 
@@ -131,8 +130,8 @@ def _curves(data: ExperimentData) -> Figure:
         lines = {f"reference {reference}": (data.references[reference], "black")}
         for name in data.flows_of(reference):
             theta = data.experiment.flows[name].theta
-            note = _note(data, name).replace("\n", ", ")
-            lines[f"θ = {theta:g}: {note}"] = (data.flows[name], theta_colour(theta))
+            label = f"{data.label(name)}\n{_note(data, name)}".strip().replace("\n", ", ")
+            lines[label] = (data.flows[name], theta_colour(theta))
         for label, (samples, colour) in lines.items():
             heights, edges = np.histogram(samples.x[:, 0], 100, range=data.limits[0])
             width = (edges[1] - edges[0]) * len(samples.x)

@@ -63,7 +63,7 @@ def _curve(ax: Axes, data: ExperimentData, flow: str, quantity: str) -> np.ndarr
     finite = [block[np.isfinite(block)] for block in blocks]
     means = np.array([block.mean() if block.size else np.nan for block in finite])
     ends = np.cumsum([len(block) for block in blocks])
-    ax.plot(ends, means, color=theta_colour(theta), label=f"{theta:g}")
+    ax.plot(ends, means, color=theta_colour(theta), label=data.label(flow))
     return means
 
 
@@ -82,5 +82,5 @@ def _name_curves(ax: Axes, curves: list[np.ndarray]) -> None:
     ax.set_ylim(-0.04, 1.15)
     for line, curve in zip(ax.get_lines(), curves, strict=True):
         step = np.asarray(line.get_xdata())[-1]
-        label = f"θ = {line.get_label()}"
-        ax.text(step, curve[-1] + 0.015, label, ha="right", va="bottom", fontsize=6.5)
+        place = (step, curve[-1] + 0.015)
+        ax.text(*place, str(line.get_label()), ha="right", va="bottom", fontsize=6.5)

@@ -43,7 +43,7 @@ def draw(data: ExperimentData) -> Figure:
     for ax, reference in zip(axes, references, strict=True):
         for name in data.flows_of(reference):
             theta = data.experiment.flows[name].theta
-            label = f"θ = {theta:g}"
+            label = data.label(name)
             if math.isfinite(k := data.value(name, "pareto_k")):
                 label += f", k = {k:.2f}"
             weights, share = _survival(data.flows[name].log_weights)
