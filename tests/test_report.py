@@ -253,6 +253,16 @@ def test_the_page_is_complete_and_escaped() -> None:
     assert "&#34;convergence&#34;" in html, "the resolved configuration"
 
 
+def test_what_is_unknown_takes_no_room() -> None:
+    plain = {"half": {"reference": "tempered", "theta": 0.5}}
+    experiment = an_experiment(flows=plain, truth=None, observables=[])
+    rows = {"half": [EstimateRow(1, "ess", 0.9, 0.1)]}
+    html = page([Chapter(Results(experiment, rows))])
+    for absent in ("published", "iid floor", "log Z by BAR", "Observables"):
+        assert f">{absent}<" not in html
+        assert f">{absent}<" in a_page()
+
+
 def test_the_page_needs_no_network() -> None:
     html = a_page()
     assert "http" not in html

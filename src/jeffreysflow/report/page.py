@@ -17,6 +17,7 @@ from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.numbers import duration
 from jeffreysflow.report.provenance import StageRecord, stage_table, versions, wall_seconds
 from jeffreysflow.report.reference_table import reference_table
+from jeffreysflow.report.table import filled
 
 __all__ = ["Chapter", "Picture", "page"]
 
@@ -58,7 +59,7 @@ def page(chapters: Sequence[Chapter]) -> str:
     return environment.get_template("page.html").render(
         scale=first.scale,
         seed=first.seed,
-        headline=headline_table(chapter.found for chapter in chapters),
+        headline=filled(headline_table(chapter.found for chapter in chapters)),
         chapters=[_content(chapter) for chapter in chapters],
         versions=versions(records),
         wall_time=duration(wall_seconds(records)),
@@ -71,15 +72,16 @@ def _content(chapter: Chapter) -> dict[str, object]:
     found = chapter.found
     experiment = found.experiment
     levels = {name: level_table(found, name) for name in experiment.flows}
+    observables = observable_table(found)
     return {
         "experiment": experiment,
         "facts": _facts(found),
         "cautions": cautions(found, chapter.advice),
-        "references": reference_table(found),
+        "references": filled(reference_table(found)),
         "notes": {name: lines for name, lines in chapter.notes.items() if lines},
-        "flows": flow_table(found),
-        "levels": {name: table for name, table in levels.items() if table is not None},
-        "observables": observable_table(found),
+        "flows": filled(flow_table(found)),
+        "levels": {name: filled(table) for name, table in levels.items() if table is not None},
+        "observables": None if observables is None else filled(observables),
         "pictures": [_shown(picture) for picture in chapter.pictures],
         "stages": stage_table(chapter.records),
         "wall_time": duration(wall_seconds(chapter.records)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, percent, with_error
@@ -17,6 +17,7 @@ __all__ = [
     "bias_cell",
     "estimate_cell",
     "exact_text",
+    "filled",
     "largest_z_cell",
     "log_z_cell",
     "percent_cell",
@@ -43,6 +44,27 @@ class Table:
 
     headings: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+
+
+def filled(table: Table) -> Table:
+    """The table without the columns and rows that have nothing to say."""
+    rows = [row for row in table.rows if len(row) == 1 or any(map(_says, row[1:]))]
+    kept = [
+        i
+        for i in range(len(table.headings))
+        if i == 0 or any(_says(row[i]) for row in rows if len(row) > 1)
+    ]
+    return Table(
+        [table.headings[i] for i in kept],
+        [
+            [row[i] for i in kept] if len(row) > 1 else [replace(row[0], columns=len(kept))]
+            for row in rows
+        ],
+    )
+
+
+def _says(cell: Cell) -> bool:
+    return cell.text != MISSING
 
 
 def z_score(row: EstimateRow) -> float:

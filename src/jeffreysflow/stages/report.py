@@ -33,9 +33,8 @@ def run(results: Path, experiments: Sequence[Experiment]) -> None:
     rows = summary_rows(chapter.found for chapter in chapters)
     write_table(results / "summary.csv", SummaryRow, rows)
     write_atomically(results / "report.html", page(chapters))
-    print(
-        f"{results / 'report.html'}: {len(rows)} numbers of {len(chapters)} experiments", flush=True
-    )
+    names = ", ".join(experiment.name for experiment in experiments)
+    print(f"{results / 'report.html'}: {len(rows)} numbers of {names}", flush=True)
 
 
 def _chapter(layout: Layout, experiment: Experiment) -> Chapter:
