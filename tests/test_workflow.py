@@ -1,0 +1,140 @@
+"""The whole pipeline through Snakemake, as a user runs it, on a user's own energy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from jeffreysflow.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.pipeline
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("--directory", str(folder), "--cores", "2", *arguments),
+    ]
+    # the interpreter that runs the tests, and the mpiexec installed beside it, come first
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    assert main(["new", "my_energy", "--folder", str(folder)]) == 0
+    (folder / "config.yaml").write_text(
+        "experiments: [periodic_well, my_energy.yaml]\nscale: smoke\nseed: 1\n"
+    )
+    run = snakemake(folder)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+def test_one_page_and_one_table_come_out(finished: Path) -> None:
+    page = (finished / "results" / "report.html").read_text()
+    assert "Eight wells on the torus" in page
+    assert "my_energy" in page
+    summary = pd.read_csv(finished / "results" / "summary.csv")
+    assert list(summary.columns) == [
+        *("experiment", "flow", "level", "quantity", "value", "stderr", "exact", "published"),
+        *("seed", "scale"),
+    ]
+    flow = summary[(summary.experiment == "periodic_well") & (summary.flow == "theta-0.50")]
+    expected = {"ess", "cess", "bias", "log_z", "jeffreys_gap", "amortised_ess", "train_seconds"}
+    assert expected <= set(flow.quantity)
+    (row,) = flow[flow.quantity == "observable:sin(2*x1)*sin(2*x2)"].itertuples()
+    assert abs(row.value - row.exact) < 4.5 * row.stderr
+    assert row.exact == pytest.approx(-0.701037, abs=1e-5)
+    assert "reference:tempered" in set(summary.flow)
+
+
+def test_a_users_energy_without_truth_gets_estimates(finished: Path) -> None:
+    summary = pd.read_csv(finished / "results" / "summary.csv")
+    mine = summary[(summary.experiment == "my_energy") & (summary.flow == "jeffreys")]
+    observables = mine[mine.quantity.str.startswith("observable:")]
+    assert list(observables.quantity) == [
+        f"observable:{name}" for name in ("x1", "x2", "x1**2", "x2**2", "x1 < 0")
+    ]
+    assert observables.exact.isna().all()
+    assert (observables.stderr > 0).all()
+    (half,) = observables[observables.quantity == "observable:x1 < 0"].itertuples()
+    assert abs(half.value - 0.5) < 4.5 * half.stderr  # the two wells of the template are mirrored
+
+
+def test_running_again_does_nothing(finished: Path) -> None:
+    page = finished / "results" / "report.html"
+    before = page.stat().st_mtime_ns
+    run = snakemake(finished)
+    assert run.returncode == 0, run.stderr
+    assert "Nothing to be done" in run.stdout + run.stderr
+    assert page.stat().st_mtime_ns == before
+
+
+def planned_rules(folder: Path, **overrides: object) -> set[str]:
+    run = snakemake(folder, "--dry-run", "--config", f"overrides={json.dumps(overrides)}")
+    assert run.returncode == 0, run.stdout + run.stderr
+    lines = (run.stdout + run.stderr).split("Job stats:")[-1].splitlines()
+    known = {"temper", "gather", "truth", "distill", "generate", "report"}
+    return known & {line.split()[0] for line in lines if line.strip()}
+
+
+def test_a_change_costs_only_what_depends_on_it(finished: Path) -> None:
+    flow = {"periodic_well": {"flows": {"theta-0.50": {"theta": 0.6}}}}
+    assert planned_rules(finished, **flow) == {"distill", "generate", "report"}
+    reference = {"periodic_well": {"references": {"tempered": {"rounds": 42}}}}
+    assert planned_rules(finished, **reference) == {
+        *("temper", "gather", "distill", "generate", "report")
+    }
+
+
+def test_snakemake_says_a_mistake_in_one_line_and_runs_nothing(finished: Path) -> None:
+    run = snakemake(finished, "--config", "scale=smok")
+    assert run.returncode != 0
+    assert "unknown scale 'smok'; allowed: paper, quick, smoke; did you mean 'smoke'?" in (
+        run.stdout + run.stderr
+    )
+    assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_a_bad_energy_stops_the_workflow_before_any_store_is_made(finished: Path) -> None:
+    broken = finished / "broken.py"
+    broken.write_text("dimension = 2\ndef energy(x):\n    return x\n")
+    text = (finished / "my_energy.yaml").read_text().replace("my_energy.py", "broken.py")
+    (finished / "broken.yaml").write_text(text)
+    run = snakemake(finished, "--config", "experiments=broken.yaml", "results=broken")
+    assert run.returncode != 0
+    assert "energy(x) must have shape [7] for x of shape [7, 2], found [7, 2]" in (
+        run.stdout + run.stderr
+    )
+    assert not list((finished / "broken").rglob("store.zarr"))
+
+
+def test_the_workflow_is_clean_but_for_conda() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    complaints = {
+        line.strip() for line in (run.stdout + run.stderr).splitlines() if line[:6] == "    * "
+    }
+    # environments are made by `make` from the lock file, not by Snakemake
+    assert complaints == {"* Specify a conda environment or container for each rule.:"}
