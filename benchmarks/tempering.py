@@ -1,6 +1,6 @@
 """Speed of tempering on multi_well with MALA: row-steps a second and core, and two ranks over one.
 
-    python benchmarks/tempering.py [--rounds 40] [--walkers 1360] [--repeats 10]
+    python benchmarks/tempering.py [--rounds 40] [--walkers 2720] [--repeats 10]
 
 A row-step is one kernel step of one replica of one walker (the exact redraws at lambda = 0 are not
 counted). Wall clock of a whole run in memory, the best of some repeats and the median.
@@ -86,7 +86,7 @@ def ranks_rate(ranks: int, options: argparse.Namespace) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--walkers", type=int, default=1360)
+    parser.add_argument("--walkers", type=int, default=2720)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--as-rank", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -367,7 +367,7 @@ def test_warm_up_phases_double_and_end_before_recording() -> None:
 def test_default_tile_leaves_work_for_two_ranks() -> None:
     assert TemperingSettings(linear_ladder(5), 20, 1).grid.blocks == 2
     grid = TemperingSettings(linear_ladder(5), 4000, 1).grid
-    assert 2000 < math.prod(grid.tiles[0].shape) < 8000
+    assert 4000 < math.prod(grid.tiles[0].shape) < 12000
 
 
 @pytest.mark.parametrize(

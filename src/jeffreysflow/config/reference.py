@@ -87,7 +87,7 @@ class TileConfig(Section):
     """The unit of work that ranks share out; its shape never depends on their number."""
 
     walkers: int | None = Field(default=None, ge=1)
-    """Walkers a tile; by default as many as make about 4,000 rows."""
+    """Walkers a tile; by default as many as make about 8,000 rows."""
     replicas: int | None = Field(default=None, ge=1)
     """Replicas a tile; by default all."""
 

@@ -13,11 +13,11 @@ from jeffreysflow.tempering.tiles import TileGrid
 
 __all__ = ["TemperingSettings", "default_tile_walkers"]
 
-_TILE_ROWS = 4096
+_TILE_ROWS = 8192
 
 
 def default_tile_walkers(walkers: int, replicas: int) -> int:
-    """Walkers a tile: about 4,000 rows, tiles of nearly equal size, at least two for two ranks."""
+    """Walkers a tile: about 8,000 rows, tiles of nearly equal size, at least two for two ranks."""
     blocks = max(2, round(walkers * replicas / _TILE_ROWS))
     return -(-walkers // blocks)
 
