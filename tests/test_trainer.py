@@ -110,13 +110,15 @@ def test_shuffled_batches_use_every_row_once_an_epoch() -> None:
     assert next(shuffled_batches(rows, 99, Stream(0))).sort(dim=0).values.equal(rows)
 
 
-def three_well(theta: float) -> LevelResult:
+LOG_Z_THREE_WELL = 1.70654
+
+
+def three_well(theta: float, ramp: float) -> LevelResult:
     target = get_potential("three_well")
     path = AnnealingPath(Base(target.domain), target)
     box = ((-4.0, 4.0), (-4.0, 4.0))
-    settings = LevelSettings(
-        0.0, 1.0, theta, Recipe(steps=150, batch=500), layers=4, hidden=(32, 32), bins=8
-    )
+    recipe = Recipe(steps=250, batch=500, ramp=ramp)
+    settings = LevelSettings(0.0, 1.0, theta, recipe, layers=4, hidden=(32, 32), bins=8)
     return distill_level(
         path,
         settings,
@@ -126,14 +128,26 @@ def three_well(theta: float) -> LevelResult:
     )
 
 
+def log_z_deviation(result: LevelResult) -> float:
+    """Deviation of log Z from the exact value, in standard errors of the weights' mean."""
+    n, ess = len(result.ensemble.x), float(result.facts["ess"])
+    return (float(result.facts["log_z"]) - LOG_Z_THREE_WELL) / math.sqrt((1 / ess - 1) / n)
+
+
+def test_the_jeffreys_divergence_keeps_all_modes() -> None:
+    facts = (good := three_well(0.75, ramp=0.5)).facts
+    assert facts["ess"] > 0.9
+    assert abs(log_z_deviation(good)) < 4.5
+    assert facts["log_z_lower"] < LOG_Z_THREE_WELL < facts["log_z_upper"]
+    assert facts["gap_relative_to_reference"] < 0.1
+
+
 def test_pure_reverse_divergence_collapses_and_the_diagnostics_say_so() -> None:
-    log_z = 1.70654
-    good, collapsed = three_well(0.75).facts, three_well(1.0).facts
-    assert good["ess"] > 0.9
-    assert abs(good["log_z"] - log_z) < 0.02
-    assert good["log_z_lower"] < log_z < good["log_z_upper"]
-    assert good["gap_relative_to_reference"] < 0.2
-    assert collapsed["ess"] < 0.1
-    assert collapsed["cess"] < collapsed["cess_identity"]
-    for gap in ("jeffreys_gap", "gap_relative_to_reference"):
-        assert collapsed[gap] > 3 * good[gap]
+    facts = (collapsed := three_well(1.0, ramp=0.0)).facts
+    # its own weights see nothing of the mode it lost ...
+    assert facts["ess"] > 0.9
+    assert facts["jeffreys_gap"] < 0.1
+    # ... the reference and the exact log Z do
+    assert facts["gap_relative_to_reference"] > 0.5
+    assert log_z_deviation(collapsed) < -10
+    assert not facts["log_z_lower"] < LOG_Z_THREE_WELL < facts["log_z_upper"]

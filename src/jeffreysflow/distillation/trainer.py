@@ -76,7 +76,8 @@ def train(
     """
     parameters = list(flow.parameters())
     average = [p.detach().clone() for p in parameters]
-    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, fused=True)
+    # a short memory of the gradient's size: it falls by orders of magnitude within these few steps
+    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=max(recipe.steps, 2)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from jeffreysflow.stages.mpi import check_ranks, on_rank_0, world
 from jeffreysflow.stages.target import build_base, build_path, check_experiment
 from jeffreysflow.stores.completion import write_record
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.stores.replicas import (
     ReplicasArchive,
     found_hash,
@@ -54,6 +56,16 @@ def run(
     torch.set_flush_denormal(True)
     ranks = communicator or world()
     on_rank_0(ranks, lambda: check_ranks(ranks, expect_ranks))
+    experiment.reference(reference)
+    with ExitStack() as held:
+        sole_writer = SoleWriter(layout.reference(reference).folder)
+        on_rank_0(ranks, lambda: held.enter_context(sole_writer) is sole_writer)
+        _temper(layout, experiment, reference, ranks, started)
+
+
+def _temper(
+    layout: Layout, experiment: Experiment, reference: str, ranks: Communicator, started: float
+) -> None:
     section, hash = experiment.reference(reference), experiment.reference_hash(reference)
     folder = layout.reference(reference).replicas
     if on_rank_0(ranks, lambda: _is_there(experiment, folder, hash, started)):
