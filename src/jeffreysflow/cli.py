@@ -177,7 +177,7 @@ def _gather(options: argparse.Namespace) -> None:
 
     layout, experiment = _resolved(options)
     experiment.reference(options.reference)
-    with SoleWriter(layout.reference(options.reference).levels):
+    with SoleWriter(layout.reference(options.reference).folder):
         gather.run(layout, experiment, options.reference)
 
 
@@ -185,10 +185,8 @@ def _distill(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import distill
 
     layout, experiment = _resolved(options)
-    steps = experiment.flow_steps(options.flow)
-    if not 1 <= options.level <= steps:
-        raise UserError(f"flow '{options.flow}' has levels 1..{steps}, found {options.level}")
-    with SoleWriter(layout.flow(options.flow).level(options.level)):
+    experiment.flow(options.flow)
+    with SoleWriter(layout.flow(options.flow).folder):
         distill.run(layout, experiment, options.flow, options.level)
 
 
@@ -197,7 +195,7 @@ def _generate(options: argparse.Namespace) -> None:
 
     layout, experiment = _resolved(options)
     experiment.flow(options.flow)
-    with SoleWriter(layout.flow(options.flow).generated):
+    with SoleWriter(layout.flow(options.flow).folder):
         generate.run(layout, experiment, options.flow)
 
 
