@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from jeffreysflow.estimation.pareto import trust_warnings
@@ -20,8 +20,13 @@ class Caution(NamedTuple):
     text: str
 
 
-def cautions(found: Results, advice: Mapping[str, Sequence[str]]) -> list[Caution]:
-    """All that is off with the references (``advice`` by name, from tempering) and the flows."""
+def cautions(
+    found: Results, advice: Mapping[str, Iterable[str]], skipped: Mapping[str, int]
+) -> list[Caution]:
+    """All that is off with the references and the flows.
+
+    ``advice`` by reference comes from tempering; ``skipped`` are training steps by flow.
+    """
     lines = []
     for reference in found.experiment.references:
         source = f"reference:{reference}"
@@ -32,7 +37,7 @@ def cautions(found: Results, advice: Mapping[str, Sequence[str]]) -> list[Cautio
             *trust_warnings(found.value(flow, "ess"), found.value(flow, "pareto_k")),
             *_deviations(found, flow),
             *_disagreement(found, flow),
-            *_skipped(found, flow),
+            *_skipped(found, flow, skipped.get(flow, 0)),
         ]
         lines += [Caution(f"flow {flow}", text) for text in texts]
     return lines
@@ -71,11 +76,6 @@ def _disagreement(found: Results, flow: str) -> list[str]:
     ]
 
 
-def _skipped(found: Results, flow: str) -> list[str]:
-    skipped = found.total(flow, "skipped")
-    steps = found.experiment.flows[flow].training.steps * found.experiment.flow_steps(flow)
-    return (
-        [f"{skipped:.0f} of {steps} training steps were skipped as not finite"]
-        if skipped > 0
-        else []
-    )
+def _skipped(found: Results, flow: str, steps: int) -> list[str]:
+    of = found.experiment.flows[flow].training.steps * found.experiment.flow_steps(flow)
+    return [f"{steps} of {of} training steps were skipped as not finite"] if steps else []

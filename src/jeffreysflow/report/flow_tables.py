@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from jeffreysflow.estimation.pareto import PARETO_LIMIT
@@ -38,21 +38,20 @@ _LEVEL_QUANTITIES = {
 }
 
 
-def flow_table(found: Results) -> Table:
-    """A row a flow, by reference and theta."""
+def flow_table(found: Results, skipped: Mapping[str, int]) -> Table:
+    """A row a flow, by reference and theta; ``skipped`` are training steps by flow."""
     names = [
         name for reference in found.experiment.references for name in found.flows_of(reference)
     ]
-    return Table(_FLOW_HEADINGS, [_flow(found, name) for name in names])
+    return Table(_FLOW_HEADINGS, [_flow(found, name, skipped.get(name, 0)) for name in names])
 
 
-def _flow(found: Results, name: str) -> list[Cell]:
+def _flow(found: Results, name: str, skipped: int) -> list[Cell]:
     flow, k = found.experiment.flows[name], found.value(name, "pareto_k")
     ess, amortised = percent_cell(found, name, "ess"), found.value(name, "amortised_ess")
     if found.experiment.flow_steps(name) > 1:
         ess = replace(ess, note=f"amortised {percent(amortised)}")
-    skipped = found.total(name, "skipped")
-    skips = f"{skipped:.0f} steps skipped" if skipped > 0 else ""
+    skips = f"{skipped} steps skipped" if skipped else ""
     return [
         Cell(name, f"θ = {flow.theta:g} on {flow.reference}"),
         ess,

@@ -11,10 +11,10 @@ MISSING = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def with_error(value: float, error: float = math.nan, digits: int = 3) -> str:
+def with_error(value: float, error: float = math.nan, digits: int = 3, *, fine: bool = True) -> str:
     """A value down to its standard error; to ``digits`` when there is none.
 
-    The error keeps two digits when it starts with 1 or 2, else one.
+    The error keeps one digit, or two when it starts with 1 or 2 (and ``fine``).
 
     >>> with_error(0.270475, 0.00041)
     '0.2705 ± 0.0004'
@@ -30,7 +30,7 @@ def with_error(value: float, error: float = math.nan, digits: int = 3) -> str:
     power = math.floor(math.log10(size)) if size > 0 else 0
     shift = power if power < -4 or power > 5 else 0
     value, error = value / 10.0**shift, error / 10.0**shift
-    places = max(_places(error) if known else digits - 1 - (power - shift), 0)
+    places = max(_places(error, fine) if known else digits - 1 - (power - shift), 0)
     text = f"{value:.{places}f}".replace("-", "−")
     if known:
         text = f"{text} ± {error:.{places}f}"
@@ -40,23 +40,23 @@ def with_error(value: float, error: float = math.nan, digits: int = 3) -> str:
     return text
 
 
-def _places(error: float) -> int:
+def _places(error: float, fine: bool) -> int:
     power = math.floor(math.log10(error))
-    return (1 if error < 3 * 10.0**power else 0) - power
+    return (1 if fine and error < 3 * 10.0**power else 0) - power
 
 
 def percent(value: float, error: float = math.nan) -> str:
     """A fraction in per cent, down to its standard error, or to a tenth of a per cent.
 
-    >>> percent(0.98712, 0.0004)
-    '98.71 ± 0.04 %'
+    >>> percent(0.98712, 0.00014)
+    '98.71 ± 0.01 %'
     >>> percent(0.935), percent(0.00002)
     ('93.5 %', '0.002 %')
     """
     if math.isnan(value):
         return MISSING
     if math.isfinite(error) and error > 0:
-        return with_error(100 * value, 100 * error) + " %"
+        return with_error(100 * value, 100 * error, fine=False) + " %"
     return f"{100 * value:.1f} %" if value == 0 or abs(value) >= 5e-4 else f"{100 * value:.1g} %"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,7 +16,13 @@ from jeffreysflow.report.data import Results
 from jeffreysflow.report.flow_tables import flow_table, level_table, observable_table
 from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.numbers import duration
-from jeffreysflow.report.provenance import StageRecord, stage_table, versions, wall_seconds
+from jeffreysflow.report.provenance import (
+    StageRecord,
+    facts_by_source,
+    stage_table,
+    versions,
+    wall_seconds,
+)
 from jeffreysflow.report.reference_table import reference_table
 from jeffreysflow.report.table import filled
 
@@ -36,13 +43,11 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Chapter:
-    """One experiment of the page; ``advice`` and ``notes`` of tempering by reference."""
+    """One experiment of the page."""
 
     found: Results
     pictures: Sequence[Picture] = ()
     records: Sequence[StageRecord] = ()
-    advice: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def page(chapters: Sequence[Chapter]) -> str:
@@ -69,22 +74,27 @@ def page(chapters: Sequence[Chapter]) -> str:
 
 def _content(chapter: Chapter) -> dict[str, object]:
     """What the template shows of an experiment."""
-    found = chapter.found
+    found, records = chapter.found, chapter.records
     experiment = found.experiment
+    advice = facts_by_source(records, "gather", "advice")
+    notes = facts_by_source(records, "gather", "notes")
+    skipped = {flow: sum(n) for flow, n in facts_by_source(records, "distill", "skipped").items()}
     levels = {name: level_table(found, name) for name in experiment.flows}
     observables = observable_table(found)
     return {
         "experiment": experiment,
         "facts": _facts(found),
-        "cautions": cautions(found, chapter.advice),
+        "cautions": cautions(
+            found, {name: chain(*lines) for name, lines in advice.items()}, skipped
+        ),
         "references": filled(reference_table(found)),
-        "notes": {name: lines for name, lines in chapter.notes.items() if lines},
-        "flows": filled(flow_table(found)),
+        "notes": {name: list(chain(*lines)) for name, lines in notes.items()},
+        "flows": filled(flow_table(found, skipped)),
         "levels": {name: filled(table) for name, table in levels.items() if table is not None},
         "observables": None if observables is None else filled(observables),
         "pictures": [_shown(picture) for picture in chapter.pictures],
-        "stages": stage_table(chapter.records),
-        "wall_time": duration(wall_seconds(chapter.records)),
+        "stages": stage_table(records),
+        "wall_time": duration(wall_seconds(records)),
         "configuration": experiment.model_dump_json(indent=2),
     }
 

@@ -9,16 +9,22 @@ from typing import Any, NamedTuple
 from jeffreysflow.report.numbers import MISSING, duration
 from jeffreysflow.report.table import Cell, Table
 
-__all__ = ["StageRecord", "stage_table", "versions", "wall_seconds"]
+__all__ = ["StageRecord", "facts_by_source", "stage_table", "versions", "wall_seconds"]
 
 _HEADINGS = ("stage", "of", "wall time", "ranks", "threads", "device", "host", "finished")
 
 
 class StageRecord(NamedTuple):
-    """The completion record of a stage, and what the stage was run for."""
+    """The completion record of a stage, and the reference or flow it was run for."""
 
     of: str
     facts: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """What it was run for, with the level if it was one of several."""
+        level = self.facts.get("level")
+        return self.of if level is None else f"{self.of}, level {level}"
 
     @property
     def finished(self) -> str:
@@ -36,11 +42,20 @@ def _row(record: StageRecord) -> list[Cell]:
     known = {key: str(facts.get(key, MISSING)) for key in ("ranks", "threads", "device", "host")}
     return [
         Cell(str(facts.get("stage", MISSING))),
-        Cell(record.of),
+        Cell(record.title),
         Cell(duration(float(facts.get("wall_seconds", math.nan)))),
         *map(Cell, known.values()),
         Cell(record.finished),
     ]
+
+
+def facts_by_source(records: Iterable[StageRecord], stage: str, fact: str) -> dict[str, list[Any]]:
+    """What the records of a stage say about each reference or flow, level by level."""
+    found: dict[str, list[Any]] = {}
+    for record in records:
+        if record.facts.get("stage") == stage and fact in record.facts:
+            found.setdefault(record.of, []).append(record.facts[fact])
+    return found
 
 
 def wall_seconds(records: Iterable[StageRecord]) -> float:

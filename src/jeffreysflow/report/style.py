@@ -37,10 +37,13 @@ GREY = "#555555"
 
 PUBLISHED: dict[str, Any] = {
     "marker": "*",
-    "color": "black",
-    "markersize": 7,
+    "markeredgecolor": "black",
+    "markerfacecolor": "none",
+    "markeredgewidth": 0.8,
+    "markersize": 8,
     "linestyle": "none",
     "zorder": 4,
+    "clip_on": False,
 }
 """How published values are marked."""
 

@@ -38,19 +38,9 @@ def run(results: Path, experiments: Sequence[Experiment]) -> None:
 
 
 def _chapter(layout: Layout, experiment: Experiment) -> Chapter:
-    gathered = {
-        name: read_record(
-            layout.reference(name).levels / "done.json", experiment.reference_hash(name)
-        )
-        for name in experiment.references
-    }
-    return Chapter(
-        Results(**read_tables(layout, experiment)),
-        [_picture(layout, name) for name in figure_names(experiment)],
-        _records(layout, experiment),
-        {name: record.get("advice", ()) for name, record in gathered.items()},
-        {name: record.get("notes", ()) for name, record in gathered.items()},
-    )
+    found = Results(**read_tables(layout, experiment))
+    pictures = [_picture(layout, name) for name in figure_names(experiment)]
+    return Chapter(found, pictures, _records(layout, experiment))
 
 
 def _picture(layout: Layout, name: str) -> Picture:
@@ -67,10 +57,8 @@ def _records(layout: Layout, experiment: Experiment) -> list[StageRecord]:
             records.append(StageRecord(name, read_record(folder / "done.json", hash)))
     for name in experiment.flows:
         flow, hash = layout.flow(name), experiment.flow_hash(name)
-        steps = experiment.flow_steps(name)
-        for level in range(1, steps + 1):
-            of = name if steps == 1 else f"{name}, level {level}"
-            records.append(StageRecord(of, read_record(flow.level(level) / "done.json", hash)))
+        for level in range(1, experiment.flow_steps(name) + 1):
+            records.append(StageRecord(name, read_record(flow.level(level) / "done.json", hash)))
         generated = read_record(flow.generated / "done.json", experiment.generation_hash(name))
         records.append(StageRecord(name, generated))
     return records

@@ -8,12 +8,12 @@ that the workflow can declare its files, and ``draw(data)``.
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from typing import Protocol, cast
 
 from matplotlib.figure import Figure
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.discovery import names_in
 from jeffreysflow.report.data import ExperimentData
 from jeffreysflow.report.style import look, rendered
 
@@ -45,7 +45,7 @@ def figure(name: str) -> FigureModule:
 
 def figure_names(experiment: Experiment) -> list[str]:
     """The figures of an experiment, in the order they are shown."""
-    modules = {module.name: figure(module.name) for module in pkgutil.iter_modules(__path__)}
+    modules = {name: figure(name) for name in names_in(__path__)}
     names = [name for name, module in modules.items() if module.applies(experiment)]
     return sorted(names, key=lambda name: _place(name, modules[name]))
 

@@ -56,6 +56,11 @@ def draw(data: ExperimentData) -> Figure:
     thetas = sorted({flow.theta for flow in experiment.flows.values()})
     ess.set(xlabel="θ", ylabel="ESS (%)", ylim=(0, 103), xticks=thetas)
     bias.set(xlabel="θ", ylabel="bias", yscale="log", xticks=thetas)
+    columns = ("value", "published")
+    shown = [data.value(flow, "bias", column) for flow in experiment.flows for column in columns]
+    if lowest := min((value for value in shown if value > 0), default=0.0):
+        # an error bar down to zero must not stretch the axis
+        bias.set_ylim(bottom=0.5 * lowest)
     plain_log_ticks(bias.yaxis)
     handles, labels = bias.get_legend_handles_labels()
     found = dict(zip(labels, handles, strict=True))
