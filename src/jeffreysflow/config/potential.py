@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from jeffreysflow.config.section import Section
+from jeffreysflow.discovery import names_in
 from jeffreysflow.errors import allowed_names
 
 __all__ = ["BaseConfig", "PotentialConfig", "TruthConfig"]
@@ -28,7 +29,7 @@ class PotentialConfig(Section):
     @field_validator("name")
     @classmethod
     def _is_known(cls, name: str | None) -> str | None:
-        known = [path.stem for path in _ENERGIES.glob("[!_]*.py")]
+        known = names_in([_ENERGIES])
         if name is not None and name not in known:
             raise ValueError(f"unknown potential '{name}'; {allowed_names(name, known)}")
         return name

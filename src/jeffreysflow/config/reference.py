@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from jeffreysflow.config.section import Section
+from jeffreysflow.discovery import names_in
 from jeffreysflow.errors import allowed_names
 
 __all__ = [
@@ -43,7 +44,7 @@ class KernelConfig(Section):
     @field_validator("name")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        known = [path.stem for path in _KERNELS.glob("[!_]*.py")]
+        known = names_in([_KERNELS])
         if name not in known:
             raise ValueError(f"unknown kernel '{name}'; {allowed_names(name, known)}")
         return name

@@ -36,7 +36,7 @@ class Flow(nn.Module):
     -------
     >>> flow = Flow([-8.0, -8.0], [8.0, 8.0], [1.0, 1.0], [False, False], stream=Stream(0))
     >>> flow
-    Flow(d=2, layers=6, hidden=(64, 64), bins=16, parameters=53472)
+    Flow(d=2, layers=6, hidden=(64, 64), bins=16, parameters=44448)
       [-8, 8] x [-8, 8]
     >>> x, log_det = flow(torch.zeros(3, 2))
     """

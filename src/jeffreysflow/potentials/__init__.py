@@ -5,12 +5,9 @@ A new energy is one file in ``energies/`` with one ``Potential`` class; its name
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
-from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.discovery import build, names_in
 from jeffreysflow.potentials import energies
 from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.path import AnnealingPath, PathPoint
@@ -28,7 +25,7 @@ __all__ = [
 
 def potential_names() -> list[str]:
     """The names of the energies that come with the package."""
-    return sorted(module.name for module in pkgutil.iter_modules(energies.__path__))
+    return names_in(energies.__path__)
 
 
 def get_potential(name: str, **parameters: Any) -> Potential:
@@ -38,18 +35,4 @@ def get_potential(name: str, **parameters: Any) -> Potential:
     ------
     UserError : unknown name, or parameters it does not take.
     """
-    if name not in potential_names():
-        raise UserError(f"unknown potential {name!r}; {allowed_names(name, potential_names())}")
-    module = importlib.import_module(f"{energies.__name__}.{name}")
-    (cls,) = (
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, Potential)
-        and value.__module__ == module.__name__
-    )
-    try:
-        potential: Potential = cls(**parameters)
-    except TypeError as error:
-        raise UserError(f"potential {name!r}: {error}") from error
-    return potential
+    return build(energies.__name__, Potential, "potential", name, parameters)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
-from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.discovery import build, names_in
 from jeffreysflow.tempering.kernel import Kernel
 
 __all__ = ["get_kernel", "kernel_names"]
@@ -15,7 +12,7 @@ __all__ = ["get_kernel", "kernel_names"]
 
 def kernel_names() -> list[str]:
     """The names of the kernels that come with the package."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return names_in(__path__)
 
 
 def get_kernel(name: str, **parameters: Any) -> Kernel:
@@ -25,22 +22,4 @@ def get_kernel(name: str, **parameters: Any) -> Kernel:
     ------
     UserError : unknown name, or parameters it does not take.
     """
-    if name not in kernel_names():
-        raise UserError(f"unknown kernel {name!r}; {allowed_names(name, kernel_names())}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    (cls,) = (
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, Kernel)
-        and value.__module__ == module.__name__
-    )
-    try:
-        inspect.signature(cls).bind(**parameters)
-    except TypeError as error:
-        allowed = list(inspect.signature(cls).parameters)
-        raise UserError(
-            f"kernel {name!r}: {error}; its parameters: {', '.join(allowed) or 'none'}"
-        ) from error
-    kernel: Kernel = cls(**parameters)
-    return kernel
+    return build(__name__, Kernel, "kernel", name, parameters)
