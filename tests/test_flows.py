@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,12 +72,18 @@ def test_round_trip_both_ways(base: Base) -> None:
     torch.testing.assert_close(there, z, rtol=0, atol=1e-10)
 
 
+def row_map(
+    direction: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda row: direction(row[None])[0][0]
+
+
 def test_log_det_is_autograds(base: Base) -> None:
     flow, z = scrambled(base), base.sample(3, Stream(5))
     for direction in (flow.forward, flow.inverse):
         _, log_det = direction(z)
         for row, value in zip(z, log_det, strict=True):
-            jacobian = torch.autograd.functional.jacobian(lambda r: direction(r[None])[0][0], row)
+            jacobian = torch.autograd.functional.jacobian(row_map(direction), row)
             expected = torch.linalg.slogdet(jacobian).logabsdet
             torch.testing.assert_close(value, expected, rtol=0, atol=1e-9)
 

@@ -1,0 +1,98 @@
+"""Tempering, training and generation on whatever device is at hand, in one table.
+
+    python benchmarks/device.py [--device auto|cpu|cuda] [--threads 1] [--seconds 5]
+
+The target is multi_well. Each line runs for about ``--seconds``: batches are larger on a GPU, where
+small ones only measure the time of launching kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import platform
+import time
+from collections.abc import Callable
+
+import torch
+
+from jeffreysflow.distillation.trainer import Recipe, Transport, train
+from jeffreysflow.flows.box import spline_box
+from jeffreysflow.flows.flow import Flow
+from jeffreysflow.potentials import AnnealingPath, Base, get_potential
+from jeffreysflow.stages.device import use_device
+from jeffreysflow.stages.generate import generated
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.kernels import get_kernel
+
+STREAM = Stream(0, "benchmark")
+
+
+def tempering_rate(path: AnnealingPath, rows: int, rate: Callable[..., float]) -> float:
+    """MALA row-steps a second in float64, half way along the path."""
+    assert path.base is not None
+    kernel, x = get_kernel("mala"), path.base.sample(rows, STREAM)
+    point, lam, step_size = path.evaluate(x), x.new_full((rows, 1), 0.5), x.new_full((rows, 1), 0.1)
+    return rows * rate(lambda: kernel.step(point, lam, step_size, path, STREAM))
+
+
+def training_rate(path: AnnealingPath, flow: Flow, batch: int, rate: Callable[..., float]) -> float:
+    """Optimiser steps a second in float32, both divergences."""
+    base, steps = path.base, 10
+    assert base is not None
+
+    def batches() -> itertools.repeat[torch.Tensor]:
+        return itertools.repeat(base.sample(batch, STREAM, dtype=torch.float32))
+
+    transport = Transport(batches(), batches(), base.energy, path.target.energy, 1.0, 1.0)
+    recipe = Recipe(steps=steps, batch=batch, ramp=0.0)
+    return steps * rate(lambda: train(flow, transport, 0.5, recipe))
+
+
+def generation_rate(
+    path: AnnealingPath, flow: Flow, rows: int, rate: Callable[..., float]
+) -> float:
+    """Weighted samples a second in float64."""
+    assert path.base is not None
+    z = path.base.sample(rows, STREAM)
+    return rows * rate(lambda: generated([flow], path, z))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    options = parser.parse_args()
+    device = use_device(options.device, options.threads)
+    cuda = device.type == "cuda"
+
+    def rate(work: Callable[[], object]) -> float:
+        """Calls a second."""
+        work()
+        calls, started = 0, time.perf_counter()
+        while time.perf_counter() - started < options.seconds:
+            work()
+            calls += 1
+            if cuda:
+                torch.cuda.synchronize()
+        return calls / (time.perf_counter() - started)
+
+    target = get_potential("multi_well").to(device)
+    base = Base(target.domain, sd=2.2).to(device)
+    path = AnnealingPath(base, target)
+    flow = Flow(*spline_box(base), stream=Stream(0, "weights")).to(device)
+    rows, batch = (1_000_000, 10_000) if cuda else (8_000, 1_000)
+    name = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
+    print(f"{name}, {device.type}, {options.threads} threads, torch {torch.__version__}")
+    print(f"{'what':46s} {'rows':>9s} {'a second':>12s}")
+    for what, n, value in (
+        ("tempering, MALA row-steps, float64", rows, tempering_rate(path, rows, rate)),
+        ("training, steps of both sides, float32", batch, training_rate(path, flow, batch, rate)),
+        ("generation, float64", rows, generation_rate(path, flow.double(), rows, rate)),
+    ):
+        print(f"{what:46s} {n:9d} {value:12.4g}")
+
+
+if __name__ == "__main__":
+    main()
