@@ -37,9 +37,10 @@ $(STAMP): envs/requirements.lock pyproject.toml
 	@echo "Done: $$($(BIN)/jeffreysflow --version) in .venv"
 
 run: $(STAMP) ## Do the main job: everything config.yaml names, into results/report.html
-	@jeffreysflow validate $(SETTINGS)
+	@jeffreysflow validate --energies $(SETTINGS)
 	@mkdir -p .snakemake
-	@$(LOCK) snakemake $(NOLOCK) --cores $(CORES) $(if $(SETTINGS),--config $(SETTINGS)) $(SNAKEMAKE)
+	@$(LOCK) snakemake $(NOLOCK) --cores $(CORES) $(if $(SETTINGS),--config $(SETTINGS)) $(SNAKEMAKE) \
+	  || { code=$$?; [ $$code != 75 ] || echo "another 'make run' is at work in this folder" >&2; exit $$code; }
 
 test: $(STAMP) ## Run the tests
 	@python -m pytest $(PYTEST)

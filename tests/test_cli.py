@@ -1,10 +1,12 @@
 """The command line: what it prints, what it writes, exit code 2 for every mistake."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from jeffreysflow.cli import main
+from jeffreysflow.config import load_project, resolve_project
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,8 +80,6 @@ def test_new_writes_a_pair_that_validates_and_never_overwrites(
 def test_an_unknown_reference_or_flow_names_the_nearest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from jeffreysflow.config import load_project, resolve_project
-
     project = load_project(Path("config.yaml"), {"scale": "smoke"})
     experiment = resolve_project(project, ROOT)["three_well"]
     config = tmp_path / "three_well" / "config.json"
@@ -91,3 +91,65 @@ def test_an_unknown_reference_or_flow_names_the_nearest(
     assert main(["distill", "--config", str(config), "--flow", "tempered-0.7", "--level", "1"]) == 2
     assert "did you mean 'tempered-0.75'" in capsys.readouterr().err
     assert list(config.parent.iterdir()) == [config]
+
+
+BAD_ENERGIES = {
+    "raises": "    return x @ 'oops'",
+    "has a wrong shape": "    return x",
+    "is not finite": "    return x.log().sum(-1)",
+}
+
+
+@pytest.mark.parametrize("case", BAD_ENERGIES)
+@pytest.mark.parametrize("command", ["validate", "temper"])
+def test_a_bad_energy_is_one_line_and_exit_code_2(
+    case: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", "mine", "--folder", str(tmp_path)]) == 0
+    (tmp_path / "mine.py").write_text(f"dimension = 2\ndef energy(x):\n{BAD_ENERGIES[case]}\n")
+    experiment = str(tmp_path / "mine.yaml")
+    if command == "validate":
+        arguments = ["validate", "--energies", f"experiments={experiment}"]
+    else:
+        project = load_project(Path("config.yaml"), {"experiments": experiment})
+        config = tmp_path / "results" / "mine" / "config.json"
+        config.parent.mkdir(parents=True)
+        config.write_text(resolve_project(project, ROOT)["mine"].model_dump_json())
+        arguments = ["temper", "--config", str(config), "--reference", "tempered"]
+    capsys.readouterr()
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "mine.py: energy(x)" in errors
+    assert not list(tmp_path.rglob("store.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("observables: [sin(x9)]", "x9"),
+        ("references: {tempered: {kernel: {parameters: {foo: 1}}}}", "kernel 'mala'.*'foo'"),
+    ],
+)
+def test_validate_finds_what_only_a_late_stage_would_meet(
+    override: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configfile = tmp_path / "config.yaml"
+    configfile.write_text(f"experiments: [three_well]\noverrides: {{three_well: {{{override}}}}}\n")
+    assert main(["validate", "--energies", "--configfile", str(configfile)]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_an_energy_that_changes_while_the_workflow_runs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", "mine", "--folder", str(tmp_path)]) == 0
+    project = load_project(Path("config.yaml"), {"experiments": str(tmp_path / "mine.yaml")})
+    config = tmp_path / "results" / "mine" / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(resolve_project(project, ROOT)["mine"].model_dump_json())
+    assert main(["truth", "--config", str(config)]) == 0
+    with (tmp_path / "mine.py").open("a") as energy:
+        energy.write("# changed\n")
+    assert main(["truth", "--config", str(config)]) == 2
+    assert "changed while the workflow runs" in capsys.readouterr().err

@@ -142,6 +142,34 @@ def test_a_mistake_in_the_project_is_one_line(settings: dict[str, Any], message:
         resolved(**settings)
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("scales: [quick]", r"scales: must hold keys and values, found \['quick'\]"),
+        ("scales: {quick: fast}", r"scales\.quick: must hold keys and values, found 'fast'"),
+        ("flow_defaults: 3", "flow_defaults: must hold keys and values, found 3"),
+        ("flows: 3", "flows: must hold keys and values, found 3"),
+        ("flows: {f: 3}", r"flows\.f: must hold keys and values, found 3"),
+        ("references:", "references: .*at least 1 item"),
+    ],
+)
+def test_a_section_that_is_none_is_named(lines: str, message: str, tmp_path: Path) -> None:
+    text = (ROOT / "workflow" / "experiments" / "periodic_well.yaml").read_text()
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"{text}\n{lines}\n")  # the last of two equal keys counts
+    with pytest.raises(UserError, match=message) as caught:
+        resolve_project(Project(experiments=[str(file)]), ROOT)
+    assert str(file) in str(caught.value)
+
+
+def test_two_experiments_of_one_name_are_refused(tmp_path: Path) -> None:
+    text = (ROOT / "workflow" / "experiments" / "three_well.yaml").read_text()
+    (tmp_path / "three_well.yaml").write_text(text)
+    project = Project(experiments=["three_well", str(tmp_path / "three_well.yaml")])
+    with pytest.raises(UserError, match="two are named 'three_well'"):
+        resolve_project(project, ROOT)
+
+
 def test_files_that_are_not_yaml_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         load_project(tmp_path / "config.yaml")
@@ -149,6 +177,9 @@ def test_files_that_are_not_yaml_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not valid YAML") as caught:
         load_project(tmp_path / "config.yaml")
     assert "\n" not in str(caught.value)
+    (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not a text file in UTF-8"):
+        load_project(tmp_path / "config.yaml")
     (tmp_path / "config.yaml").write_text("- a")
     with pytest.raises(UserError, match="must hold keys and values"):
         load_project(tmp_path / "config.yaml")

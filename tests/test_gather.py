@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.stages import gather, temper
@@ -123,6 +124,16 @@ def test_a_damaged_replica_chunk_is_named_and_stops_everything(
     with pytest.raises(UserError, match=r"chunk U_0/c/0/0/1 is (missing|damaged)"):
         gather.run(layout, EXPERIMENT, "good")
     assert not (files.levels / "done.json").exists()
+
+
+def test_damaged_replicas_are_made_again_by_the_next_run(run: Layout, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "small")
+    layout = Layout(tmp_path, "small")
+    layout.config.write_text(EXPERIMENT.model_dump_json())
+    files = layout.reference("good")
+    (files.replicas / "store.zarr" / "x" / "c" / "0" / "0" / "0" / "0").unlink()
+    assert main(["gather", "--config", str(layout.config), "--reference", "good"]) == 2
+    assert not (files.replicas / "done.json").exists()  # what the workflow looks for
 
 
 def test_foreign_or_unfinished_replicas_are_refused(run: Layout, tmp_path: Path) -> None:

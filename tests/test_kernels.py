@@ -10,7 +10,7 @@ import torch
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
-from jeffreysflow.potentials import AnnealingPath, Base, PathPoint, Potential
+from jeffreysflow.potentials import AnnealingPath, Base, PathPoint, Potential, get_potential
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel, metropolis, noise_like
 from jeffreysflow.tempering.kernels import get_kernel, kernel_names
@@ -228,3 +228,18 @@ def test_kernels_are_found_by_name() -> None:
         get_kernel("hmc", leapfrog_steps=0)
     with pytest.raises(UserError, match="its parameters: none"):
         get_kernel("ula", steps=3)
+
+
+def test_tamed_tames_each_coordinate_by_its_own_gradient() -> None:
+    target = get_potential("three_well")
+    path = AnnealingPath(None, target)
+    x, h = Stream(1, "start").normal(20, 2), 0.1
+    column = torch.full((20, 1), h, dtype=torch.float64)
+    moved, _ = get_kernel("tamed").step(
+        path.evaluate(x), torch.ones_like(column), column, path, Stream(2, "noise")
+    )
+    g = target.energy_and_gradient(x)[1]
+    noise = (2 * h) ** 0.5 * Stream(2, "noise").normal(20, 2)
+    torch.testing.assert_close(moved.x, x - h * g / (1 + h * g.abs()) + noise)
+    by_norm = x - h * g / (1 + h * g.norm(dim=1, keepdim=True)) + noise
+    assert not torch.allclose(moved.x, by_norm)

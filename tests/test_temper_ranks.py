@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,9 @@ from tempering_cases import REFERENCES, contents, experiment_in
 
 pytestmark = pytest.mark.mpi
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+# the mpiexec beside the interpreter comes first
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+ENVIRONMENT = {**os.environ, "PATH": PATH, "OMP_NUM_THREADS": "1"}
 ALL_REFERENCES = """
 import sys
 from pathlib import Path
@@ -34,7 +37,15 @@ for reference in experiment.references:
 
 
 def launch(ranks: int, *arguments: str) -> subprocess.Popen[str]:
-    command = ["mpiexec", "-n", str(ranks), sys.executable, "-m", "mpi4py", *arguments]
+    command = [
+        shutil.which("mpiexec", path=PATH) or "mpiexec",
+        "-n",
+        str(ranks),
+        sys.executable,
+        "-m",
+        "mpi4py",
+        *arguments,
+    ]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )

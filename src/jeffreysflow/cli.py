@@ -23,6 +23,7 @@ from jeffreysflow.config import (
     schemas,
 )
 from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.stores.arrays import DamagedStoreError
 from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.locking import SoleWriter
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.command(options)
     except UserError as error:
+        if isinstance(error, DamagedStoreError):
+            error.withdraw()
         print(f"jeffreysflow: {error}", file=sys.stderr, flush=True)
         return UserError.exit_code
     return 0
@@ -121,7 +124,7 @@ def _validate(options: argparse.Namespace) -> None:
     _check_writable(Path(project.results))
     for experiment in experiments.values():
         if options.energies:
-            from jeffreysflow.stages.target import check_experiment
+            from jeffreysflow.stages.check import check_experiment
 
             check_experiment(experiment)
         print(

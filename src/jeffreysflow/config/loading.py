@@ -23,6 +23,7 @@ __all__ = [
     "merged",
     "resolve_experiment",
     "resolve_project",
+    "source_hash",
     "validated",
 ]
 
@@ -64,7 +65,13 @@ def resolve_project(project: Project, root: Path) -> dict[str, Experiment]:
     """All experiments of a project, by name."""
     experiments = {}
     for entry in project.experiments:
-        experiment = resolve_experiment(experiment_file(entry, root), project)
+        file = experiment_file(entry, root)
+        experiment = resolve_experiment(file, project)
+        if experiment.name in experiments:
+            raise UserError(
+                f"experiments: two are named '{experiment.name}', the second is {file}; "
+                "rename one of the files"
+            )
         experiments[experiment.name] = experiment
     unused = set(project.overrides) - set(experiments)
     if unused:
@@ -84,21 +91,21 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
     """
     content = _read_yaml(file)
     name = file.stem
-    scales = content.pop("scales", {}) or {"quick": {}}
+    scales = _mapping(file, "scales", content.pop("scales", None)) or {"quick": {}}
     if project.scale not in scales:
         raise UserError(
             f"{file}: unknown scale '{project.scale}'; {allowed_names(project.scale, scales)}"
         )
-    content = merged(content, scales[project.scale] or {})
+    scale = _mapping(file, f"scales.{project.scale}", scales[project.scale])
+    content = merged(content, scale)
     content = merged(content, project.overrides.get(name, {}))
     for kind in ("reference", "flow"):
-        defaults = content.pop(f"{kind}_defaults", {})
-        sections = content.get(f"{kind}s")
-        if isinstance(sections, dict):
-            content[f"{kind}s"] = {
-                key: merged(defaults, section or {}) if isinstance(section or {}, dict) else section
-                for key, section in sections.items()
-            }
+        defaults = _mapping(file, f"{kind}_defaults", content.pop(f"{kind}_defaults", None))
+        sections = _mapping(file, f"{kind}s", content.get(f"{kind}s"))
+        content[f"{kind}s"] = {
+            key: merged(defaults, _mapping(file, f"{kind}s.{key}", section))
+            for key, section in sections.items()
+        }
     settled = {"name": name, "scale": project.scale, "seed": project.seed, "device": project.device}
     for key in settled:
         if key in content:
@@ -109,8 +116,13 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
         if not source.is_file():
             raise UserError(f"{file}: potential.file: no such file {source}")
         content["potential"] = {**potential, "file": str(source)}
-        settled["source_hash"] = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+        settled["source_hash"] = source_hash(source)
     return validated(Experiment, {**content, **settled}, str(file))
+
+
+def source_hash(file: Path) -> str:
+    """Hash of a user's potential file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def load_experiment(file: Path) -> Experiment:
@@ -142,11 +154,21 @@ def merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
+def _mapping(file: Path, where: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: {where}: must hold keys and values, found {value!r}")
+    return value
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text())
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a text file in UTF-8") from error
     except yaml.YAMLError as error:
         raise UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

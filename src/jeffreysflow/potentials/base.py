@@ -96,5 +96,6 @@ class Base(Potential):
         """Each coordinate's inverse distribution function at points ``u`` [n, d] in (0, 1)."""
         x: torch.Tensor = self._mean.to(u) + self._sd.to(u) * torch.special.ndtri(u)
         if not self.domain.is_euclidean:
-            x = torch.where(self._periodic, self._lower.to(u) + self._length.to(u) * u, x)
+            circle = self._lower.to(u) + self._length.to(u) * u
+            x = torch.where(self._periodic.to(u.device), circle, x)
         return x

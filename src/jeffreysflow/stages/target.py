@@ -5,18 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.config.loading import source_hash
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
-from jeffreysflow.potentials.user import check_potential, load_user_potential
+from jeffreysflow.potentials.user import load_user_potential
 
-__all__ = ["build_base", "build_path", "build_potential", "check_experiment"]
+__all__ = ["build_base", "build_path", "build_potential"]
 
 
 def build_potential(experiment: Experiment) -> Potential:
-    """The target energy of an experiment."""
+    """The target energy of an experiment.
+
+    Raises
+    ------
+    UserError : it cannot be built, or its file has changed since the experiment was resolved.
+    """
     section = experiment.potential
     if section.file is not None:
-        return load_user_potential(Path(section.file))
+        file = Path(section.file)
+        potential = load_user_potential(file)
+        if experiment.source_hash not in (None, source_hash(file)):
+            raise UserError(f"{file}: changed while the workflow runs; start the workflow again")
+        return potential
     assert section.name is not None
     return get_potential(section.name, **section.parameters)
 
@@ -43,11 +53,3 @@ def build_path(experiment: Experiment, reference: str | None = None) -> Annealin
     base = build_base(experiment, potential)
     power = reference is not None and experiment.reference(reference).path == "power"
     return AnnealingPath(None if power else base, potential)
-
-
-def check_experiment(experiment: Experiment) -> None:
-    """Build the target and evaluate it once, so that a bad energy is found before any work."""
-    path = build_path(experiment)
-    assert path.base is not None
-    name = experiment.potential.file or f"potential '{experiment.potential.name}'"
-    check_potential(path.target, path.base, name)

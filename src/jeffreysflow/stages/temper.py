@@ -13,8 +13,9 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.config.reference import AdaptiveLadder, FixedLadder, ReferenceConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.progress import Progress
+from jeffreysflow.stages.check import check_experiment
 from jeffreysflow.stages.mpi import check_ranks, on_rank_0, world
-from jeffreysflow.stages.target import build_base, build_path, check_experiment
+from jeffreysflow.stages.target import build_base, build_path
 from jeffreysflow.stores.completion import write_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.locking import SoleWriter
@@ -89,6 +90,14 @@ def _temper(
         },
         ranks,
     )
+    tiles = len(settings.grid.tiles)
+    if ranks.rank == 0 and ranks.size > tiles:
+        print(
+            f"{experiment.name}/{reference}: {tiles} tiles for {ranks.size} ranks, "
+            f"{ranks.size - tiles} have nothing to do; a smaller tile.walkers makes more tiles",
+            file=sys.stderr,
+            flush=True,
+        )
     kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
     base = build_base(experiment, path.target)
     engine = Engine(path, base, kernel, settings, ranks)
@@ -107,7 +116,7 @@ def _temper(
             levels=len(settings.ladder),
             walkers=settings.walkers,
             draws=settings.draws,
-            tiles=len(settings.grid.tiles),
+            tiles=tiles,
             resumed_at_round=reporter.first,
             rejected_not_finite=int(statistics.rejected_not_finite.sum()),
         )

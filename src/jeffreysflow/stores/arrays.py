@@ -16,6 +16,7 @@ from jeffreysflow.errors import UserError
 
 __all__ = [
     "FORMAT_VERSION",
+    "DamagedStoreError",
     "check_chunks",
     "complete_store",
     "create_array",
@@ -28,6 +29,18 @@ FORMAT_VERSION = 1
 
 # several threads would put a chunk's compressed blocks in the order they happen to finish
 numcodecs.blosc.use_threads = False
+
+
+class DamagedStoreError(UserError):
+    """A store that was complete has lost a chunk."""
+
+    def __init__(self, path: Path, damage: str) -> None:
+        super().__init__(f"{path}: {damage}; the next run makes the store again")
+        self._path = path
+
+    def withdraw(self) -> None:
+        """Take the store's completion record back, so that the workflow makes the store again."""
+        (self._path.parent / "done.json").unlink(missing_ok=True)
 
 
 def create_store(path: Path, kind: str, hash: str, /, **attributes: Any) -> zarr.Group:
@@ -105,12 +118,12 @@ def check_chunks(path: Path, group: zarr.Group) -> None:
 
     Raises
     ------
-    UserError : the first missing chunk, named.
+    DamagedStoreError : the first missing chunk, named.
     """
     for name, array in sorted(group.arrays()):
         for chunk in _chunk_files(name, array):
             if not (path / chunk).is_file():
-                raise UserError(f"{path}: chunk {chunk} is missing; run the stage again")
+                raise DamagedStoreError(path, f"chunk {chunk} is missing")
 
 
 def read_array(path: Path, array: zarr.Array[Any], selection: Any = ...) -> np.ndarray:
@@ -118,14 +131,12 @@ def read_array(path: Path, array: zarr.Array[Any], selection: Any = ...) -> np.n
 
     Raises
     ------
-    UserError : a chunk is truncated or damaged; it is named.
+    DamagedStoreError : a chunk is truncated or damaged; it is named.
     """
     try:
         return np.asarray(array[selection])
     except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: chunk {_damaged(array)} is damaged; run the stage again"
-        ) from error
+        raise DamagedStoreError(path, f"chunk {_damaged(array)} is damaged") from error
 
 
 def _chunk_files(name: str, array: zarr.Array[Any]) -> list[str]:
