@@ -129,6 +129,8 @@ def test_a_bad_energy_is_one_line_and_exit_code_2(
     [
         ("observables: [sin(x9)]", "x9"),
         ("references: {tempered: {kernel: {parameters: {foo: 1}}}}", "kernel 'mala'.*'foo'"),
+        ("truth: {box: [[-4, 4]]}", "box"),
+        ("generation: {convergence: [1000, 1500]}", "multiples of the smallest, 1000, found 1500"),
     ],
 )
 def test_validate_finds_what_only_a_late_stage_would_meet(

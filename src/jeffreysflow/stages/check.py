@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.estimation.convergence import block_size
 from jeffreysflow.estimation.observables import observable_values
 from jeffreysflow.potentials.user import check_potential
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stages.truth import build_observables
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
+from jeffreysflow.truth.quadrature import grid_axes
 
 __all__ = ["check_experiment"]
 
 
 def check_experiment(experiment: Experiment) -> None:
-    """Evaluate the energy, its gradient and the observables at a few points; build the kernels.
+    """Evaluate the energy, its gradient and the observables at a few points; build the rest.
 
     Raises
     ------
@@ -28,3 +30,9 @@ def check_experiment(experiment: Experiment) -> None:
         get_kernel(reference.kernel.name, **reference.kernel.parameters)
     x = path.base.sample(2, Stream(experiment.seed, "check"))
     observable_values(build_observables(experiment, path.target), x, path.target.energy(x))
+    if experiment.truth is not None:
+        grid_axes(path.domain, experiment.truth.box, points=2)
+    generation = experiment.generation
+    sobol = generation.base_points == "sobol"
+    sequence = generation.samples // generation.scramblings if sobol else None
+    block_size(generation.samples, generation.convergence, sequence)
