@@ -16,7 +16,7 @@ from jeffreysflow.estimation.averages import (
     jackknife_error,
     mean_and_error,
 )
-from jeffreysflow.estimation.pareto import LargestWeights, pareto_k
+from jeffreysflow.estimation.pareto import LargestWeights, pareto_k, trust_warnings
 from jeffreysflow.streams import Stream
 
 
@@ -166,3 +166,49 @@ def test_pareto_k(shape: float) -> None:
 def test_pareto_k_without_a_tail() -> None:
     assert pareto_k(torch.zeros(1000)) == 0.0
     assert math.isnan(pareto_k(torch.zeros(10)))
+
+
+def test_the_share_of_the_tail_by_definition() -> None:
+    """Exact weights 1 to 1000 in shuffled pieces: the 94 largest above 906."""
+    weights = torch.arange(1.0, 1001.0, dtype=torch.float64)
+    largest = LargestWeights(1000)
+    for piece in weights[Stream(6).permutation(1000)].log().split(70):
+        largest.add(piece + 800)
+    total = float(weights.sum())
+    share = float((weights - 906).clamp(min=0).sum()) / total
+    assert largest.tail_share(math.log(total) + 800) == pytest.approx(share, rel=1e-9)
+    assert largest.largest(math.log(total / 1000) + 800) == pytest.approx(1000 / 500.5, rel=1e-9)
+    assert math.isnan(LargestWeights(10).tail_share(0.0))
+
+
+def doubted(log_weights: torch.Tensor) -> tuple[float, list[tuple[str, bool]]]:
+    """k and the warnings."""
+    largest, n = LargestWeights(len(log_weights)), len(log_weights)
+    largest.add(log_weights)
+    sums = WeightedSums.of(log_weights, torch.zeros(n, 1))
+    share, most = largest.tail_share(sums.log_z + math.log(n)), largest.largest(sums.log_z)
+    return largest.k(), trust_warnings(sums.ess, largest.k(), share, most)
+
+
+def test_a_heavy_tail_forbids_trust_only_where_it_carries_weight() -> None:
+    """Pareto weights with k = 0.9; and weights near 1 of which 5 in 1000 have such a tail."""
+    heavy = (1 - Stream(7).uniform(100_000)) ** -0.9
+    k, lines = doubted(heavy.log())
+    assert k > 0.7
+    assert any(grave and "neither estimates nor their errors" in text for text, grave in lines)
+    nearly_equal = torch.ones(100_000, dtype=torch.float64)
+    nearly_equal[::200] += 0.01 * (1 - Stream(8).uniform(500)) ** -0.9
+    nearly_equal += 1e-4 * Stream(9).uniform(100_000)
+    k, lines = doubted(nearly_equal.log())
+    assert k > 0.7
+    ((text, grave),) = lines
+    assert not grave
+    assert "few samples carry little" in text
+    assert "Pareto k is" in text
+
+
+def test_a_low_ess_forbids_trust() -> None:
+    assert trust_warnings(0.11, 0.2, 0.01, 3.0) == []
+    ((text, grave),) = trust_warnings(0.09, 0.2, 0.01, 3.0)
+    assert grave
+    assert "ESS is 9.00%" in text

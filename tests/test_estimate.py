@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,11 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.sobol import sobol_base_points
+from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
-from jeffreysflow.stages import estimate, truth
-from jeffreysflow.stores.completion import write_record
+from jeffreysflow.stages import estimate, exact_divergence, truth
+from jeffreysflow.stages.generate import generated
+from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import write_levels
@@ -35,6 +39,8 @@ from jeffreysflow.truth.sampling import GridSampler
 
 BOX = [(-4.0, 4.0)] * 2
 N = 2**16
+
+LogWeight = Callable[[torch.Tensor], torch.Tensor]
 
 
 def experiment(**generation: object) -> Experiment:
@@ -78,8 +84,27 @@ def warm_samples(beta: float, n: int, stream: Stream) -> tuple[torch.Tensor, tor
     """Exact samples of exp(-beta U) and their log weights, with mean exp(log w) = Z."""
     proposal = Warmer(beta)
     x = GridSampler(proposal, BOX, 512).sample(n, stream)
-    log_z = tensor_quadrature(proposal, BOX, 256).log_Z
-    return x, (beta - 1) * proposal.target.energy(x) + log_z
+    return x, warm_weight(beta)(x)
+
+
+def warm_weight(beta: float) -> LogWeight:
+    """The log weight of a sample of exp(-beta U)."""
+    log_z = tensor_quadrature(Warmer(beta), BOX, 256).log_Z
+    return lambda x: (beta - 1) * get_potential("three_well").energy(x) + log_z
+
+
+@dataclass
+class Backwards:
+    """A flow whose samples have given log weights, of which only the way back is needed: all of
+    them come from the base's mean.
+    """
+
+    log_weight: LogWeight
+
+    def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        target = get_potential("three_well")
+        z = torch.zeros_like(x)
+        return z, Base(target.domain).energy(z) - target.energy(x) - self.log_weight(x)
 
 
 def write_generated(
@@ -101,9 +126,15 @@ def write_generated(
     write_record(done, "distill", e.flow_hash("f"), time.time(), **facts, **more)
 
 
-def estimated(layout: Layout, e: Experiment) -> dict[str, EstimateRow]:
+def estimated(
+    layout: Layout, e: Experiment, log_weight: LogWeight | None = None
+) -> dict[str, EstimateRow]:
+    """The estimates of a flow whose samples have these log weights (those at beta = 0.9)."""
+    flow = Backwards(log_weight or warm_weight(0.9))
     truth.run(layout, e)
-    estimate.run_flow(layout, e, "f")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_divergence, "load_flow", lambda file, hash: flow)
+        estimate.run_flow(layout, e, "f")
     rows = read_table(layout.flow("f").estimates, EstimateRow)
     assert len({row.quantity for row in rows}) == len(rows)
     assert {row.level for row in rows} == {1}
@@ -135,7 +166,15 @@ def test_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["observable:sin(x1)"].value == pytest.approx(value, rel=1e-9)
     lower, upper = rows["log_z_lower"].value, rows["log_z_upper"].value
     assert lower < rows["log_z"].value < upper
-    assert rows["jeffreys_gap"].value == pytest.approx(upper - lower)
+    gap, weighted = rows["jeffreys_gap"], rows["jeffreys_gap_weighted"]
+    assert gap.value == pytest.approx(upper - lower)
+    assert 0 < weighted.value < 0.1
+    assert gap.stderr is not None
+    assert weighted.stderr is not None
+    assert abs(gap.value - weighted.value) < 4.5 * math.hypot(gap.stderr, weighted.stderr)
+    exact = (warm_weight(0.9)(x) * weights).sum() - log_weight.mean()
+    assert weighted.value == pytest.approx(float(exact), rel=1e-9)
+    assert rows["exact_samples"].value == 20_000
     z = rows["z:sin(x1)"].value * rows["observable:sin(x1)"].stderr
     assert z == pytest.approx(value - rows["observable:sin(x1)"].exact)
     assert rows["bias"].value < 4 * rows["bias"].stderr
@@ -155,28 +194,90 @@ def test_low_ess_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     target = get_potential("three_well")
     base = Base(target.domain)
     x = base.sample(N, Stream(2)) + 1.5
-    write_generated(layout, e, x, base.energy(x - 1.5) - target.energy(x))
+
+    def log_weight(x: torch.Tensor) -> torch.Tensor:
+        return base.energy(x - 1.5) - target.energy(x)
+
+    write_generated(layout, e, x, log_weight(x))
     layout.flow("f").convergence.write_text("left over from another configuration")
-    rows = estimated(layout, e)
+    rows = estimated(layout, e, log_weight)
     assert rows["trusted"].value == 0.0
     assert rows["ess"].value < 0.1
     assert "x/f: ESS is" in capsys.readouterr().out
     assert not layout.flow("f").convergence.exists()
 
 
-def test_a_missing_mode_is_seen_by_log_z(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Near-perfect weights of samples with x1 > 0 only; nobody knows the exact values."""
-    layout, e = Layout(tmp_path, "x"), experiment().model_copy(update={"truth": None})
+def lost_mode(
+    layout: Layout, e: Experiment, log_z: float | None = 1.71, reference_gap: float = 0.1
+) -> dict[str, EstimateRow]:
+    """Near-perfect weights of samples with x1 > 0; those with x1 < 0 come once in e^10 draws."""
     x, log_weight = warm_samples(0.98, 3 * N, Stream(6))
     inside = x[:, 0] > 0
     log_share = math.log(float(inside.double().mean()))
     write_generated(layout, e, x[inside][:N], log_weight[inside][:N] + log_share)
-    rows = estimated(layout, e)
+    if log_z is None:
+        write_table(layout.reference("r").diagnostics, DiagnosticRow, [])
+    done = layout.flow("f").level(1) / "done.json"
+    record = read_record(done, e.flow_hash("f"))
+    facts = {name: record[name] for name in ("ess", "cess", "cess_identity", "log_z")}
+    more = {"jeffreys_gap": 0.01, "train_seconds": 1, "gap_relative_to_reference": reference_gap}
+    write_record(done, "distill", e.flow_hash("f"), time.time(), **facts, **more)
+
+    def everywhere(x: torch.Tensor) -> torch.Tensor:
+        return warm_weight(0.98)(x) + log_share + 10 * (x[:, 0] < 0)
+
+    return estimated(layout, e, everywhere)
+
+
+def test_a_missing_mode_is_seen_by_exact_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = lost_mode(Layout(tmp_path, "x"), experiment())
+    assert rows["jeffreys_gap_weighted"].value < 0.1
+    assert rows["jeffreys_gap"].value > 0.3
+    assert rows["jeffreys_gap"].value > 5 * rows["jeffreys_gap"].stderr
+    assert rows["log_z_upper"].value > 1.70654 > rows["log_z"].value
+    assert "over its own weighted ones: the flow lost a mode" in capsys.readouterr().out
+    assert rows["trusted"].value == 0.0
+
+
+def test_a_missing_mode_is_seen_by_log_z(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows the exact values."""
+    rows = lost_mode(Layout(tmp_path, "x"), experiment().model_copy(update={"truth": None}))
     assert rows["ess"].value > 0.99
     assert rows["trusted"].value == 0.0
-    assert "standard errors apart: modes may be missing" in capsys.readouterr().out
+    assert rows["jeffreys_gap"].value == rows["jeffreys_gap_weighted"].value < 0.1
+    assert "exact_samples" not in rows
+    assert "standard errors): modes may be missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("reference_gap", "trusted"), [(0.3, 1.0), (4.0, 0.0)])
+def test_a_missing_mode_is_seen_by_samples_of_the_reference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], reference_gap: float, trusted: float
+) -> None:
+    """Neither exact values nor log Z by tempering: a reference on the power path."""
+    e = experiment().model_copy(update={"truth": None})
+    rows = lost_mode(Layout(tmp_path, "x"), e, None, reference_gap)
+    assert rows["trusted"].value == trusted
+    text = "either the flow lost a mode or the reference is biased"
+    assert (text in capsys.readouterr().out) == (trusted == 0.0)
+
+
+def test_samples_pulled_back_have_the_weights_of_generated_ones() -> None:
+    """Two flows in turn: the bracket of D at a generated sample is its log weight."""
+    target = get_potential("three_well")
+    path = AnnealingPath(Base(target.domain), target)
+    box = ([-6.0] * 2, [6.0] * 2, [1.0] * 2, [False] * 2)
+    flows = [Flow(*box, 2, (8, 8), 6, Stream(k)).to(torch.float64) for k in (1, 2)]
+    with torch.no_grad():
+        for parameter in (p for flow in flows for p in flow.parameters()):
+            parameter += 0.3 * Stream(3, len(parameter)).normal(*parameter.shape)
+    batch = generated(flows, path, Base(target.domain).sample(500, Stream(4)))
+    bracket = exact_divergence.pulled_back(flows, path, batch.x)
+    assert (batch.x.std(dim=0) - 1).abs().max() > 0.01, "the flows must not be the identity"
+    torch.testing.assert_close(bracket, batch.log_weights, rtol=1e-10, atol=1e-6)
 
 
 def test_sobol_errors_come_from_scramblings(tmp_path: Path) -> None:
@@ -186,7 +287,7 @@ def test_sobol_errors_come_from_scramblings(tmp_path: Path) -> None:
     base = Base(target.domain, sd=1.3)
     x = torch.cat([p for r in range(16) for p in sobol_base_points(base, N // 16, 999, 1, "b", r)])
     write_generated(layout, e, x, base.energy(x) - target.energy(x), scramblings=16)
-    rows = estimated(layout, e)
+    rows = estimated(layout, e, lambda x: base.energy(x) - target.energy(x))
     for name in ("log_z", *(f"observable:{text}" for text in e.observables)):
         assert abs(rows[name].value - rows[name].exact) < 5 * rows[name].stderr
     assert rows["sobol_gain:sin(x1)"].value > 10

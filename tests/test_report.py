@@ -17,12 +17,13 @@ from jeffreysflow.report import figures, numbers
 from jeffreysflow.report.cautions import cautions
 from jeffreysflow.report.data import Density, ExperimentData, Results, Samples, view_limits
 from jeffreysflow.report.figures import figure, figure_files, figure_names
-from jeffreysflow.report.flow_tables import level_table, observable_table
+from jeffreysflow.report.flow_tables import flow_table, level_table, observable_table
 from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.page import Chapter, Picture, page
 from jeffreysflow.report.provenance import StageRecord, versions
 from jeffreysflow.report.reference_table import reference_table
 from jeffreysflow.report.summary import summary_rows
+from jeffreysflow.report.table import Cell
 from jeffreysflow.stores.tables import (
     ConvergenceRow,
     DiagnosticRow,
@@ -63,7 +64,13 @@ def an_experiment(**changes: object) -> Experiment:
 def estimates(ess: float, k: float, z: float) -> list[EstimateRow]:
     return [
         EstimateRow(1, "ess", ess, 0.001, None, 0.825),
+        EstimateRow(1, "amortised_ess", ess, 0.001),
         EstimateRow(1, "pareto_k", k),
+        EstimateRow(1, "tail_share", 0.006),
+        EstimateRow(1, "largest_weight", 4.8),
+        EstimateRow(1, "jeffreys_gap_weighted", 0.05, 0.001),
+        EstimateRow(1, "jeffreys_gap", 0.0512, 0.002),
+        EstimateRow(1, "gap_relative_to_reference", 0.06),
         EstimateRow(1, "bias", 0.0021, 0.0007, None, 0.00132),
         EstimateRow(1, "noise_floor", 0.00205),
         EstimateRow(1, "log_z", 1.7066, 0.0003, 1.70654),
@@ -215,6 +222,63 @@ def test_cautions_pass_on_advice_and_find_missing_mass() -> None:
     assert ("reference tempered", "no replica made a round trip") in lines
     (line,) = (line for line in lines if line.source == "flow half")
     assert "log Z differs from that of the reference tempered by -0.507" in line.text
+
+
+def test_the_ess_that_counts_is_that_of_fresh_samples() -> None:
+    """An ensemble that was resampled on the way looks better than what the flow generates."""
+    flows = {"all": {"reference": "tempered", "theta": 0.5, "levels": "all"}}
+    rows = [EstimateRow(2, "ess", 0.95), EstimateRow(2, "amortised_ess", 0.08)]
+    found = Results(an_experiment(flows=flows), {"all": rows})
+    (line,) = cautions(found, {}, {})
+    assert line.source == "flow all"
+    assert "ESS is 8.00%" in line.text
+    ess = headline_table([found]).rows[1][1]
+    assert (ess.text, ess.note) == ("8.0 %", "ensemble 95.0 %")
+
+
+def test_a_flow_without_log_z_of_its_own_is_compared_with_another_reference() -> None:
+    ladder = {"kind": "geometric", "first": 0.1, "levels": 2}
+    coarse = {**REFERENCE, "path": "power", "ladder": ladder}
+    flows = {"half": {"reference": "coarse", "theta": 0.5}}
+    experiment = an_experiment(references={"coarse": coarse, "tempered": REFERENCE}, flows=flows)
+    rows = {
+        "half": [EstimateRow(1, "log_z", 1.2, 0.001)],
+        "reference:coarse": [],
+        "reference:tempered": [EstimateRow(2, "log_z", 1.7071, 0.004)],
+    }
+    (line,) = cautions(Results(experiment, rows), {}, {})
+    assert "log Z differs from that of the reference tempered by -0.507" in line.text
+
+
+@pytest.mark.parametrize(
+    ("relative", "weighted", "count"),
+    [(-14.3, 4.1, 0), (4.5, 4.1, 0), (0.5, 0.01, 0), (0.6, 0.01, 1), (math.nan, 0.01, 0)],
+)
+def test_a_flow_that_disagrees_with_its_reference_is_a_caution(
+    relative: float, weighted: float, count: int
+) -> None:
+    """Not the large gaps of forward divergence, nor the negative ones of biased references."""
+    rows = [
+        EstimateRow(1, "step_jeffreys_gap", weighted),
+        EstimateRow(1, "gap_relative_to_reference", relative),
+    ]
+    lines = cautions(Results(an_experiment(truth=None), {"half": rows}), {}, {})
+    assert len(lines) == count
+    assert all("flow lost a mode or the reference is biased" in line.text for line in lines)
+
+
+def test_the_gap_says_what_it_was_taken_over() -> None:
+    def row(extra: list[EstimateRow]) -> dict[str, Cell]:
+        rows = {"half": [*estimates(0.9, 0.2, 0.5), *extra]}
+        table = flow_table(Results(an_experiment(), rows), {})
+        (cells,) = (row for row in table.rows if row[0].text == "half")
+        return dict(zip(table.headings, cells, strict=True))
+
+    weighted, exact = row([]), row([EstimateRow(1, "exact_samples", 20_000)])
+    assert weighted["Jeffreys gap"].note == "over weighted samples"
+    assert exact["Jeffreys gap"].note == "over exact samples"
+    assert exact["Jeffreys gap"].text == "0.0512 ± 0.0020"
+    assert exact["gap relative to the reference"].text == "0.0600"
 
 
 def test_the_summary_has_exactly_the_promised_columns(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from jeffreysflow.distillation.trainer import Recipe, Transport, shuffled_batche
 from jeffreysflow.domain import Domain
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
+from jeffreysflow.stages.exact_divergence import pulled_back
 from jeffreysflow.streams import Stream
 from jeffreysflow.truth.sampling import GridSampler
 
@@ -113,17 +114,25 @@ def test_shuffled_batches_use_every_row_once_an_epoch() -> None:
 LOG_Z_THREE_WELL = 1.70654
 
 
-def three_well(theta: float, ramp: float) -> LevelResult:
+def three_well_path() -> AnnealingPath:
     target = get_potential("three_well")
-    path = AnnealingPath(Base(target.domain), target)
-    box = ((-4.0, 4.0), (-4.0, 4.0))
+    return AnnealingPath(Base(target.domain), target)
+
+
+def exact_samples(n: int, stream: Stream) -> torch.Tensor:
+    return GridSampler(get_potential("three_well"), ((-4.0, 4.0), (-4.0, 4.0)), 512).sample(
+        n, stream
+    )
+
+
+def three_well(theta: float, ramp: float) -> LevelResult:
     recipe = Recipe(steps=250, batch=500, ramp=ramp)
     settings = LevelSettings(0.0, 1.0, theta, recipe, layers=4, hidden=(32, 32), bins=8)
     return distill_level(
-        path,
+        three_well_path(),
         settings,
         None,
-        GridSampler(target, box, 512).sample(10_000, Stream(0, "reference")),
+        exact_samples(10_000, Stream(0, "reference")),
         lambda purpose: Stream(0, "test", purpose),
     )
 
@@ -134,12 +143,26 @@ def log_z_deviation(result: LevelResult) -> float:
     return (float(result.facts["log_z"]) - LOG_Z_THREE_WELL) / math.sqrt((1 / ess - 1) / n)
 
 
+def exact_gap(result: LevelResult) -> tuple[float, float]:
+    """The Jeffreys gap with D over exact samples, and the error of the difference to the one with
+    D over twice as many weighted samples.
+    """
+    x = exact_samples(10_000, Stream(0, "exact"))
+    bracket = pulled_back([result.flow], three_well_path(), x)
+    return float(bracket.mean()) - result.facts["log_z_lower"], float(bracket.std()) * math.sqrt(
+        1.5 / len(x)
+    )
+
+
 def test_the_jeffreys_divergence_keeps_all_modes() -> None:
     facts = (good := three_well(0.75, ramp=0.5)).facts
     assert facts["ess"] > 0.9
     assert abs(log_z_deviation(good)) < 4.5
     assert facts["log_z_lower"] < LOG_Z_THREE_WELL < facts["log_z_upper"]
     assert facts["gap_relative_to_reference"] < 0.1
+    gap, error = exact_gap(good)
+    assert gap < 0.1
+    assert abs(gap - facts["jeffreys_gap"]) < 4.5 * error
 
 
 def test_pure_reverse_divergence_collapses_and_the_diagnostics_say_so() -> None:
@@ -147,7 +170,8 @@ def test_pure_reverse_divergence_collapses_and_the_diagnostics_say_so() -> None:
     # its own weights see nothing of the mode it lost ...
     assert facts["ess"] > 0.9
     assert facts["jeffreys_gap"] < 0.1
-    # ... the reference and the exact log Z do
+    # ... exact samples, the reference and the exact log Z do
+    assert exact_gap(collapsed)[0] > 0.5
     assert facts["gap_relative_to_reference"] > 0.5
     assert log_z_deviation(collapsed) < -10
     assert not facts["log_z_lower"] < LOG_Z_THREE_WELL < facts["log_z_upper"]

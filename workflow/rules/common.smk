@@ -90,6 +90,13 @@ def all_levels(wildcards):
     return [flow.level(k) / "done.json" for k in range(1, steps + 1)]
 
 
+def all_diagnostics(wildcards):
+    """Of every reference: log Z is compared with one that has it."""
+    layout = Layout(RESULTS, wildcards.experiment)
+    references = experiment_of(wildcards).references
+    return [layout.reference(name).diagnostics for name in references]
+
+
 def training_threads(wildcards):
     return experiment_of(wildcards).flow(wildcards.flow).training.threads
 

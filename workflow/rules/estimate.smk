@@ -38,6 +38,7 @@ rule estimate_flow:
     input:
         truth=LAYOUT.truth,
         generated=FLOW.generated / "done.json",
+        diagnostics=all_diagnostics,
     output:
         FLOW.estimates,
     log:

@@ -99,6 +99,12 @@ class WeightedSums:
         return math.sqrt(max(1 / self.ess - 1, 0.0) / self.n)
 
     @property
+    def log_z_lower_error(self) -> float:
+        """Standard error of ``log_z_lower``."""
+        variance = float(self.plain[1]) / self.n - self.log_z_lower**2
+        return math.sqrt(max(variance, 0.0) / self.n)
+
+    @property
     def jeffreys_gap_error(self) -> float:
         """Standard error of ``jeffreys_gap``, delta method.
 

@@ -12,6 +12,8 @@ PARETO_LIMIT = 0.7
 """Above it the error of a weighted average shrinks too slowly for its interval to be trusted."""
 
 _LEAST_ESS = 0.1
+_LARGEST_TAIL_SHARE = 0.05
+_LENIENT = "few samples carry little, but the true errors may be larger than those given"
 
 
 class LargestWeights:
@@ -42,6 +44,19 @@ class LargestWeights:
         excess = excess[excess > 0]
         return _shape(excess) if len(excess) >= 5 else 0.0
 
+    def tail_share(self, log_sum: float) -> float:
+        """What part of all weights, of sum ``exp(log_sum)``, exceeds the threshold of the tail:
+        the sum shrinks by it when larger weights are cut to the threshold (NaN as for k).
+        """
+        if self._size < 5 or len(self._largest) <= self._size:
+            return math.nan
+        weights = (self._largest - log_sum).exp()
+        return float((weights - weights[-1]).sum())
+
+    def largest(self, log_mean: float) -> float:
+        """The largest weight in units of the mean weight ``exp(log_mean)``."""
+        return math.exp(float(self._largest[0]) - log_mean)
+
 
 def pareto_k(log_weights: torch.Tensor) -> float:
     """Pareto k-hat of log weights [n]; see ``LargestWeights.k``."""
@@ -50,20 +65,35 @@ def pareto_k(log_weights: torch.Tensor) -> float:
     return largest.k()
 
 
-def trust_warnings(ess: float, k: float) -> list[str]:
-    """Why intervals from weighted samples cannot be trusted, if they cannot.
+def trust_warnings(
+    ess: float, k: float, tail_share: float, largest: float
+) -> list[tuple[str, bool]]:
+    """Reasons to doubt weighted samples, and whether each of them forbids to trust them.
 
-    ``ess`` as a fraction. Over Gaussians weighted to shifted and wider ones, 95 % intervals covered
-    the truth 89-97 % of the time at ESS above 20 %, 48-93 % below 10 %, 48-84 % at k above 0.7.
+    Parameters
+    ----------
+    ess : as a fraction. Over Gaussians weighted to shifted and wider ones, 95 % intervals covered
+        the truth 89-97 % of the time at ESS above 20 %, 48-93 % below 10 %, 48-84 % at k above 0.7.
+    k : Pareto k-hat. It tells how fast the tail falls, not how much it matters: nearly equal
+        weights with a few outliers can have any k.
+    tail_share : ``LargestWeights.tail_share``. Weights bounded at the threshold have a finite
+        variance, and averages over them differ from the full ones by at most this share of an
+        observable's range: with k above 0.7 it may be 5 %.
+    largest : weight in units of the mean.
     """
     lines = []
     if k > PARETO_LIMIT:
-        lines.append(
-            f"Pareto k is {k:.2f}, above {PARETO_LIMIT}: a few weights decide, estimates and their "
-            "errors cannot be trusted"
+        facts = (
+            f"Pareto k is {k:.2f}, above {PARETO_LIMIT}; cutting the tail at its threshold takes "
+            f"{tail_share:.2%} off the sum of the weights, the largest is {largest:.1f} times the "
+            "mean: "
         )
+        grave = not tail_share <= _LARGEST_TAIL_SHARE
+        verdict = "neither estimates nor their errors can be trusted" if grave else _LENIENT
+        lines.append((facts + verdict, grave))
     if ess < _LEAST_ESS:
-        lines.append(f"ESS is {ess:.2%}, below 10 %: the true errors are larger than those given")
+        text = f"ESS is {ess:.2%}, below 10 %: the true errors are larger than those given"
+        lines.append((text, True))
     return lines
 
 

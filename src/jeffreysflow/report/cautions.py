@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from jeffreysflow.estimation.pareto import trust_warnings
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.table import LARGEST_Z, z_score
+from jeffreysflow.report.doubts import doubts_about_flow, doubts_about_values
 
 __all__ = ["Caution", "cautions"]
 
@@ -27,53 +25,19 @@ def cautions(
 
     ``advice`` by reference comes from tempering; ``skipped`` are training steps by flow.
     """
-    lines = []
-    for reference in found.experiment.references:
-        source = f"reference:{reference}"
-        texts = [*advice.get(reference, ()), *_deviations(found, source)]
-        lines += [Caution(f"reference {reference}", text) for text in texts]
-    for flow in found.experiment.flows:
-        texts = [
-            *trust_warnings(found.value(flow, "ess"), found.value(flow, "pareto_k")),
-            *_deviations(found, flow),
-            *_disagreement(found, flow),
-            *_skipped(found, flow, skipped.get(flow, 0)),
-        ]
-        lines += [Caution(f"flow {flow}", text) for text in texts]
+    lines, tempered = [], {}
+    for name in found.experiment.references:
+        doubts = doubts_about_values(found.estimates.get(f"reference:{name}", ()))
+        texts = [*advice.get(name, ()), *(doubt.text for doubt in doubts)]
+        lines += [Caution(f"reference {name}", text) for text in texts]
+        log_z = found.estimate(f"reference:{name}", "log_z")
+        if log_z is not None:
+            tempered[name] = log_z.value, log_z.stderr
+    for name, flow in found.experiment.flows.items():
+        doubts = doubts_about_flow(found.estimates.get(name, ()), flow.reference, tempered)
+        texts = [*(doubt.text for doubt in doubts), *_skipped(found, name, skipped.get(name, 0))]
+        lines += [Caution(f"flow {name}", text) for text in texts]
     return lines
-
-
-def _deviations(found: Results, source: str) -> list[str]:
-    """Exact values missed by more than chance allows."""
-    scores = {
-        row.quantity.removeprefix("observable:"): z_score(row)
-        for row in found.estimates.get(source, ())
-        if row.quantity.startswith(("observable:", "log_z")) and math.isfinite(z_score(row))
-    }
-    off = {name: z for name, z in scores.items() if abs(z) > LARGEST_Z}
-    if not off:
-        return []
-    worst = max(off, key=lambda name: abs(off[name]))
-    return [
-        f"{len(off)} of {len(scores)} exact values are missed by more than {LARGEST_Z:g} standard "
-        f"errors, worst {worst} with z = {off[worst]:.1f}"
-    ]
-
-
-def _disagreement(found: Results, flow: str) -> list[str]:
-    """A flow that misses a mode looks good by its own weights, but loses that mode's log Z."""
-    reference = found.experiment.flows[flow].reference
-    pair = found.estimate(flow, "log_z"), found.estimate(f"reference:{reference}", "log_z")
-    if pair[0] is None or pair[1] is None:
-        return []
-    difference = pair[0].value - pair[1].value
-    error = math.hypot(pair[0].stderr or 0.0, pair[1].stderr or 0.0)
-    if abs(difference) <= LARGEST_Z * error:
-        return []
-    return [
-        f"its log Z differs from that of the reference {reference} by {difference:+.3f} "
-        f"({abs(difference) / error:.1f} standard errors): one of them misses mass"
-    ]
 
 
 def _skipped(found: Results, flow: str, steps: int) -> list[str]:

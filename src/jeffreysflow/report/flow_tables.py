@@ -27,7 +27,7 @@ __all__ = ["flow_table", "level_table", "observable_table"]
 
 _FLOW_HEADINGS = (
     *("flow", "ESS", "Pareto k", "bias", "iid floor", "largest |z|", "log Z", "Jeffreys gap"),
-    *("CESS of identity", "training"),
+    *("gap relative to the reference", "CESS of identity", "training"),
 )
 
 _LEVEL_QUANTITIES = {
@@ -60,10 +60,23 @@ def _flow(found: Results, name: str, skipped: int) -> list[Cell]:
         estimate_cell(found, name, "noise_floor"),
         largest_z_cell(found, name),
         log_z_cell(found, name),
-        estimate_cell(found, name, "jeffreys_gap"),
+        _gap(found, name),
+        _relative_gap(found, name),
         percent_cell(found, name, "cess_identity"),
         Cell(duration(found.total(name, "train_seconds")), skips),
     ]
+
+
+def _gap(found: Results, name: str) -> Cell:
+    cell = estimate_cell(found, name, "jeffreys_gap")
+    exact = found.estimate(name, "exact_samples") is not None
+    return replace(cell, note=f"over {'exact' if exact else 'weighted'} samples")
+
+
+def _relative_gap(found: Results, name: str) -> Cell:
+    cell = estimate_cell(found, name, "gap_relative_to_reference")
+    several = found.experiment.flow_steps(name) > 1
+    return replace(cell, note="of the last level" if several else "")
 
 
 def level_table(found: Results, name: str) -> Table | None:

@@ -15,7 +15,7 @@ _HEADINGS = ("flow", "ESS", "published", "bias", "published", "iid noise floor")
 
 
 def headline_table(results: Iterable[Results]) -> Table:
-    """The flows of every experiment by theta, under its name."""
+    """The flows of every experiment by theta, under its name; ESS is that of fresh samples."""
     rows: list[list[Cell]] = []
     for found in results:
         flows = found.experiment.flows
@@ -35,11 +35,13 @@ def published_for_theta(found: Results, theta: float, quantity: str) -> float:
 def _flow(found: Results, name: str) -> list[Cell]:
     flow = found.experiment.flows[name]
     published = {q: published_for_theta(found, flow.theta, q) for q in ("ess", "bias")}
-    ess, bias = percent_cell(found, name, "ess"), bias_cell(found, name)
-    better = found.value(name, "ess") >= published["ess"]
+    ess, bias = percent_cell(found, name, "amortised_ess"), bias_cell(found, name)
+    better = found.value(name, "amortised_ess") >= published["ess"]
+    several = found.experiment.flow_steps(name) > 1
+    note = f"ensemble {percent(found.value(name, 'ess'))}" if several else ""
     return [
         Cell(name, f"θ = {flow.theta:g} on {flow.reference}"),
-        Cell(ess.text, tone="good" if better else ""),
+        Cell(ess.text, note, "good" if better else ""),
         Cell(percent(published["ess"])),
         Cell(bias.text, tone=bias.tone),
         Cell(with_error(published["bias"])),

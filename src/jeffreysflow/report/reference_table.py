@@ -7,10 +7,9 @@ import math
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, percent, with_error
 from jeffreysflow.report.table import Cell, Table, bias_cell, largest_z_cell, log_z_cell
+from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
 
 __all__ = ["reference_table"]
-
-_LARGEST_RHAT = 1.05
 
 
 def reference_table(found: Results) -> Table:
@@ -35,7 +34,7 @@ def _column(found: Results, name: str) -> dict[str, Cell]:
         "round trips a round": Cell(
             _of_run(found, name, "round_trip_rate"), f"predicted {predicted}"
         ),
-        "largest R-hat": _worst(found, name, "rhat", 1, ".3f", _LARGEST_RHAT),
+        "largest R-hat": _worst(found, name, "rhat", 1, ".3f", LARGEST_RHAT),
         "smallest ESS": _worst(found, name, "ess", -1, ",.0f"),
         "log Z by BAR": log_z_cell(found, source),
         "bias": bias_cell(found, source),

@@ -21,8 +21,9 @@ from jeffreysflow.estimation.convergence import (
     noise_floor,
 )
 from jeffreysflow.estimation.observables import Observable, observable_values
-from jeffreysflow.estimation.pareto import trust_warnings
-from jeffreysflow.stages.estimate_table import LARGEST_SCORE, EstimateTable
+from jeffreysflow.report.doubts import Doubt, doubts_about_flow, doubts_about_values
+from jeffreysflow.stages.estimate_table import EstimateTable
+from jeffreysflow.stages.exact_divergence import EXACT_SAMPLES, exact_divergence
 from jeffreysflow.stages.generated_sums import GeneratedSums
 from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stages.truth import build_observables
@@ -71,7 +72,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     tempered = _tempered_log_z(layout, reference)
     if tempered is not None:
         table.add("log_z", *tempered)
-    _say(experiment, f"reference:{reference}", table.warnings())
+    _say(experiment, f"reference:{reference}", doubts_about_values(table.rows))
     write_table(files.estimates, EstimateRow, table.rows)
 
 
@@ -88,7 +89,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     read_record(files.generated / "done.json", hash)
     observables = build_observables(experiment, build_potential(experiment))
     sums = GeneratedSums(files.generated / "store.zarr", hash, observables, experiment)
-    whole, k = combined(sums.blocks), sums.largest.k()
+    whole, largest = combined(sums.blocks), sums.largest
     table = EstimateTable(steps, layout.truth, section.published)
     for level in range(1, steps + 1):
         record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
@@ -100,14 +101,24 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     if sums.sequences:
         errors = jackknife_error(sums.groups, lambda part: part.means)
     else:
-        scalar_errors["log_z"] = whole.log_z_error
-        scalar_errors["jeffreys_gap"] = whole.jeffreys_gap_error
+        for quantity in ("log_z", "log_z_lower", "jeffreys_gap"):
+            scalar_errors[quantity] = getattr(whole, f"{quantity}_error")
     if steps == 1:
         table.add("ess", whole.ess, scalar_errors["ess"])
     table.add("amortised_ess", whole.ess, scalar_errors["ess"])
-    table.add("pareto_k", k)
-    for quantity in _SCALARS[1:]:
-        table.add(quantity, getattr(whole, quantity), scalar_errors[quantity])
+    table.add("pareto_k", largest.k())
+    table.add("tail_share", largest.tail_share(whole.log_z + math.log(whole.n)))
+    table.add("largest_weight", largest.largest(whole.log_z))
+    scalars = {name: (getattr(whole, name), scalar_errors[name]) for name in _SCALARS[1:]}
+    scalars["jeffreys_gap_weighted"] = scalars["jeffreys_gap"]
+    exact = exact_divergence(layout, experiment, flow)
+    if exact is not None:
+        lower, error = scalars["log_z_lower"]
+        scalars["log_z_upper"] = exact
+        scalars["jeffreys_gap"] = exact[0] - lower, math.hypot(exact[1], error)
+        table.add("exact_samples", EXACT_SAMPLES)
+    for quantity, value in scalars.items():
+        table.add(quantity, *value)
     table.add_observables(observables, whole.means, errors, whole.n)
     if sums.sequences:
         for observable, gain in zip(observables, (whole.errors / errors).square(), strict=True):
@@ -116,39 +127,29 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     files.convergence.unlink(missing_ok=True)
     if sizes and table.has_truth:
         _write_convergence(files.convergence, sums.blocks, sizes, observables, table)
-    warnings = trust_warnings(whole.ess, k) + table.warnings()
-    tempered = _tempered_log_z(layout, section.reference)
-    if tempered is not None:
-        warnings += _log_z_warnings(whole.log_z, scalar_errors["log_z"], *tempered)
-    table.add("trusted", float(not warnings))
-    _say(experiment, flow, warnings)
+    tempered = {
+        name: log_z
+        for name in experiment.references
+        if (log_z := _tempered_log_z(layout, name)) is not None
+    }
+    doubts = doubts_about_flow(table.rows, section.reference, tempered)
+    table.add("trusted", float(not any(doubt.grave for doubt in doubts)))
+    _say(experiment, flow, doubts)
     write_table(files.estimates, EstimateRow, table.rows)
 
 
-def _say(experiment: Experiment, source: str, lines: Sequence[str]) -> None:
-    for line in lines:
-        print(f"{experiment.name}/{source}: {line}", flush=True)
+def _say(experiment: Experiment, source: str, doubts: Sequence[Doubt]) -> None:
+    for doubt in doubts:
+        print(f"{experiment.name}/{source}: {doubt.text}", flush=True)
 
 
 def _tempered_log_z(layout: Layout, reference: str) -> tuple[float, float | None] | None:
-    """log Z by BAR with its error; None on the power path."""
-    for row in read_table(layout.reference(reference).diagnostics, DiagnosticRow):
+    """log Z by BAR with its error; None on the power path, or before that reference was made."""
+    file = layout.reference(reference).diagnostics
+    for row in read_table(file, DiagnosticRow) if file.exists() else ():
         if row.scope == "run" and row.quantity == "log_z":
             return row.value, row.stderr
     return None
-
-
-def _log_z_warnings(
-    value: float, error: float, tempered: float, tempered_error: float | None
-) -> list[str]:
-    """A flow that misses a mode has good weights and a log Z that is too small."""
-    z = (value - tempered) / math.hypot(error, tempered_error or 0.0)
-    if abs(z) <= LARGEST_SCORE:
-        return []
-    return [
-        f"log Z is {value:.4f}, {tempered:.4f} by tempering, {abs(z):.1f} standard errors apart: "
-        + ("modes may be missing" if z < 0 else "the reference may not have converged")
-    ]
 
 
 def _scalar_errors(groups: Sequence[WeightedSums]) -> dict[str, float]:

@@ -10,21 +10,16 @@ import torch
 
 from jeffreysflow.estimation.convergence import noise_floor
 from jeffreysflow.estimation.observables import Observable
+from jeffreysflow.report.table import z_score
 from jeffreysflow.stores.tables import EstimateRow, TruthRow, read_table
 
-__all__ = ["LARGEST_SCORE", "EstimateTable"]
-
-LARGEST_SCORE = 4.0
+__all__ = ["EstimateTable"]
 
 
 class EstimateTable:
-    """Collects rows; exact values come from `truth.csv`, ``published`` ones by quantity.
-
-    ``scores`` are the deviations from exact values in standard errors, by quantity.
-    """
+    """Collects rows; exact values come from `truth.csv`, ``published`` ones by quantity."""
 
     def __init__(self, level: int, truth: Path, published: Mapping[str, float]) -> None:
-        self.scores: dict[str, float] = {}
         self._rows: list[EstimateRow] = []
         self._level, self._published = level, published
         self._truth = {row.observable: row for row in read_table(truth, TruthRow)}
@@ -35,9 +30,13 @@ class EstimateTable:
 
     @property
     def rows(self) -> list[EstimateRow]:
-        """All rows, and the scores as `z:<name>`."""
-        scores = self.scores.items()
-        return self._rows + [EstimateRow(self._level, f"z:{name}", z) for name, z in scores]
+        """All rows, and deviations from exact values in standard errors as `z:<name>`."""
+        scores = {row.quantity.removeprefix("observable:"): z_score(row) for row in self._rows}
+        return self._rows + [
+            EstimateRow(self._level, f"z:{name}", z)
+            for name, z in scores.items()
+            if not math.isnan(z)
+        ]
 
     def add(
         self, quantity: str, value: float, error: float | None = None, level: int | None = None
@@ -48,8 +47,6 @@ class EstimateTable:
         # what is published belongs to the last level
         published = self._published.get(quantity) if at == self._level else None
         self._rows.append(EstimateRow(at, quantity, value, error, exact, published))
-        if exact is not None and error:
-            self.scores[name] = (value - exact) / error
 
     def exact(self, observables: Sequence[Observable]) -> torch.Tensor:
         """Exact means and variances [2, observables], NaN where unknown."""
@@ -68,14 +65,3 @@ class EstimateTable:
         if bool(known.any()):
             self.add("bias", float((means - exact)[known].norm()), float(errors[known].norm()))
             self.add("noise_floor", noise_floor(variances[known], n))
-
-    def warnings(self) -> list[str]:
-        """A line if something is further from its exact value than chance allows."""
-        far = {name: z for name, z in self.scores.items() if abs(z) > LARGEST_SCORE}
-        if not far:
-            return []
-        name, z = max(far.items(), key=lambda item: abs(item[1]))
-        return [
-            f"{len(far)} of {len(self.scores)} estimates are more than {LARGEST_SCORE:g} standard "
-            f"errors from their exact values, worst {name} ({z:+.1f})"
-        ]
