@@ -13,7 +13,7 @@ PARETO_LIMIT = 0.7
 
 _LEAST_ESS = 0.1
 _LARGEST_TAIL_SHARE = 0.05
-_LENIENT = "few samples carry little, but the true errors may be larger than those given"
+_LENIENT = "the tail carries little, but the true errors may be larger than those given"
 
 
 class LargestWeights:
