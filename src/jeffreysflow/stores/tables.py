@@ -85,9 +85,7 @@ class SummaryRow(NamedTuple):
     scale: str
 
 
-_Row = TypeVar(
-    "_Row", TruthRow, DiagnosticRow, EstimateRow, ConvergenceRow, SummaryRow, HistoryRow
-)
+_Row = TypeVar("_Row", TruthRow, DiagnosticRow, EstimateRow, ConvergenceRow, SummaryRow, HistoryRow)
 
 
 def write_table(file: Path, kind: type[_Row], rows: Iterable[_Row]) -> None:
