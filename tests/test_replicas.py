@@ -94,11 +94,15 @@ def test_a_store_whose_record_is_lost_gets_it_again(
     copied: tuple[Layout, Experiment, Path],
 ) -> None:
     layout, experiment, folder = copied
+    before, store = contents(folder), contents(folder / "store.zarr")
     (folder / "done.json").unlink()
-    before = contents(folder / "store.zarr")
+    run(layout, experiment)
+    assert contents(folder) == before  # the record too: who made it, when, and how long it took
+    (folder / "done.json").unlink()
+    (folder / "record.json").unlink()
     run(layout, experiment)
     assert json.loads((folder / "done.json").read_text())["reused"] is True
-    assert contents(folder / "store.zarr") == before
+    assert contents(folder / "store.zarr") == store
 
 
 def test_a_foreign_store_is_refused_by_readers_and_moved_aside_by_temper(
@@ -184,7 +188,11 @@ def test_an_interrupted_run_continues_from_its_checkpoint(
     run(layout, experiment)
     assert json.loads((folder / "done.json").read_text())["resumed_at_round"] > 0
     assert contents(folder / "store.zarr") == contents(complete[2] / "store.zarr")
-    assert sorted(file.name for file in folder.iterdir()) == ["done.json", "store.zarr"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "done.json",
+        "record.json",
+        "store.zarr",
+    ]
 
 
 def test_a_checkpoint_without_its_store_starts_anew(

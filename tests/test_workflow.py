@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -16,21 +17,44 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.pipeline
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [
+# the interpreter that runs the tests, and the mpiexec installed beside it, come first
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-        *("--directory", str(folder), "--cores", "2", *arguments),
+        *("--directory", str(folder), "--nolock", "--cores", "2", *arguments),
     ]
-    # the interpreter that runs the tests, and the mpiexec installed beside it, come first
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command,
-        env={**os.environ, "PATH": path},
+        command(folder, *arguments),
+        env={**os.environ, "PATH": PATH},
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
+
+
+def start_and_kill_half_way(folder: Path) -> None:
+    """SIGKILL Snakemake once a reference is tempered; what it started runs on as an orphan."""
+    with (folder / "killed.log").open("w") as log:
+        process = subprocess.Popen(
+            command(folder), env={**os.environ, "PATH": PATH}, stdout=log, stderr=log
+        )
+        deadline = time.monotonic() + 300
+        while not list(folder.glob("results/*/references/*/replicas/done.json")):
+            assert process.poll() is None, (folder / "killed.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    records = folder.glob("results/*/references/*/replicas/done.json")
+    before = {str(record): record.read_text() for record in records}
+    (folder / "before.json").write_text(json.dumps(before))
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +64,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.yaml").write_text(
         "experiments: [periodic_well, my_energy.yaml]\nscale: smoke\nseed: 1\n"
     )
+    start_and_kill_half_way(folder)
     run = snakemake(folder)
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
+
+
+def test_a_killed_run_goes_on_where_it_stopped(finished: Path) -> None:
+    before = json.loads((finished / "before.json").read_text())
+    assert before
+    for record, text in before.items():
+        assert Path(record).read_text() == text  # not made a second time
 
 
 def test_one_page_and_one_table_come_out(finished: Path) -> None:

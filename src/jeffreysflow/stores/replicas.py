@@ -74,7 +74,7 @@ class ReplicasArchive:
     def load(self) -> Checkpoint | None:
         if self._communicator.rank == 0:
             folder = self._store.parent
-            for left_over in [*folder.rglob("*.partial"), folder / "done.json"]:
+            for left_over in [*folder.rglob("*.partial"), *folder.glob("*.json")]:
                 left_over.unlink(missing_ok=True)
         self._communicator.barrier()
         checkpoint = load_checkpoint(self._checkpoint, self._hash)
