@@ -92,8 +92,9 @@ def distill_level(
     (of this flow, and of no flow at all), ``log_z`` (of this level against the base);
     ``log_z_lower``, ``log_z_upper`` and their distance ``jeffreys_gap`` (of this step, over
     weighted flow samples; from level 2 on it was trained on draws from the same ensemble);
-    ``gap_relative_to_reference`` (over held-out reference samples: it flatters a reference that misses a
-    mode, and chooses nothing); ``train_seconds``, ``skipped``, ``resampled`` and ``rejuvenation_acceptance``.
+    ``gap_relative_to_reference`` (over held-out reference samples: it flatters a reference that
+    misses a mode, and chooses nothing); ``train_seconds``, ``skipped``, ``resampled`` and
+    ``rejuvenation_acceptance``.
     """
     base = path.base
     assert base is not None
