@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numcodecs.blosc
 import numpy as np
 import zarr
 
@@ -42,9 +41,6 @@ _STATISTICS = {
     "swap_acceptance": ("pair", "walker"),
     "round_trips": ("walker",),
 }
-
-# several threads would store the compressed parts of a chunk in the order they happen to finish
-numcodecs.blosc.use_threads = False
 
 
 class ReplicasArchive:
