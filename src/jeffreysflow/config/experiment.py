@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
 from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
 from jeffreysflow.config.reference import ReferenceConfig
@@ -48,6 +49,10 @@ class Experiment(Section):
     """The base distribution."""
     observables: list[str] = Field(default_factory=list)
     """Expressions in x1, x2, ... and U, e.g. `sin(x1)`; or names from the potential file."""
+    profiles: list[ProfileConfig] = Field(default_factory=list)
+    """Distributions of single observables, compared with the exact ones bin by bin."""
+    views: list[tuple[str, str]] = Field(default_factory=list)
+    """Pairs of observables whose joint distribution is drawn, e.g. `[x1, x2]`."""
     truth: TruthConfig | None = None
     """How exact values are obtained."""
     references: dict[str, ReferenceConfig] = Field(min_length=1)
@@ -74,6 +79,10 @@ class Experiment(Section):
                     f"flows.{name}.levels: 'all' needs a reference on the annealed path, "
                     f"'{flow.reference}' is on the power path"
                 )
+        expressions = [profile.expression for profile in self.profiles]
+        for expression in expressions:
+            if expressions.count(expression) > 1:
+                raise ValueError(f"profiles: '{expression}' is there twice")
         return self
 
     def reference(self, name: str) -> ReferenceConfig:
@@ -84,10 +93,13 @@ class Experiment(Section):
         """A flow by name (UserError if there is none)."""
         return _named(self.flows, name, f"{self.name}: unknown flow")
 
-    def flow_steps(self, name: str) -> int:
-        """How many levels a flow is distilled over."""
+    def flow_steps(self, name: str) -> int | None:
+        """How many levels a flow is distilled over; None before a pilot said so."""
         flow = self.flow(name)
-        return 1 if flow.levels == "last" else self.references[flow.reference].levels - 1
+        if flow.levels == "last":
+            return 1
+        levels = self.references[flow.reference].levels
+        return None if levels is None else levels - 1
 
     def target_hash(self) -> str:
         """Hash of the energy and its base."""
@@ -113,6 +125,21 @@ class Experiment(Section):
             }
         )
 
+    def pilot_hash(self, name: str) -> str:
+        """Hash of all that determines the ladder a reference's pilot suggests."""
+        section = self.reference(name).model_dump(
+            include={"kernel", "ladder", "tile", "local_steps", "swap"}
+        )
+        return _hash(
+            {
+                "target": self.target_hash(),
+                "experiment": self.name,
+                "name": name,
+                "seed": self.seed,
+                "pilot": section,
+            }
+        )
+
     def flow_hash(self, name: str) -> str:
         """Hash of all that determines a trained flow (but the device)."""
         flow = self.flow(name)
@@ -120,7 +147,7 @@ class Experiment(Section):
             {
                 "reference": self.reference_hash(flow.reference),
                 "name": name,
-                "flow": flow.model_dump(exclude={"published"}),
+                "flow": flow.model_dump(exclude={"published", "published_by_level"}),
             }
         )
 
@@ -133,18 +160,28 @@ class Experiment(Section):
         """Hash of all that determines the exact values."""
         section = None if self.truth is None else self.truth.model_dump()
         return _hash(
-            {"target": self.target_hash(), "truth": section, "observables": self.observables}
+            {
+                "target": self.target_hash(),
+                "truth": section,
+                "observables": self.observables,
+                "profiles": [profile.model_dump(exclude={"kind"}) for profile in self.profiles],
+            }
         )
 
     def estimate_hash(self) -> str:
-        """Hash of what is estimated, apart from the samples it is estimated from."""
+        """Hash of what is estimated and drawn, apart from the samples it comes from."""
         return _hash(
             {
                 "truth": self.truth_hash(),
                 "convergence": self.generation.convergence,
+                "views": self.views,
+                "profiles": [profile.kind for profile in self.profiles],
                 "published": [
                     {name: reference.published for name, reference in self.references.items()},
-                    {name: flow.published for name, flow in self.flows.items()},
+                    {
+                        name: flow.model_dump(include={"published", "published_by_level"})
+                        for name, flow in self.flows.items()
+                    },
                 ],
             }
         )
