@@ -20,6 +20,11 @@ class ReferenceLayout:
         return self.folder / "replicas"
 
     @property
+    def ladder(self) -> Path:
+        """What a pilot suggests, its record at the same time."""
+        return self.folder / "ladder.json"
+
+    @property
     def levels(self) -> Path:
         """Folder with `store.zarr` and `done.json`."""
         return self.folder / "levels"
@@ -31,6 +36,10 @@ class ReferenceLayout:
     @property
     def estimates(self) -> Path:
         return self.folder / "estimates.csv"
+
+    @property
+    def profiles(self) -> Path:
+        return self.folder / "profiles.csv"
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,10 @@ class FlowLayout:
     @property
     def estimates(self) -> Path:
         return self.folder / "estimates.csv"
+
+    @property
+    def profiles(self) -> Path:
+        return self.folder / "profiles.csv"
 
     @property
     def convergence(self) -> Path:

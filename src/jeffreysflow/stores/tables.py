@@ -17,6 +17,7 @@ __all__ = [
     "ConvergenceRow",
     "DiagnosticRow",
     "EstimateRow",
+    "ProfileRow",
     "SummaryRow",
     "TruthRow",
     "read_table",
@@ -70,6 +71,23 @@ class ConvergenceRow(NamedTuple):
     noise_floor: float
 
 
+class ProfileRow(NamedTuple):
+    """`profiles.csv`: the probability of a bin from ``lower`` to ``upper`` of an expression.
+
+    ``source`` is `reference`, `generated` or `ensemble`.
+    """
+
+    source: str
+    profile: str
+    bin: int
+    lower: float
+    upper: float
+    value: float
+    stderr: float | None = None
+    exact: float | None = None
+    exact_stderr: float | None = None
+
+
 class SummaryRow(NamedTuple):
     """`summary.csv`: an estimate with its experiment and source, a flow or `reference:<name>`."""
 
@@ -85,7 +103,16 @@ class SummaryRow(NamedTuple):
     scale: str
 
 
-_Row = TypeVar("_Row", TruthRow, DiagnosticRow, EstimateRow, ConvergenceRow, SummaryRow, HistoryRow)
+_Row = TypeVar(
+    "_Row",
+    TruthRow,
+    DiagnosticRow,
+    EstimateRow,
+    ConvergenceRow,
+    ProfileRow,
+    SummaryRow,
+    HistoryRow,
+)
 
 
 def write_table(file: Path, kind: type[_Row], rows: Iterable[_Row]) -> None:
