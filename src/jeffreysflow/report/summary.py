@@ -16,5 +16,12 @@ def summary_rows(results: Iterable[Results]) -> list[SummaryRow]:
     for found in results:
         name, seed, scale = found.experiment.name, found.experiment.seed, found.experiment.scale
         for source, estimates in found.estimates.items():
-            rows += [SummaryRow(name, source, *row, seed, scale) for row in estimates]
+            rows += [
+                SummaryRow(
+                    *(name, source, row.level, row.quantity),
+                    *(row.value, row.stderr, row.exact, row.published),
+                    *(seed, scale),
+                )
+                for row in estimates
+            ]
     return rows

@@ -71,7 +71,7 @@ def z_score(row: EstimateRow) -> float:
     """Deviation from the exact value in standard errors; NaN where one of them is unknown."""
     if row.exact is None or not row.stderr:
         return math.nan
-    return (row.value - row.exact) / row.stderr
+    return (row.value - row.exact) / math.hypot(row.stderr, row.exact_stderr or 0.0)
 
 
 def exact_text(value: float | None) -> str:

@@ -43,15 +43,16 @@ class EstimateTable:
     ) -> None:
         at = level or self._level
         name = quantity.removeprefix("observable:")
-        exact = self._truth[name].value if name in self._truth else None
+        truth = self._truth.get(name)
+        exact, exact_error = (None, None) if truth is None else (truth.value, truth.stderr)
         # what is published belongs to the last level
         published = self._published.get(quantity) if at == self._level else None
-        self._rows.append(EstimateRow(at, quantity, value, error, exact, published))
+        self._rows.append(EstimateRow(at, quantity, value, error, exact, published, exact_error))
 
     def exact(self, observables: Sequence[Observable]) -> torch.Tensor:
         """Exact means and variances [2, observables], NaN where unknown."""
         unknown = TruthRow("", math.nan, math.nan)
-        known = [self._truth.get(observable.name, unknown)[1:] for observable in observables]
+        known = [self._truth.get(observable.name, unknown)[1:3] for observable in observables]
         return torch.tensor(known, dtype=torch.float64).reshape(-1, 2).T
 
     def add_observables(

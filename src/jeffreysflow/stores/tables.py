@@ -26,11 +26,15 @@ __all__ = [
 
 
 class TruthRow(NamedTuple):
-    """`truth.csv`: the exact mean and variance of an observable; ``log_z`` has variance 0."""
+    """`truth.csv`: the exact mean and variance of an observable; ``log_z`` has variance 0.
+
+    ``stderr`` is the standard error of the mean, 0 where it was not sampled.
+    """
 
     observable: str
     value: float
     variance: float
+    stderr: float = 0.0
 
 
 class DiagnosticRow(NamedTuple):
@@ -58,6 +62,7 @@ class EstimateRow(NamedTuple):
     stderr: float | None = None
     exact: float | None = None
     published: float | None = None
+    exact_stderr: float | None = None
 
 
 class ConvergenceRow(NamedTuple):
