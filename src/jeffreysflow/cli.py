@@ -83,9 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--config", type=Path, required=True, help="results/x/config.json")
         return stage
 
+    pilot = add_stage("pilot", "suggest a ladder for one reference, on MPI", _pilot)
     temper = add_stage("temper", "parallel tempering of one reference, on MPI", _temper)
-    temper.add_argument("--reference", required=True)
-    temper.add_argument("--expect-ranks", type=int, help="stop unless there are this many ranks")
+    for on_mpi in (pilot, temper):
+        on_mpi.add_argument("--reference", required=True)
+        on_mpi.add_argument("--expect-ranks", type=int, help="stop unless there are so many ranks")
     gather = add_stage("gather", "demultiplex the replicas of a reference into levels", _gather)
     gather.add_argument("--reference", required=True)
     distill = add_stage("distill", "train one level of a flow", _distill)
@@ -167,6 +169,12 @@ def _schema(options: argparse.Namespace) -> None:
 
 def _resolved(options: argparse.Namespace) -> tuple[Layout, Experiment]:
     return Layout.of_config(options.config), load_experiment(options.config)
+
+
+def _pilot(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import pilot
+
+    pilot.run(*_resolved(options), options.reference, expect_ranks=options.expect_ranks)
 
 
 def _temper(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from jeffreysflow.config import Project, resolve_project
 from jeffreysflow.config.loading import validated
 from jeffreysflow.errors import UserError
 from jeffreysflow.report.figures import figure_names
+from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
 from snakemake.exceptions import WorkflowError
@@ -50,6 +51,10 @@ def reference_hash(wildcards):
     return experiment_of(wildcards).reference_hash(wildcards.reference)
 
 
+def pilot_hash(wildcards):
+    return experiment_of(wildcards).pilot_hash(wildcards.reference)
+
+
 def flow_hash(wildcards):
     return experiment_of(wildcards).flow_hash(wildcards.flow)
 
@@ -70,6 +75,13 @@ def ranks(wildcards, threads):
     return threads
 
 
+def suggested_ladder(wildcards):
+    """What a reference's pilot suggests, where it has one."""
+    ladder = experiment_of(wildcards).reference(wildcards.reference).ladder
+    files = Layout(RESULTS, wildcards.experiment).reference(wildcards.reference)
+    return [files.ladder] if ladder.kind == "suggested" else []
+
+
 def levels_of_flow(wildcards):
     """The demultiplexed reference a flow is trained from."""
     name = experiment_of(wildcards).flow(wildcards.flow).reference
@@ -85,9 +97,14 @@ def level_below(wildcards):
 
 def all_levels(wildcards):
     """The completion records of all levels of a flow."""
-    flow = Layout(RESULTS, wildcards.experiment).flow(wildcards.flow)
-    steps = experiment_of(wildcards).flow_steps(wildcards.flow)
-    return [flow.level(k) / "done.json" for k in range(1, steps + 1)]
+    experiment, layout = experiment_of(wildcards), Layout(RESULTS, wildcards.experiment)
+    flow = experiment.flow(wildcards.flow)
+    if experiment.flow_steps(wildcards.flow) is None:
+        # raises what makes Snakemake come back once the pilot has run
+        checkpoints.pilot.get(experiment=wildcards.experiment, reference=flow.reference)
+    steps = flow_steps(layout, experiment, wildcards.flow)
+    folder = layout.flow(wildcards.flow)
+    return [folder.level(k) / "done.json" for k in range(1, steps + 1)]
 
 
 def all_diagnostics(wildcards):

@@ -1,4 +1,31 @@
+# how many levels a flow has is known only after the pilot of its reference
+checkpoint pilot:
+    output:
+        REFERENCE.ladder,
+    log:
+        LOGS / "pilot_{reference}.log",
+    benchmark:
+        LOGS / "pilot_{reference}.tsv"
+    threads: 2
+    resources:
+        mpi="mpiexec",
+        tasks=ranks,
+        cpus_per_task=1,
+        mem_mb=2000,
+        runtime=60,
+    params:
+        config=CONFIG,
+        hash=pilot_hash,
+    shell:
+        "if [ {resources.tasks} -gt 1 ]; then launch='{resources.mpi} -n {resources.tasks}'; fi;"
+        " ${{launch:-}} python -m mpi4py -m jeffreysflow pilot"
+        " --config {params.config} --reference {wildcards.reference}"
+        " --expect-ranks {resources.tasks} 2>&1 | tee {log}"
+
+
 rule temper:
+    input:
+        ladder=suggested_ladder,
     output:
         REFERENCE.replicas / "done.json",
     log:

@@ -1,5 +1,6 @@
 """Configuration: typed sections, one a file; scales resolved; every mistake one line."""
 
+from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig, NetworkConfig, TrainingConfig
 from jeffreysflow.config.loading import (
@@ -18,6 +19,7 @@ from jeffreysflow.config.reference import (
     GeometricLadder,
     KernelConfig,
     ReferenceConfig,
+    SuggestedLadder,
     TileConfig,
 )
 from jeffreysflow.config.schema import schemas
@@ -33,8 +35,10 @@ __all__ = [
     "KernelConfig",
     "NetworkConfig",
     "PotentialConfig",
+    "ProfileConfig",
     "Project",
     "ReferenceConfig",
+    "SuggestedLadder",
     "TileConfig",
     "TrainingConfig",
     "TruthConfig",

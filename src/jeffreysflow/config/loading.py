@@ -187,7 +187,7 @@ def _one_line(error: ValidationError, where: str) -> UserError:
     details = error.errors(include_url=False)
     first = details[0]
     # a ladder's kind appears in the location of its fields, which the file does not have
-    kinds = {"fixed", "geometric", "adaptive"}
+    kinds = {"fixed", "geometric", "adaptive", "suggested"}
     location = ".".join(str(part) for part in first["loc"] if part not in kinds)
     message = first["msg"].removeprefix("Value error, ")
     found = first["input"]

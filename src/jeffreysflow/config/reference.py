@@ -19,6 +19,7 @@ __all__ = [
     "KernelConfig",
     "LadderConfig",
     "ReferenceConfig",
+    "SuggestedLadder",
     "TileConfig",
 ]
 
@@ -74,13 +75,26 @@ class AdaptiveLadder(Section):
     """Lambda values that equalise the rejection of swaps, found in warm-up."""
 
     kind: Literal["adaptive"] = "adaptive"
-    """Starts linear and is moved to equal shares of the communication barrier in warm-up."""
+    """Starts crowded at 0 and is moved to equal shares of the communication barrier in warm-up."""
     levels: int = Field(ge=2)
     """Number of positive levels."""
 
 
+class SuggestedLadder(Section):
+    """As many lambda values as the communication barrier asks for, found by a short pilot run."""
+
+    kind: Literal["suggested"] = "suggested"
+    """A pilot measures the barrier Lambda; about 2 Lambda intervals, adapted further in warm-up."""
+    max_levels: int = Field(default=40, ge=2)
+    """Positive levels of the pilot, and the most that it may suggest."""
+    pilot_walkers: int = Field(default=100, ge=2)
+    """Walkers of the pilot."""
+    pilot_rounds: int = Field(default=400, ge=2)
+    """Swap rounds of the pilot; its ladder adapts in the first half, Lambda is from the second."""
+
+
 LadderConfig = Annotated[
-    FixedLadder | GeometricLadder | AdaptiveLadder, Field(discriminator="kind")
+    FixedLadder | GeometricLadder | AdaptiveLadder | SuggestedLadder, Field(discriminator="kind")
 ]
 
 
@@ -134,7 +148,7 @@ class ReferenceConfig(Section):
                 raise ValueError(f"ladder.values must start at 0 on the annealed path, {found}")
             if self.path == "power" and values[0] <= 0.0:
                 raise ValueError(f"ladder.values must start above 0 on the power path, {found}")
-        if self.path == "power" and isinstance(self.ladder, AdaptiveLadder):
+        if self.path == "power" and isinstance(self.ladder, AdaptiveLadder | SuggestedLadder):
             raise ValueError("the power path takes a fixed or geometric ladder")
         if self.rounds // self.thin < 1:
             raise ValueError(f"no round is recorded: thin {self.thin} > rounds {self.rounds}")
@@ -146,8 +160,10 @@ class ReferenceConfig(Section):
         return self.walkers * (self.rounds // self.thin)
 
     @property
-    def levels(self) -> int:
-        """Number of levels, lambda = 0 included where there is one."""
+    def levels(self) -> int | None:
+        """Number of levels, lambda = 0 included where there is one; None before a pilot said so."""
+        if isinstance(self.ladder, SuggestedLadder):
+            return None
         if isinstance(self.ladder, FixedLadder):
             return len(self.ladder.values)
         return self.ladder.levels + (1 if self.path == "annealed" else 0)

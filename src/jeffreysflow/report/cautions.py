@@ -41,5 +41,5 @@ def cautions(
 
 
 def _skipped(found: Results, flow: str, steps: int) -> list[str]:
-    of = found.experiment.flows[flow].training.steps * found.experiment.flow_steps(flow)
+    of = found.experiment.flows[flow].training.steps * found.flow_steps(flow)
     return [f"{steps} of {of} training steps were skipped as not finite"] if steps else []

@@ -55,6 +55,10 @@ class Results:
             if (row.scope, row.quantity, row.series) == (scope, quantity, series)
         ]
 
+    def flow_steps(self, flow: str) -> int:
+        """Over how many levels a flow was distilled, as its own table tells."""
+        return max((row.level for row in self.estimates.get(flow, ())), default=1)
+
     def flows_of(self, reference: str) -> list[str]:
         """The flows trained from a reference, by theta."""
         flows = self.experiment.flows

@@ -49,7 +49,7 @@ def flow_table(found: Results, skipped: Mapping[str, int]) -> Table:
 def _flow(found: Results, name: str, skipped: int) -> list[Cell]:
     flow, k = found.experiment.flows[name], found.value(name, "pareto_k")
     ess, amortised = percent_cell(found, name, "ess"), found.value(name, "amortised_ess")
-    if found.experiment.flow_steps(name) > 1:
+    if found.flow_steps(name) > 1:
         ess = replace(ess, note=f"amortised {percent(amortised)}")
     skips = f"{skipped} steps skipped" if skipped else ""
     return [
@@ -75,13 +75,13 @@ def _gap(found: Results, name: str) -> Cell:
 
 def _relative_gap(found: Results, name: str) -> Cell:
     cell = estimate_cell(found, name, "gap_relative_to_reference")
-    several = found.experiment.flow_steps(name) > 1
+    several = found.flow_steps(name) > 1
     return replace(cell, note="of the last level" if several else "")
 
 
 def level_table(found: Results, name: str) -> Table | None:
     """The quantities of a flow level by level; None where there is one level only."""
-    steps = found.experiment.flow_steps(name)
+    steps = found.flow_steps(name)
     if steps == 1:
         return None
     by_level = {(row.level, row.quantity): row for row in found.estimates.get(name, ())}

@@ -37,7 +37,7 @@ def _flow(found: Results, name: str) -> list[Cell]:
     published = {q: published_for_theta(found, flow.theta, q) for q in ("ess", "bias")}
     ess, bias = percent_cell(found, name, "amortised_ess"), bias_cell(found, name)
     better = found.value(name, "amortised_ess") >= published["ess"]
-    several = found.experiment.flow_steps(name) > 1
+    several = found.flow_steps(name) > 1
     note = f"ensemble {percent(found.value(name, 'ess'))}" if several else ""
     return [
         Cell(name, f"θ = {flow.theta:g} on {flow.reference}"),

@@ -25,7 +25,7 @@ def _column(found: Results, name: str) -> dict[str, Cell]:
     predicted = _of_run(found, name, "round_trip_rate_predicted")
     return {
         "kernel": Cell(section.kernel.name, f"{section.path} path"),
-        "levels": Cell(str(section.levels), f"{section.ladder.kind} ladder"),
+        "levels": Cell(_levels(found, name), f"{section.ladder.kind} ladder"),
         "samples a level": Cell(f"{section.samples:,}", f"{section.walkers} walkers"),
         "moves accepted": _range(found.diagnostic(name, "level", "move_acceptance")),
         "swaps accepted": _range(found.diagnostic(name, "pair", "swap_acceptance")),
@@ -40,6 +40,11 @@ def _column(found: Results, name: str) -> dict[str, Cell]:
         "bias": bias_cell(found, source),
         "largest |z|": largest_z_cell(found, source),
     }
+
+
+def _levels(found: Results, reference: str) -> str:
+    levels = len(found.diagnostic(reference, "level", "barrier"))
+    return str(levels or found.experiment.references[reference].levels or MISSING)
 
 
 def _range(found: list[float]) -> Cell:

@@ -15,6 +15,7 @@ from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
+from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import open_ensemble, write_ensemble
@@ -36,7 +37,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     """
     started = time.time()
     section, hash = experiment.flow(flow), experiment.flow_hash(flow)
-    steps = experiment.flow_steps(flow)
+    steps = flow_steps(layout, experiment, flow)
     if not 1 <= level <= steps:
         raise UserError(f"{experiment.name}/{flow}: level {level}; allowed: 1 to {steps}")
     device = use_device(experiment.device, section.training.threads)

@@ -20,13 +20,16 @@ from jeffreysflow.estimation.convergence import (
     convergence_slope,
     noise_floor,
 )
-from jeffreysflow.estimation.observables import Observable, observable_values
+from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.report.doubts import Doubt, doubts_about_flow, doubts_about_values
+from jeffreysflow.stages.ensemble_estimates import add_ensemble
 from jeffreysflow.stages.estimate_table import EstimateTable
 from jeffreysflow.stages.exact_divergence import EXACT_SAMPLES, exact_divergence
 from jeffreysflow.stages.generated_sums import GeneratedSums
+from jeffreysflow.stages.level_facts import add_level
+from jeffreysflow.stages.measured import build_measured
+from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_potential
-from jeffreysflow.stages.truth import build_observables
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
@@ -34,27 +37,19 @@ from jeffreysflow.stores.tables import (
     ConvergenceRow,
     DiagnosticRow,
     EstimateRow,
+    ProfileRow,
     read_table,
     write_table,
 )
 
 __all__ = ["run_flow", "run_reference"]
 
-_OF_A_LEVEL = {
-    "ess": "ess",
-    "cess": "cess",
-    "cess_identity": "cess_identity",
-    "log_z": "ensemble_log_z",
-    "jeffreys_gap": "step_jeffreys_gap",
-    "gap_relative_to_reference": "gap_relative_to_reference",
-    "train_seconds": "train_seconds",
-}
-"""What the record of each level tells, by its name there, and what a row of it is called."""
 _SCALARS = ("ess", "log_z", "log_z_lower", "log_z_upper", "jeffreys_gap")
 
 
 def run_reference(layout: Layout, experiment: Experiment, reference: str) -> None:
-    """Write `estimates.csv` of a reference: equal-weight averages at its last level.
+    """Write `estimates.csv` and `profiles.csv` of a reference: equal-weight averages at its last
+    level.
 
     Raises
     ------
@@ -64,39 +59,47 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     read_record(files.levels / "done.json", hash)
     levels = open_levels(files.levels / "store.zarr", hash)
     x, U_0, V = levels.samples(-1)
-    observables = build_observables(experiment, build_potential(experiment))
-    values = observable_values(observables, x, U_0 + V)
+    measured = build_measured(experiment, build_potential(experiment))
+    values = measured.values(x, U_0 + V)
     means, errors = mean_and_error(values.reshape(levels.draws, levels.walkers, -1))
-    table = EstimateTable(len(levels) - 1, layout.truth, experiment.reference(reference).published)
-    table.add_observables(observables, means, errors, len(x))
+    published = experiment.reference(reference).published
+    table = EstimateTable("reference", len(levels) - 1, layout.truth, published)
+    table.add_measured(measured, means, errors, len(x))
     tempered = _tempered_log_z(layout, reference)
     if tempered is not None:
         table.add("log_z", *tempered)
     _say(experiment, f"reference:{reference}", doubts_about_values(table.rows))
+    _write_profiles(files.profiles, table)
     write_table(files.estimates, EstimateRow, table.rows)
 
 
 def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
-    """Write `estimates.csv` of a flow from its generated samples, and `convergence.csv` where
-    sizes are given; samples pass through in blocks.
+    """Write `estimates.csv` of a flow from its generated samples, `profiles.csv`, and
+    `convergence.csv` where sizes are given; samples pass through in blocks.
+
+    Of a sequence, what its weighted ensemble estimates follows with the prefix `ensemble:`.
 
     Raises
     ------
     UserError : a store is missing, foreign, incomplete or damaged, or a value is not a number.
     """
     files, hash = layout.flow(flow), experiment.generation_hash(flow)
-    section, steps = experiment.flow(flow), experiment.flow_steps(flow)
+    section, steps = experiment.flow(flow), flow_steps(layout, experiment, flow)
     read_record(files.generated / "done.json", hash)
-    observables = build_observables(experiment, build_potential(experiment))
-    sums = GeneratedSums(files.generated / "store.zarr", hash, observables, experiment)
+    measured = build_measured(experiment, build_potential(experiment))
+    sums = GeneratedSums(files.generated / "store.zarr", hash, measured, experiment)
     whole, largest = combined(sums.blocks), sums.largest
-    table = EstimateTable(steps, layout.truth, section.published)
+    published = dict(section.published)
+    ensemble = EstimateTable("ensemble", steps, layout.truth, published)
+    if steps > 1:
+        add_ensemble(ensemble, layout, experiment, flow, measured)
+        # what is published of a sequence is the bias of its ensemble
+        published.pop("bias", None)
+    by_level = getattr(section, "published_by_level", {})
+    table = EstimateTable("generated", steps, layout.truth, published, by_level)
     for level in range(1, steps + 1):
         record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
-        for fact, quantity in _OF_A_LEVEL.items():
-            # of a single flow, the headline is the ESS of fresh samples
-            name = "ensemble_ess" if (quantity, steps) == ("ess", 1) else quantity
-            table.add(name, record[fact], level=level)
+        add_level(table, record, level)
     errors, scalar_errors = whole.errors, _scalar_errors(sums.groups)
     if sums.sequences:
         errors = jackknife_error(sums.groups, lambda part: part.means)
@@ -119,14 +122,15 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         table.add("exact_samples", EXACT_SAMPLES)
     for quantity, value in scalars.items():
         table.add(quantity, *value)
-    table.add_observables(observables, whole.means, errors, whole.n)
+    table.add_measured(measured, whole.means, errors, whole.n)
     if sums.sequences:
-        for observable, gain in zip(observables, (whole.errors / errors).square(), strict=True):
-            table.add(f"sobol_gain:{observable.name}", float(gain))
+        gains = measured.of_observables((whole.errors / errors).square())
+        for observable, gain in zip(measured.observables, gains.tolist(), strict=True):
+            table.add(f"sobol_gain:{observable.name}", gain)
     sizes = experiment.generation.convergence
     files.convergence.unlink(missing_ok=True)
     if sizes and table.has_truth:
-        _write_convergence(files.convergence, sums.blocks, sizes, observables, table)
+        _write_convergence(files.convergence, sums.blocks, sizes, measured.observables, table)
     tempered = {
         name: log_z
         for name in experiment.references
@@ -135,12 +139,22 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     doubts = doubts_about_flow(table.rows, section.reference, tempered)
     table.add("trusted", float(not any(doubt.grave for doubt in doubts)))
     _say(experiment, flow, doubts)
-    write_table(files.estimates, EstimateRow, table.rows)
+    _say(experiment, f"ensemble:{flow}", doubts_about_values(ensemble.rows))
+    _write_profiles(files.profiles, table, ensemble)
+    prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
+    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed])
 
 
 def _say(experiment: Experiment, source: str, doubts: Sequence[Doubt]) -> None:
     for doubt in doubts:
         print(f"{experiment.name}/{source}: {doubt.text}", flush=True)
+
+
+def _write_profiles(file: Path, *tables: EstimateTable) -> None:
+    rows = [row for table in tables for row in table.profile_rows]
+    file.unlink(missing_ok=True)
+    if rows:
+        write_table(file, ProfileRow, rows)
 
 
 def _tempered_log_z(layout: Layout, reference: str) -> tuple[float, float | None] | None:
@@ -169,7 +183,7 @@ def _write_convergence(
     observables: Sequence[Observable],
     table: EstimateTable,
 ) -> None:
-    exact, variances = table.exact(observables)
+    exact, variances, _ = table.exact(observables)
     full = [block for block in blocks if block.n == blocks[0].n]
     found = bias_by_size(full, sizes, exact)
     floor = variances[~exact.isnan()]

@@ -10,6 +10,7 @@ import torch
 from jeffreysflow.config import Experiment
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
@@ -38,7 +39,7 @@ def exact_divergence(
     if experiment.truth is None:
         return None
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
-    steps = range(1, experiment.flow_steps(flow) + 1)
+    steps = range(1, flow_steps(layout, experiment, flow) + 1)
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
     path = build_path(experiment)
     points = max(experiment.truth.points, _GRID)

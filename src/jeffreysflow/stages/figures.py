@@ -12,6 +12,7 @@ from jeffreysflow.potentials import Potential
 from jeffreysflow.report.data import Density, ExperimentData, Samples, view_limits
 from jeffreysflow.report.figures import figure_files, figure_names
 from jeffreysflow.stages.results import read_tables
+from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.figures import write_figure
@@ -69,7 +70,7 @@ def _generated(layout: Layout, experiment: Experiment, name: str) -> Samples:
 
 def _history(layout: Layout, experiment: Experiment, name: str) -> list[dict[str, np.ndarray]]:
     levels = []
-    for level in range(1, experiment.flow_steps(name) + 1):
+    for level in range(1, flow_steps(layout, experiment, name) + 1):
         rows = read_table(layout.flow(name).level(level) / "history.csv", HistoryRow)
         columns = np.array(rows, dtype=float).T
         levels.append(dict(zip(HistoryRow._fields, columns, strict=True)))

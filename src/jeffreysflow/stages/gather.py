@@ -67,7 +67,7 @@ def run(layout: Layout, experiment: Experiment, reference: str) -> None:
         statistics.swap_acceptance.mean(axis=1).tolist(),
         float(statistics.round_trips.sum()),
         {(row.level or 0, row.series): row.value for row in sampled if row.quantity == "rhat"},
-        adaptive=section.ladder.kind == "adaptive",
+        adaptive=section.ladder.kind in ("adaptive", "suggested"),
     )
     for line in [*lines, *notes]:
         print(f"{experiment.name}/{reference}: {line}", flush=True)

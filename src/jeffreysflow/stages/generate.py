@@ -14,6 +14,7 @@ from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath, Base
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
+from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter
@@ -38,7 +39,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     path = build_path(experiment)
     assert path.base is not None
     flows = []
-    for level in range(1, experiment.flow_steps(flow) + 1):
+    for level in range(1, flow_steps(layout, experiment, flow) + 1):
         read_record(files.level(level) / "done.json", flow_hash)
         flows.append(load_flow(files.level(level) / "flow.safetensors", flow_hash).to(device))
     points = _base_points(experiment, flow, path.base)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jeffreysflow.config import Experiment
+from jeffreysflow.config import Experiment, SuggestedLadder
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.figures import figure, figure_names
 from jeffreysflow.report.page import Chapter, Picture, page
 from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.report.summary import summary_rows
 from jeffreysflow.stages.results import read_tables
+from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stores.completion import read_record, write_atomically
 from jeffreysflow.stores.figures import read_svg
 from jeffreysflow.stores.layout import Layout
@@ -53,11 +54,14 @@ def _records(layout: Layout, experiment: Experiment) -> list[StageRecord]:
     records = []
     for name in experiment.references:
         files, hash = layout.reference(name), experiment.reference_hash(name)
+        if isinstance(experiment.references[name].ladder, SuggestedLadder):
+            pilot = read_record(files.ladder, experiment.pilot_hash(name))
+            records.append(StageRecord(name, pilot))
         for folder in (files.replicas, files.levels):
             records.append(StageRecord(name, read_record(folder / "done.json", hash)))
     for name in experiment.flows:
         flow, hash = layout.flow(name), experiment.flow_hash(name)
-        for level in range(1, experiment.flow_steps(name) + 1):
+        for level in range(1, flow_steps(layout, experiment, name) + 1):
             records.append(StageRecord(name, read_record(flow.level(level) / "done.json", hash)))
         generated = read_record(flow.generated / "done.json", experiment.generation_hash(name))
         records.append(StageRecord(name, generated))

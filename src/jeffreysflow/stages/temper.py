@@ -11,11 +11,17 @@ from pathlib import Path
 import torch
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.config.reference import AdaptiveLadder, FixedLadder, ReferenceConfig
+from jeffreysflow.config.reference import (
+    AdaptiveLadder,
+    FixedLadder,
+    GeometricLadder,
+    SuggestedLadder,
+)
 from jeffreysflow.errors import UserError
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.check import check_experiment
 from jeffreysflow.stages.mpi import check_ranks, on_rank_0, world
+from jeffreysflow.stages.steps import pilot_ladder
 from jeffreysflow.stages.target import build_base, build_path
 from jeffreysflow.stores.completion import read_record, write_atomically, write_record
 from jeffreysflow.stores.layout import Layout
@@ -29,7 +35,7 @@ from jeffreysflow.stores.replicas import (
 from jeffreysflow.tempering.communicator import Communicator
 from jeffreysflow.tempering.engine import Engine
 from jeffreysflow.tempering.kernels import get_kernel
-from jeffreysflow.tempering.ladder import check_ladder, geometric_ladder, linear_ladder
+from jeffreysflow.tempering.ladder import check_ladder, geometric_ladder, starting_ladder
 from jeffreysflow.tempering.settings import TemperingSettings
 
 __all__ = ["run", "tempering_settings"]
@@ -75,7 +81,7 @@ def _temper(
     if on_rank_0(ranks, lambda: _is_there(experiment, folder, hash, started)):
         return
     path = build_path(experiment, reference)
-    settings = tempering_settings(experiment, reference)
+    settings = tempering_settings(experiment, reference, _ladder(layout, experiment, reference))
     archive = ReplicasArchive(
         folder,
         settings,
@@ -182,11 +188,13 @@ def _is_there(experiment: Experiment, folder: Path, hash: str, started: float) -
     return False
 
 
-def tempering_settings(experiment: Experiment, reference: str) -> TemperingSettings:
-    """The engine's settings for a reference of an experiment."""
+def tempering_settings(
+    experiment: Experiment, reference: str, ladder: tuple[float, ...]
+) -> TemperingSettings:
+    """The engine's settings for a reference of an experiment, from this ladder on."""
     section = experiment.reference(reference)
     return TemperingSettings(
-        ladder=_ladder(section),
+        ladder=ladder,
         walkers=section.walkers,
         rounds=section.rounds,
         warmup_rounds=section.warmup_rounds,
@@ -196,7 +204,7 @@ def tempering_settings(experiment: Experiment, reference: str) -> TemperingSetti
         scaling=section.kernel.scaling,
         adapt_step_size=section.kernel.adapt,
         target_acceptance=section.kernel.target_acceptance,
-        adapt_ladder=isinstance(section.ladder, AdaptiveLadder),
+        adapt_ladder=isinstance(section.ladder, AdaptiveLadder | SuggestedLadder),
         swap=section.swap,
         walkers_per_tile=section.tile.walkers,
         replicas_per_tile=section.tile.replicas,
@@ -205,10 +213,13 @@ def tempering_settings(experiment: Experiment, reference: str) -> TemperingSetti
     )
 
 
-def _ladder(section: ReferenceConfig) -> tuple[float, ...]:
+def _ladder(layout: Layout, experiment: Experiment, reference: str) -> tuple[float, ...]:
+    section = experiment.reference(reference)
     annealed, ladder = section.path == "annealed", section.ladder
     if isinstance(ladder, FixedLadder):
         return check_ladder(ladder.values, annealed)
+    if isinstance(ladder, GeometricLadder):
+        return geometric_ladder(ladder.first, ladder.levels, annealed)
     if isinstance(ladder, AdaptiveLadder):
-        return linear_ladder(ladder.levels)
-    return geometric_ladder(ladder.first, ladder.levels, annealed)
+        return starting_ladder(ladder.levels)
+    return check_ladder(pilot_ladder(layout, experiment, reference), annealed)

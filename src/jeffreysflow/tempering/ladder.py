@@ -13,10 +13,12 @@ from jeffreysflow.errors import UserError
 
 __all__ = [
     "adapted_ladder",
+    "barrier_and_error",
     "check_ladder",
     "cumulative_barrier",
     "geometric_ladder",
     "linear_ladder",
+    "starting_ladder",
     "suggested_levels",
 ]
 
@@ -46,6 +48,13 @@ def linear_ladder(intervals: int) -> tuple[float, ...]:
     return (*(k / intervals for k in range(intervals)), 1.0)
 
 
+def starting_ladder(intervals: int) -> tuple[float, ...]:
+    """``(k / intervals)^4``: where adaptation starts from. Barriers crowd at small lambda, and a
+    ladder that is blind there loses its first pair for many rounds of adaptation.
+    """
+    return (*((k / intervals) ** 4 for k in range(intervals)), 1.0)
+
+
 def geometric_ladder(first: float, levels: int, annealed: bool) -> tuple[float, ...]:
     """``levels`` values in geometric progression from ``first`` to 1; after a 0 if annealed.
 
@@ -64,17 +73,29 @@ def cumulative_barrier(rejection: Sequence[float] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(rejection)])
 
 
+def barrier_and_error(swap_acceptance: np.ndarray) -> tuple[float, float]:
+    """The global barrier ``Lambda = sum_k r_k`` from mean acceptance probabilities [M, walker],
+    and its standard error over the walkers (NaN for a single one).
+    """
+    by_walker = (1 - swap_acceptance).sum(axis=0)
+    n = len(by_walker)
+    error = by_walker.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+    return float(by_walker.mean()), float(error)
+
+
 def adapted_ladder(
-    ladder: Sequence[float] | np.ndarray, rejection: Sequence[float] | np.ndarray
+    ladder: Sequence[float] | np.ndarray,
+    rejection: Sequence[float] | np.ndarray,
+    intervals: int | None = None,
 ) -> tuple[float, ...]:
-    """A ladder with as many levels that splits the barrier into equal shares.
+    """A ladder of ``intervals`` (by default as many as before) with equal shares of the barrier.
 
     The inverse of the cumulative barrier, interpolated by monotone cubics (PCHIP), at equal
     fractions of Lambda; end points stay (Syed et al. 2022, algorithm 3).
     """
     # a pair that never rejects would make the inverse jump
     barrier = cumulative_barrier(np.maximum(rejection, 1e-6))
-    shares = np.linspace(0.0, barrier[-1], len(barrier))[1:-1]
+    shares = np.linspace(0.0, barrier[-1], (intervals or len(rejection)) + 1)[1:-1]
     inner = PchipInterpolator(barrier, np.asarray(ladder))(shares)
     return (float(ladder[0]), *(float(lam) for lam in inner), float(ladder[-1]))
 

@@ -1,0 +1,128 @@
+"""The stage `pilot`: how many levels a reference needs, and where they begin."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.config.reference import SuggestedLadder
+from jeffreysflow.errors import UserError
+from jeffreysflow.progress import Progress
+from jeffreysflow.stages.check import check_experiment
+from jeffreysflow.stages.mpi import check_ranks, on_rank_0, world
+from jeffreysflow.stages.target import build_base, build_path
+from jeffreysflow.stages.temper import tempering_settings
+from jeffreysflow.stores.completion import is_complete, write_record
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.locking import SoleWriter
+from jeffreysflow.tempering.archive import MemoryArchive
+from jeffreysflow.tempering.communicator import Communicator
+from jeffreysflow.tempering.engine import Engine
+from jeffreysflow.tempering.kernels import get_kernel
+from jeffreysflow.tempering.ladder import (
+    adapted_ladder,
+    barrier_and_error,
+    starting_ladder,
+    suggested_levels,
+)
+
+__all__ = ["run"]
+
+
+def run(
+    layout: Layout,
+    experiment: Experiment,
+    reference: str,
+    *,
+    expect_ranks: int | None = None,
+    communicator: Communicator | None = None,
+) -> None:
+    """Temper briefly on a generous ladder and write `ladder.json`: the suggested lambda values.
+
+    Short, so a run that was stopped begins again; the same numbers for any number of ranks.
+
+    Raises
+    ------
+    UserError : a wrong number of ranks, a reference that needs no pilot, a bad energy.
+    """
+    started = time.time()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    ranks = communicator or world()
+    on_rank_0(ranks, lambda: check_ranks(ranks, expect_ranks))
+    ladder = experiment.reference(reference).ladder
+    if not isinstance(ladder, SuggestedLadder):
+        raise UserError(
+            f"{experiment.name}/{reference}: only a ladder of kind 'suggested' has a pilot, "
+            f"this one is '{ladder.kind}'"
+        )
+    with ExitStack() as held:
+        sole_writer = SoleWriter(layout.reference(reference).folder)
+        on_rank_0(ranks, lambda: held.enter_context(sole_writer) is sole_writer)
+        _pilot(layout, experiment, reference, ladder, ranks, started)
+
+
+def _pilot(
+    layout: Layout,
+    experiment: Experiment,
+    reference: str,
+    section: SuggestedLadder,
+    ranks: Communicator,
+    started: float,
+) -> None:
+    hash, file = experiment.pilot_hash(reference), layout.reference(reference).ladder
+    if on_rank_0(ranks, lambda: is_complete(file, hash)):
+        return
+    on_rank_0(ranks, lambda: check_experiment(experiment))
+    path = build_path(experiment, reference)
+    rounds = section.pilot_rounds
+    settings = replace(
+        tempering_settings(experiment, reference, starting_ladder(section.max_levels)),
+        walkers=section.pilot_walkers,
+        warmup_rounds=rounds // 2,
+        rounds=rounds - rounds // 2,
+        thin=rounds - rounds // 2,
+        address=(experiment.name, reference, "pilot"),
+    )
+    kernel = experiment.reference(reference).kernel
+    base = build_base(experiment, path.target)
+    engine = Engine(path, base, get_kernel(kernel.name, **kernel.parameters), settings, ranks)
+    what = f"pilot {experiment.name}/{reference}"
+    progress = Progress(engine.rounds, what, "rounds", enabled=ranks.rank == 0)
+    archive = MemoryArchive(settings, path.domain.dimension)
+    statistics = engine.run(archive, progress=progress.update)
+    progress.close()
+    if ranks.rank > 0:
+        return
+    barrier, error = barrier_and_error(statistics.swap_acceptance)
+    wanted = suggested_levels(barrier) - 1
+    intervals = min(wanted, section.max_levels)
+    print(
+        f"{experiment.name}/{reference}: barrier {barrier:.2f} +- {error:.2f}: {intervals} levels"
+        + (
+            f" (max_levels; {wanted} would swap at about one half)"
+            if wanted > section.max_levels
+            else ""
+        ),
+        file=sys.stderr,
+        flush=True,
+    )
+    suggested = adapted_ladder(statistics.ladder, statistics.rejection, intervals)
+    write_record(
+        file,
+        "pilot",
+        hash,
+        started,
+        ranks=ranks.size,
+        threads=1,
+        ladder=list(suggested),
+        levels=len(suggested),
+        barrier=barrier,
+        barrier_stderr=error if math.isfinite(error) else None,
+    )
