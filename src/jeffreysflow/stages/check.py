@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.convergence import block_size
-from jeffreysflow.estimation.observables import observable_values
+from jeffreysflow.estimation.observables import parse_observables
 from jeffreysflow.potentials.user import check_potential
+from jeffreysflow.stages.measured import build_measured
 from jeffreysflow.stages.target import build_path
-from jeffreysflow.stages.truth import build_observables
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
 from jeffreysflow.truth.quadrature import grid_axes
@@ -16,7 +16,7 @@ __all__ = ["check_experiment"]
 
 
 def check_experiment(experiment: Experiment) -> None:
-    """Evaluate the energy, its gradient and the observables at a few points; build the rest.
+    """Evaluate the energy, its gradient and all expressions at a few points; build the rest.
 
     Raises
     ------
@@ -29,7 +29,12 @@ def check_experiment(experiment: Experiment) -> None:
     for reference in experiment.references.values():
         get_kernel(reference.kernel.name, **reference.kernel.parameters)
     x = path.base.sample(2, Stream(experiment.seed, "check"))
-    observable_values(build_observables(experiment, path.target), x, path.target.energy(x))
+    U = path.target.energy(x)
+    build_measured(experiment, path.target).values(x, U)
+    named = getattr(path.target, "observables", {})
+    views = [expression for view in experiment.views for expression in view]
+    for expression in parse_observables(views, path.domain.dimension, named):
+        expression(x, U)
     if experiment.truth is not None:
         grid_axes(path.domain, experiment.truth.box, points=2)
     generation = experiment.generation

@@ -1,27 +1,43 @@
-"""The rows of `estimates.csv`, each beside its exact and published value."""
+"""The rows of `estimates.csv` and `profiles.csv`, each beside its exact and published value."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from jeffreysflow.estimation.convergence import noise_floor
 from jeffreysflow.estimation.observables import Observable
+from jeffreysflow.estimation.profiles import Profile, bin_scores
 from jeffreysflow.report.table import z_score
-from jeffreysflow.stores.tables import EstimateRow, TruthRow, read_table
+from jeffreysflow.stages.measured import Measured
+from jeffreysflow.stores.tables import EstimateRow, ProfileRow, TruthRow, read_table
 
 __all__ = ["EstimateTable"]
 
 
 class EstimateTable:
-    """Collects rows; exact values come from `truth.csv`, ``published`` ones by quantity."""
+    """Collects the rows of one ``source`` (`reference`, `generated` or `ensemble`) at ``level``.
 
-    def __init__(self, level: int, truth: Path, published: Mapping[str, float]) -> None:
+    Exact values come from `truth.csv`; ``published`` ones by quantity, of the last level; or of
+    each level from 1 on in ``published_by_level``.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        level: int,
+        truth: Path,
+        published: Mapping[str, float],
+        published_by_level: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        self.source, self.level = source, level
+        self.profile_rows: list[ProfileRow] = []
         self._rows: list[EstimateRow] = []
-        self._level, self._published = level, published
+        self._published, self._by_level = published, published_by_level or {}
         self._truth = {row.observable: row for row in read_table(truth, TruthRow)}
 
     @property
@@ -33,7 +49,7 @@ class EstimateTable:
         """All rows, and deviations from exact values in standard errors as `z:<name>`."""
         scores = {row.quantity.removeprefix("observable:"): z_score(row) for row in self._rows}
         return self._rows + [
-            EstimateRow(self._level, f"z:{name}", z)
+            EstimateRow(self.level, f"z:{name}", z)
             for name, z in scores.items()
             if not math.isnan(z)
         ]
@@ -41,28 +57,60 @@ class EstimateTable:
     def add(
         self, quantity: str, value: float, error: float | None = None, level: int | None = None
     ) -> None:
-        at = level or self._level
-        name = quantity.removeprefix("observable:")
-        truth = self._truth.get(name)
+        at = level or self.level
+        truth = self._truth.get(quantity.removeprefix("observable:"))
         exact, exact_error = (None, None) if truth is None else (truth.value, truth.stderr)
-        # what is published belongs to the last level
-        published = self._published.get(quantity) if at == self._level else None
+        published = self._published_at(quantity, at)
         self._rows.append(EstimateRow(at, quantity, value, error, exact, published, exact_error))
 
-    def exact(self, observables: Sequence[Observable]) -> torch.Tensor:
-        """Exact means and variances [2, observables], NaN where unknown."""
-        unknown = TruthRow("", math.nan, math.nan)
-        known = [self._truth.get(observable.name, unknown)[1:3] for observable in observables]
-        return torch.tensor(known, dtype=torch.float64).reshape(-1, 2).T
+    def _published_at(self, quantity: str, level: int) -> float | None:
+        values = self._by_level.get(quantity, ())
+        if level <= len(values):
+            return values[level - 1]
+        return self._published.get(quantity) if level == self.level else None
 
-    def add_observables(
-        self, observables: Sequence[Observable], means: torch.Tensor, errors: torch.Tensor, n: int
+    def exact(self, observables: Sequence[Observable]) -> torch.Tensor:
+        """Exact means, variances and standard errors of the means [3, observables], NaN where
+        unknown.
+        """
+        unknown = TruthRow("", math.nan, math.nan, math.nan)
+        known = [self._truth.get(observable.name, unknown)[1:] for observable in observables]
+        return torch.tensor(known, dtype=torch.float64).reshape(-1, 3).T
+
+    def add_measured(
+        self, measured: Measured, means: torch.Tensor, errors: torch.Tensor, n: int
     ) -> None:
-        """Each observable with its error, and the bias of all that have exact values."""
-        for observable, mean, error in zip(observables, means, errors, strict=True):
-            self.add(f"observable:{observable.name}", float(mean), float(error))
-        exact, variances = self.exact(observables)
+        """Each observable with its error, the bias of all that have exact values, and profiles.
+
+        ``means`` and ``errors`` [all measured] come from ``n`` samples.
+        """
+        observables = measured.observables
+        mean, error = measured.of_observables(means), measured.of_observables(errors)
+        for observable, *found in zip(observables, mean.tolist(), error.tolist(), strict=True):
+            self.add(f"observable:{observable.name}", *found)
+        exact, variances, _ = self.exact(observables)
         known = ~exact.isnan()
         if bool(known.any()):
-            self.add("bias", float((means - exact)[known].norm()), float(errors[known].norm()))
+            self.add("bias", float((mean - exact)[known].norm()), float(error[known].norm()))
             self.add("noise_floor", noise_floor(variances[known], n))
+        parts = (measured.of_profiles(means), measured.of_profiles(errors))
+        for profile, *part in zip(measured.profiles, *parts, strict=True):
+            self._add_profile(profile, *part)
+
+    def _add_profile(self, profile: Profile, means: torch.Tensor, errors: torch.Tensor) -> None:
+        exact, _, exact_errors = self.exact(profile.indicators())
+        edges = profile.edges.tolist()
+        columns: tuple[list[Any], ...] = (
+            *(list(range(profile.bins)), edges[:-1], edges[1:], means.tolist()),
+            *([_known(value) for value in part] for part in (errors, exact, exact_errors)),
+        )
+        self.profile_rows += [
+            ProfileRow(self.source, profile.name, *row) for row in zip(*columns, strict=True)
+        ]
+        scores = bin_scores(means, errors, exact, exact_errors).abs()
+        if not bool(scores.isnan().all()):
+            self.add(f"profile_largest_z:{profile.name}", float(scores.nan_to_num(0.0).max()))
+
+
+def _known(value: torch.Tensor) -> float | None:
+    return None if bool(value.isnan()) else float(value)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.tables import ConvergenceRow, DiagnosticRow, EstimateRow, read_table
+from jeffreysflow.stores.tables import (
+    ConvergenceRow,
+    DiagnosticRow,
+    EstimateRow,
+    ProfileRow,
+    read_table,
+)
 
-__all__ = ["read_tables"]
+__all__ = ["read_profiles", "read_tables"]
+
+_ENSEMBLE = "ensemble:"
 
 
 def read_tables(layout: Layout, experiment: Experiment) -> dict[str, Any]:
     """The fields of ``report.data.Results``.
+
+    What the ensemble of a sequence estimates is a source of its own, ``ensemble:<flow>``.
 
     Raises
     ------
@@ -20,12 +31,16 @@ def read_tables(layout: Layout, experiment: Experiment) -> dict[str, Any]:
     """
     references = {name: layout.reference(name) for name in experiment.references}
     flows = {name: layout.flow(name) for name in experiment.flows}
-    estimates = {f"reference:{name}": files.estimates for name, files in references.items()}
-    estimates |= {name: files.estimates for name, files in flows.items()}
+    estimates: dict[str, Sequence[EstimateRow]] = {
+        f"reference:{name}": read_table(files.estimates, EstimateRow)
+        for name, files in references.items()
+    }
+    for name, files in flows.items():
+        estimates |= _sources(name, read_table(files.estimates, EstimateRow))
     followed = experiment.truth is not None and experiment.generation.convergence
     return {
         "experiment": experiment,
-        "estimates": {name: read_table(file, EstimateRow) for name, file in estimates.items()},
+        "estimates": estimates,
         "diagnostics": {
             name: read_table(files.diagnostics, DiagnosticRow) for name, files in references.items()
         },
@@ -35,3 +50,32 @@ def read_tables(layout: Layout, experiment: Experiment) -> dict[str, Any]:
         if followed
         else {},
     }
+
+
+def _sources(flow: str, rows: Sequence[EstimateRow]) -> dict[str, Sequence[EstimateRow]]:
+    """Those of the ensemble, if there are any, apart from those of generated samples."""
+    prefixed = [row for row in rows if row.quantity.startswith(_ENSEMBLE)]
+    ensemble = [row._replace(quantity=row.quantity.removeprefix(_ENSEMBLE)) for row in prefixed]
+    generated = [row for row in rows if not row.quantity.startswith(_ENSEMBLE)]
+    return {**({f"{_ENSEMBLE}{flow}": ensemble} if ensemble else {}), flow: generated}
+
+
+def read_profiles(layout: Layout, experiment: Experiment) -> dict[str, Sequence[ProfileRow]]:
+    """The profiles of an experiment, by the same sources as ``read_tables``.
+
+    Raises
+    ------
+    UserError : a table is missing or damaged.
+    """
+    if not experiment.profiles:
+        return {}
+    found: dict[str, Sequence[ProfileRow]] = {
+        f"reference:{name}": read_table(layout.reference(name).profiles, ProfileRow)
+        for name in experiment.references
+    }
+    for name in experiment.flows:
+        rows = read_table(layout.flow(name).profiles, ProfileRow)
+        ensemble = [row for row in rows if row.source == "ensemble"]
+        found |= {f"{_ENSEMBLE}{name}": ensemble} if ensemble else {}
+        found[name] = [row for row in rows if row.source == "generated"]
+    return found

@@ -1,0 +1,44 @@
+"""What the record of each level of a flow tells, as rows of `estimates.csv`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jeffreysflow.stages.estimate_table import EstimateTable
+
+__all__ = ["add_level"]
+
+_CALLED = {
+    "lam": "lam",
+    "ess": "ess",
+    "cess": "cess",
+    "cess_held_out": "cess_held_out",
+    "cess_identity": "cess_identity",
+    "log_z": "ensemble_log_z",
+    "jeffreys_gap": "step_jeffreys_gap",
+    "gap_relative_to_reference": "gap_relative_to_reference",
+    "theta": "theta",
+    "renyi": "renyi",
+    "attempts": "attempts",
+    "resampled": "resampled",
+    "rejuvenation_acceptance": "rejuvenation_acceptance",
+    "train_seconds": "train_seconds",
+    "push_seconds": "push_seconds",
+}
+"""The name of a number in the record, and what a row of it is called."""
+
+_ALTERNATIVES = {"warm_start": ("start", "below"), "identity_used": ("used", "identity")}
+"""What is 1 where an entry of the record says so, and 0 otherwise."""
+
+
+def add_level(table: EstimateTable, record: Mapping[str, Any], level: int) -> None:
+    """Add the facts in the record of one level."""
+    for fact, quantity in _CALLED.items():
+        # of a single flow, the headline is the ESS of fresh samples
+        name = "ensemble_ess" if (quantity, table.level) == ("ess", 1) else quantity
+        if record.get(fact) is not None:
+            table.add(name, float(record[fact]), level=level)
+    for quantity, (fact, value) in _ALTERNATIVES.items():
+        if fact in record:
+            table.add(quantity, float(record[fact] == value), level=level)

@@ -1,0 +1,63 @@
+"""What is averaged over every set of samples: the observables, and the bins of the profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.estimation.observables import (
+    Observable,
+    observable_values,
+    parse_observable,
+    parse_observables,
+)
+from jeffreysflow.estimation.profiles import Profile
+from jeffreysflow.potentials import Potential
+
+__all__ = ["Measured", "build_measured"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The observables of an experiment, and its profiles, whose bins are observables too."""
+
+    observables: Sequence[Observable]
+    profiles: Sequence[Profile]
+
+    @property
+    def all(self) -> list[Observable]:
+        """The observables, then the bins of each profile in turn."""
+        return [*self.observables, *(bin for part in self.profiles for bin in part.indicators())]
+
+    def values(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        """All of them [n, all] for samples ``x`` [n, d] of target energy ``U`` [n], kT."""
+        return observable_values(self.all, x, U)
+
+    def of_observables(self, values: torch.Tensor) -> torch.Tensor:
+        """The part of values [all] that belongs to the observables."""
+        return values[: len(self.observables)]
+
+    def of_profiles(self, values: torch.Tensor) -> list[torch.Tensor]:
+        """The parts of values [all] that belong to each profile, [bins] each."""
+        bins = [profile.bins for profile in self.profiles]
+        return list(torch.split(values[len(self.observables) :], bins))
+
+
+def build_measured(experiment: Experiment, potential: Potential) -> Measured:
+    """Observables and profiles: expressions, or functions of the potential file.
+
+    Raises
+    ------
+    UserError : one is neither, with its position and the nearest valid name.
+    """
+    named, d = getattr(potential, "observables", {}), potential.dimension
+    return Measured(
+        parse_observables(experiment.observables, d, named),
+        [
+            Profile(parse_observable(part.expression, d, named), part.lower, part.upper, part.bins)
+            for part in experiment.profiles
+        ],
+    )
