@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from jeffreysflow.distillation.divergences import JeffreysLoss
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import LevelResult, LevelSettings, distill_level
 from jeffreysflow.distillation.trainer import Recipe, Transport, shuffled_batches, train
@@ -27,7 +28,9 @@ def repeat(draw: Callable[[], torch.Tensor]) -> Iterator[torch.Tensor]:
 
 
 def trained(
-    theta: float = 0.5, recipe: Recipe = RECIPE, spoil: Callable[[int], float] = lambda step: 0.0
+    theta: float = 0.5,
+    order: float = 1.0,
+    spoil: Callable[[int], float] = lambda step: 0.0,
 ) -> tuple[Flow, list[HistoryRow], list[HistoryRow]]:
     """A small flow from N(0, 1)^2 to N(1, 0.5^2)^2; ``spoil`` is added to the target energy."""
     base, stream = Base(Domain.euclidean(2)), Stream(1, "source")
@@ -38,8 +41,8 @@ def trained(
 
     reference = 1 + 0.5 * Stream(1, "reference").normal(3000, 2, dtype=torch.float32)
     transport = Transport(
-        repeat(lambda: base.sample(recipe.batch, stream, dtype=torch.float32)),
-        shuffled_batches(reference, recipe.batch, Stream(1, "shuffle")),
+        repeat(lambda: base.sample(RECIPE.batch, stream, dtype=torch.float32)),
+        shuffled_batches(reference, RECIPE.batch, Stream(1, "shuffle")),
         base.energy,
         target,
         2.0,
@@ -48,7 +51,7 @@ def trained(
     box = ([-8.0] * 2, [8.0] * 2, [1.0] * 2, [False] * 2)
     flow = Flow(*box, layers=2, hidden=(16, 16), bins=8, stream=Stream(1, "weights"))
     seen: list[HistoryRow] = []
-    return flow, train(flow, transport, theta, recipe, seen.append), seen
+    return flow, train(flow, transport, JeffreysLoss(theta, order), RECIPE, seen.append), seen
 
 
 def test_the_same_bits_twice() -> None:
@@ -87,7 +90,7 @@ def test_the_extremes_of_theta() -> None:
 
 @pytest.mark.parametrize("order", [1.5, 2.0])
 def test_renyi_training(order: float) -> None:
-    _, history, _ = trained(recipe=Recipe(steps=60, batch=200, order=order))
+    _, history, _ = trained(order=order)
     assert history[-1].forward < history[0].forward
     assert history[-1].skipped == 0
 
@@ -127,7 +130,7 @@ def exact_samples(n: int, stream: Stream) -> torch.Tensor:
 
 def three_well(theta: float, ramp: float) -> LevelResult:
     recipe = Recipe(steps=250, batch=500, ramp=ramp)
-    settings = LevelSettings(0.0, 1.0, theta, recipe, layers=4, hidden=(32, 32), bins=8)
+    settings = LevelSettings(0.0, 1.0, theta, 1.0, recipe, layers=4, hidden=(32, 32), bins=8)
     return distill_level(
         three_well_path(),
         settings,

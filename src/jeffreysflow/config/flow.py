@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -48,10 +48,11 @@ class FlowConfig(Section):
 
     reference: str
     """Name of the reference it is trained from."""
-    theta: float = Field(ge=0, le=1)
-    """Weight of the reverse divergence: 0 forward KL, 1 reverse KL."""
-    renyi: float = Field(default=1.0, ge=1)
-    """Order of the Renyi divergence; 1 is Kullback-Leibler."""
+    theta: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    """Weight of the reverse divergence: 0 forward KL, 1 reverse KL; or `auto`: the most ambitious
+    one that held-out samples bear, level by level, and no flow where none does better."""
+    renyi: Annotated[float, Field(ge=1)] | Literal["auto"] = "auto"
+    """Order of the Renyi divergence; 1 is Kullback-Leibler; or `auto`, chosen with theta."""
     levels: Literal["last", "all"] = "last"
     """One flow from the base to the last level, or one a level."""
     network: NetworkConfig = NetworkConfig()
@@ -60,12 +61,24 @@ class FlowConfig(Section):
     """The training recipe."""
     ensemble: int = Field(default=20_000, ge=2)
     """Samples of the weighted ensemble that is pushed through each level."""
+    islands: int = Field(default=20, ge=2)
+    """Equal parts of the ensemble that are resampled each on its own; their spread gives errors."""
     resample_below: float = Field(default=0.5, ge=0, le=1)
     """Resample the ensemble when its ESS falls below this fraction."""
-    rejuvenation_steps: int = Field(default=0, ge=0)
+    rejuvenation_steps: int = Field(default=20, ge=0)
     """MALA steps on the ensemble after each level."""
     published: dict[str, float] = Field(default_factory=dict)
     """Published values to print beside ours, by quantity (`ess`, `bias`, ...), as fractions."""
+    published_by_level: dict[str, list[float | None]] = Field(default_factory=dict)
+    """Published values level by level, by quantity (`cess`, ...); null where there is none."""
+
+    @model_validator(mode="after")
+    def _islands_fit(self) -> Self:
+        if self.ensemble % self.islands:
+            raise ValueError(
+                f"ensemble must be a multiple of islands, found {self.ensemble} and {self.islands}"
+            )
+        return self
 
 
 class GenerationConfig(Section):

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
 __all__ = [
     "Energy",
     "InvertibleMap",
+    "JeffreysLoss",
     "divergence",
     "forward_bracket",
     "jeffreys_weights",
@@ -27,6 +28,15 @@ __all__ = [
 
 Energy = Callable[[torch.Tensor], torch.Tensor]
 """Energies [n] of samples [n, d]."""
+
+
+class JeffreysLoss(NamedTuple):
+    """The weight ``theta`` of the reverse divergence (0 forward, 1 reverse only), and the Renyi
+    ``order`` of both (1 Kullback-Leibler).
+    """
+
+    theta: float
+    order: float = 1.0
 
 
 class InvertibleMap(Protocol):

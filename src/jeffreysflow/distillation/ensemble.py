@@ -1,7 +1,10 @@
 """Weighted ensembles: effective sample size, resampling, evidence. Log space, float64.
 
 ``log_weights`` [n] are natural logarithms, not normalised: the mean of their exponentials is the
-estimate of Z_k / Z_0, before and after resampling.
+estimate of Z_k / Z_0, before and after resampling. An ensemble may consist of equal *islands*,
+consecutive blocks of rows that are resampled each on its own: they stay independent of each other,
+and their spread gives standard errors that hold whatever happened inside them (Vergé, Dubarry, Del
+Moral and Moulines 2015).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ __all__ = [
     "effective_sample_size",
     "jeffreys_bracket",
     "log_evidence",
+    "log_evidence_error",
     "resampled",
     "systematic_indices",
 ]
@@ -32,10 +36,23 @@ class Ensemble(NamedTuple):
     U_0: torch.Tensor
     V: torch.Tensor
 
+    def rows(self, index: torch.Tensor | slice) -> Ensemble:
+        """Some of the samples."""
+        return Ensemble(*(column[index] for column in self))
+
 
 def log_evidence(log_weights: torch.Tensor) -> float:
     """``log mean exp(log_weights)``: the estimate of log Z_k / Z_0."""
     return float(torch.logsumexp(log_weights, dim=0)) - math.log(len(log_weights))
+
+
+def log_evidence_error(log_weights: torch.Tensor, islands: int) -> float:
+    """Standard error of ``log_evidence`` by the delta method: the spread of the islands' estimates
+    of Z over ``Z sqrt(islands)``; NaN from a single island.
+    """
+    Z = torch.logsumexp(log_weights.reshape(islands, -1), dim=1)
+    relative = (Z - Z.max()).exp()
+    return float(relative.std() / relative.mean()) / math.sqrt(islands)
 
 
 def effective_sample_size(log_weights: torch.Tensor) -> float:
@@ -51,7 +68,8 @@ def conditional_ess(log_weights: torch.Tensor, log_increments: torch.Tensor) -> 
     log_alpha = torch.log_softmax(log_weights, dim=0)
     first = torch.logsumexp(log_alpha + log_increments, dim=0)
     second = torch.logsumexp(log_alpha + 2 * log_increments, dim=0)
-    return math.exp(float(2 * first - second))
+    # no weight at all is no sample at all
+    return math.exp(float(2 * first - second)) if float(first) > -math.inf else 0.0
 
 
 def jeffreys_bracket(
@@ -71,21 +89,26 @@ def jeffreys_bracket(
 
 
 def systematic_indices(log_weights: torch.Tensor, n: int, stream: Stream) -> torch.Tensor:
-    """``n`` indices drawn in proportion to the weights by systematic resampling.
+    """``n`` indices [..., n] into the last axis of ``log_weights`` [..., m], drawn in proportion to
+    the weights by systematic resampling.
 
     Index i appears ``n a_i`` times rounded down or up, and ``n a_i`` times in expectation (Kitagawa
     1996).
     """
-    cumulative = torch.softmax(log_weights, dim=0).cumsum(dim=0)
-    cumulative = cumulative / cumulative[-1].clone()
-    points = (torch.arange(n, dtype=torch.float64) + stream.uniform(1)) / n
+    cumulative = torch.softmax(log_weights, dim=-1).cumsum(dim=-1)
+    cumulative = cumulative / cumulative[..., -1:].clone()
+    offset = stream.uniform(*log_weights.shape[:-1], 1)
+    points = (torch.arange(n, dtype=torch.float64) + offset) / n
     return torch.searchsorted(cumulative, points.to(cumulative.device), right=True).clamp_(
-        max=len(log_weights) - 1
+        max=log_weights.shape[-1] - 1
     )
 
 
-def resampled(ensemble: Ensemble, n: int, stream: Stream) -> Ensemble:
-    """``n`` equally weighted samples of an ensemble, with the same log Z."""
-    index = systematic_indices(ensemble.log_weights, n, stream)
-    log_weights = ensemble.log_weights.new_full((n,), log_evidence(ensemble.log_weights))
-    return Ensemble(ensemble.x[index], log_weights, ensemble.U_0[index], ensemble.V[index])
+def resampled(ensemble: Ensemble, n: int, stream: Stream, islands: int = 1) -> Ensemble:
+    """``n`` samples of an ensemble, of equal weight within each island, with the same log Z."""
+    log_weights = ensemble.log_weights.reshape(islands, -1)
+    first = torch.arange(islands, device=log_weights.device)[:, None] * log_weights.shape[1]
+    index = (first + systematic_indices(log_weights, n // islands, stream)).flatten()
+    evidence = torch.logsumexp(log_weights, dim=1) - math.log(log_weights.shape[1])
+    drawn = ensemble.rows(index)
+    return drawn._replace(log_weights=evidence.repeat_interleave(n // islands))

@@ -7,33 +7,53 @@ import math
 import torch
 
 from jeffreysflow.distillation.ensemble import Ensemble
-from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
 
 __all__ = ["rejuvenated"]
 
+_KERNEL = get_kernel("mala")
+_ADAPTATION_STEPS = 40
+
 
 def rejuvenated(
-    ensemble: Ensemble, path: AnnealingPath, lam: float, steps: int, stream: Stream
+    ensemble: Ensemble, path: AnnealingPath, lam: float, steps: int, batch: int, stream: Stream
 ) -> tuple[Ensemble, float]:
     """The ensemble after ``steps`` MALA steps on ``U_lam``, and the mean acceptance.
 
-    MALA leaves pi_lam invariant, so samples move and weights stay. The step size starts at a tenth
-    of the smallest variance and adapts to the kernel's optimal acceptance with a falling gain.
+    MALA leaves pi_lam invariant, so samples move and weights stay. The step size is found on the
+    first ``batch`` samples, with a falling gain towards the kernel's optimal acceptance, from a
+    tenth of their smallest variance downwards; those samples and all others are then moved with it,
+    ``batch`` at a time. A sample of weight 0 may lie anywhere: it stays where it is.
     """
-    kernel = get_kernel("mala")
-    target = kernel.target_acceptance
+    first = path.evaluate(ensemble.x[:batch])
+    step_size = _adapted_step_size(first, path, lam, stream)
+    moved, accepted = [], 0.0
+    for start in range(0, len(ensemble.x), batch):
+        point = path.evaluate(ensemble.x[start : start + batch])
+        for _ in range(steps):
+            point, acceptance = _step(point, path, lam, step_size, stream)
+            accepted += float(acceptance.sum())
+        moved.append((point.x, point.U_0, point.V))
+    x, U_0, V = map(torch.cat, zip(*moved, strict=True))
+    return Ensemble(x, ensemble.log_weights, U_0, V), accepted / max(steps * len(x), 1)
+
+
+def _adapted_step_size(point: PathPoint, path: AnnealingPath, lam: float, stream: Stream) -> float:
+    target = _KERNEL.target_acceptance
     assert target is not None
-    point = path.evaluate(ensemble.x)
-    n = len(ensemble.x)
-    level = ensemble.x.new_full((n, 1), lam)
-    log_step = math.log(0.1 * float(path.domain.variance(ensemble.x).min()))
-    accepted = 0.0
-    for step in range(1, steps + 1):
-        size = ensemble.x.new_full((n, 1), math.exp(log_step))
-        point, acceptance = kernel.step(point, level, size, path, stream)
-        mean = float(torch.nan_to_num(acceptance).mean())
-        log_step += 2 / math.sqrt(step) * (mean - target)
-        accepted += mean
-    return Ensemble(point.x, ensemble.log_weights, point.U_0, point.V), accepted / max(steps, 1)
+    log_step = math.log(0.1 * float(path.domain.variance(point.x).min()))
+    for step in range(1, _ADAPTATION_STEPS + 1):
+        point, acceptance = _step(point, path, lam, math.exp(log_step), stream)
+        log_step += 2 / math.sqrt(step) * (float(acceptance.mean()) - target)
+    return math.exp(log_step)
+
+
+def _step(
+    point: PathPoint, path: AnnealingPath, lam: float, step_size: float, stream: Stream
+) -> tuple[PathPoint, torch.Tensor]:
+    n = len(point.x)
+    sizes, levels = point.x.new_full((n, 1), step_size), point.x.new_full((n, 1), lam)
+    point, acceptance = _KERNEL.step(point, levels, sizes, path, stream)
+    return point, torch.nan_to_num(acceptance)

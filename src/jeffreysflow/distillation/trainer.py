@@ -12,6 +12,7 @@ from torch import nn
 
 from jeffreysflow.distillation.divergences import (
     Energy,
+    JeffreysLoss,
     divergence,
     forward_bracket,
     jeffreys_weights,
@@ -36,7 +37,6 @@ class Recipe:
     ramp : share of the steps over which theta rises linearly from 0, so that the reference shows
         the flow all modes before the reverse divergence can lose one. Not for theta = 1: pure
         reverse divergence never sees the reference.
-    order : 1 for Kullback-Leibler, above 1 for Renyi.
     """
 
     steps: int = 800
@@ -45,7 +45,6 @@ class Recipe:
     averaging: float = 0.99
     clip: float = 5.0
     ramp: float = 0.5
-    order: float = 1.0
 
 
 class Transport(NamedTuple):
@@ -65,11 +64,11 @@ class Transport(NamedTuple):
 def train(
     flow: Flow,
     transport: Transport,
-    theta: float,
+    loss: JeffreysLoss,
     recipe: Recipe,
     progress: Callable[[HistoryRow], None] = lambda row: None,
 ) -> list[HistoryRow]:
-    """Train ``flow`` in place; it ends with the averaged weights.
+    """Train ``flow`` in place on ``loss``; it ends with the averaged weights.
 
     A step whose loss or gradient is not finite is skipped and counted (``skipped`` is the number so
     far). The same batches give the same bits.
@@ -84,13 +83,13 @@ def train(
     history: list[HistoryRow] = []
     skipped = 0
     for step in range(recipe.steps):
-        theta_now = _ramped(theta, step, recipe)
+        theta = _ramped(loss.theta, step, recipe)
         optimiser.zero_grad()
-        loss, R, D = _loss(flow, transport, theta_now, recipe.order)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value, R, D = _loss(flow, transport, theta, loss.order)
+        value.backward()  # type: ignore[no-untyped-call]
         norm = float(nn.utils.clip_grad_norm_(parameters, recipe.clip))
         learning_rate = float(schedule.get_last_lr()[0])
-        if math.isfinite(norm) and math.isfinite(float(loss.detach())):
+        if math.isfinite(norm) and math.isfinite(float(value.detach())):
             optimiser.step()
         else:
             skipped += 1
@@ -98,7 +97,7 @@ def train(
         # a young average forgets its start sooner
         decay = min(recipe.averaging, (1 + step) / (10 + step))
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
-        row = HistoryRow(step, float(loss.detach()), R, D, theta_now, learning_rate, norm, skipped)
+        row = HistoryRow(step, float(value.detach()), R, D, theta, learning_rate, norm, skipped)
         history.append(row)
         progress(row)
     with torch.no_grad():

@@ -13,13 +13,14 @@ from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import LevelSettings, distill_level
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
+from jeffreysflow.flows.flow import Flow
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import open_ensemble, write_ensemble
-from jeffreysflow.stores.flows import save_flow
+from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
 from jeffreysflow.stores.tables import write_table
@@ -55,11 +56,13 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     lam_0, lam_1 = (0.0, 1.0) if last else map(float, levels.lam[level - 1 : level + 1])
     folder = layout.flow(flow).level(level)
     below: Ensemble | None = None
+    flow_below: Flow | None = None
     if level > 1:
         previous = layout.flow(flow).level(level - 1)
         read_record(previous / "done.json", hash)
         stored = open_ensemble(previous / "ensemble.zarr", "ensemble", hash).samples()
         below = Ensemble(*(field.to(device) for field in stored))
+        flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
 
     what = f"distill {experiment.name}/{flow}" + ("" if steps == 1 else f" level {level}/{steps}")
     progress = Progress(section.training.steps, what)
@@ -73,7 +76,9 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         below,
         reference,
         lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
+        flow_below,
         report,
+        lambda line: print(f"{what}: {line}", flush=True),
     )
     progress.close(ess=result.facts["ess"], jeffreys_gap=result.facts["jeffreys_gap"])
     save_flow(folder / "flow.safetensors", result.flow, hash)
@@ -86,6 +91,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         flow=flow,
         level=level,
         lam=lam_1,
+        islands=section.islands,
         seed=experiment.seed,
     )
     write_record(
@@ -107,7 +113,8 @@ def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSett
     return LevelSettings(
         lam_0=lam_0,
         lam_1=lam_1,
-        theta=section.theta,
+        theta=None if section.theta == "auto" else section.theta,
+        order=None if section.renyi == "auto" else section.renyi,
         recipe=Recipe(
             steps=training.steps,
             batch=training.batch,
@@ -115,13 +122,13 @@ def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSett
             averaging=training.averaging,
             clip=training.clip,
             ramp=training.ramp,
-            order=section.renyi,
         ),
         layers=network.layers,
         hidden=(network.hidden, network.hidden),
         bins=network.bins,
         dtype=getattr(torch, training.precision),
         ensemble=section.ensemble,
+        islands=section.islands,
         resample_below=section.resample_below,
         rejuvenation_steps=section.rejuvenation_steps,
     )
