@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from jeffreysflow.config.section import Section
+from jeffreysflow.config.section import Section, check_sobol_sizes
 from jeffreysflow.discovery import names_in
 from jeffreysflow.errors import allowed_names
 
@@ -63,9 +63,22 @@ class BaseConfig(Section):
 class TruthConfig(Section):
     """How exact values are obtained. Leave the section out when there are none."""
 
-    method: Literal["quadrature"] = "quadrature"
-    """`quadrature`: a tensor grid in one or two dimensions."""
+    method: Literal["quadrature", "exact_map"] = "quadrature"
+    """`quadrature`: a tensor grid in one or two dimensions; `exact_map`: scrambled Sobol points
+    through the exact map of an energy that has one."""
     box: list[tuple[float, float]] | None = None
     """Integration interval of each Euclidean coordinate (periodic ones use their own)."""
     points: int = Field(default=1024, ge=16, le=8192)
     """Grid points a coordinate."""
+    samples: int = Field(default=1 << 20, ge=2)
+    """Sobol points of the exact map."""
+    scramblings: int = Field(default=32, ge=2)
+    """Independent scramblings of the Sobol points, for errors."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.method == "exact_map":
+            if self.box is not None:
+                raise ValueError("'box' belongs to method 'quadrature'; 'exact_map' needs none")
+            check_sobol_sizes("exact_map", self.samples, self.scramblings)
+        return self

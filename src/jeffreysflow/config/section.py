@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from jeffreysflow.errors import allowed_names
 
-__all__ = ["Section"]
+__all__ = ["Section", "check_sobol_sizes"]
 
 
 class Section(BaseModel):
@@ -31,3 +31,18 @@ class Section(BaseModel):
                         {"key": str(key), "allowed": allowed_names(str(key), cls.model_fields)},
                     )
         return data
+
+
+def check_sobol_sizes(what: str, samples: int, scramblings: int) -> None:
+    """Each scrambled Sobol sequence must be a power of two long, else it loses its balance.
+
+    Raises
+    ------
+    ValueError : it is not; ``what`` needs it.
+    """
+    each, rest = divmod(samples, scramblings)
+    if rest or each & (each - 1):
+        raise ValueError(
+            f"{what} needs samples = scramblings x a power of two, found "
+            f"{samples} = {scramblings} x {samples / scramblings:g}"
+        )

@@ -55,6 +55,13 @@ class WeightedSums:
         return self._all_means[:-1]
 
     @property
+    def variances(self) -> torch.Tensor:
+        """Variances [observables] under the weights, ``sum w f^2 / sum w - means^2``."""
+        J = self._observables + 1
+        squares = self.first[J + 1 : -1] / self.first[0]
+        return (squares - self.means.square()).clamp(min=0)
+
+    @property
     def log_z(self) -> float:
         """``log mean exp(l)``."""
         return self.log_scale + math.log(float(self.first[0]) / self.n)

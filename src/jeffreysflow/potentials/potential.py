@@ -16,10 +16,13 @@ class Potential(nn.Module, ABC):
     """An energy ``U(x)`` in kT; the density is ``exp(-U)``, not normalised.
 
     A subclass sets ``domain`` and defines ``energy``. Override ``energy_and_gradient`` only where
-    a hand-written gradient is worth it.
+    a hand-written gradient is worth it. An energy whose samples can be had exactly sets
+    ``exact_inputs`` and defines ``exact_map``.
     """
 
     domain: Domain
+    exact_inputs: int | None = None
+    """How many uniform numbers the exact map takes; None where there is no such map."""
 
     @abstractmethod
     def energy(self, x: torch.Tensor) -> torch.Tensor:
@@ -32,6 +35,16 @@ class Potential(nn.Module, ABC):
             energy = self.energy(y)
             (gradient,) = torch.autograd.grad(energy, y, torch.ones_like(energy))
         return energy.detach(), gradient
+
+    def exact_map(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weighted exact samples from uniform numbers [n, exact_inputs] in (0, 1), float64.
+
+        Returns ``x`` [n, d] of some normalised density ``q`` that covers the target, and its
+        natural log weights ``-U(x) - log q(x)`` [n], so that the mean of ``exp(log_weights)`` over
+        the cube is Z. Independent u give independent samples; points that fill the cube evenly
+        give far smaller errors.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no exact map")
 
     @property
     def dimension(self) -> int:

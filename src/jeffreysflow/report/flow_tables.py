@@ -109,16 +109,11 @@ def observable_table(found: Results) -> Table | None:
     names = dict.fromkeys(name for rows in sources.values() for name in rows)
     if not names:
         return None
-    exact = {
-        name: next((row.exact for rows in sources.values() if (row := rows.get(name))), None)
-        for name in names
-    }
     grid = [[Cell(""), Cell("exact"), *map(Cell, sources)]]
     for name in names:
-        known = Cell(exact_text(exact[name]))
-        grid.append(
-            [Cell(name), known, *(_observable(rows.get(name)) for rows in sources.values())]
-        )
+        found_rows = [rows.get(name) for rows in sources.values()]
+        known = next((row for row in found_rows if row is not None), None)
+        grid.append([Cell(name), Cell(exact_text(known)), *map(_observable, found_rows)])
     if len(names) < len(sources):
         grid = [list(column) for column in zip(*grid, strict=True)]
     return Table([cell.text for cell in grid[0]], grid[1:])

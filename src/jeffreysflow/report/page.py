@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from jeffreysflow.config import TruthConfig
 from jeffreysflow.report.cautions import cautions
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.flow_tables import flow_table, level_table, observable_table
@@ -106,6 +107,12 @@ def _shown(picture: Picture) -> dict[str, object]:
     return {**picture._asdict(), "svg": base64.b64encode(picture.svg).decode(), "width": width}
 
 
+def _method(truth: TruthConfig) -> str:
+    if truth.method == "quadrature":
+        return f"quadrature, {truth.points} points a coordinate"
+    return f"exact map, {truth.samples:,} Sobol points in {truth.scramblings} scramblings"
+
+
 def _facts(found: Results) -> dict[str, str]:
     experiment = found.experiment
     potential, base, truth = experiment.potential, experiment.base, experiment.truth
@@ -114,8 +121,6 @@ def _facts(found: Results) -> dict[str, str]:
     return {
         "energy": " ".join(filter(None, [potential.name or potential.file, parameters])),
         "base": f"mean {base.mean}, sd {base.sd} where Euclidean; uniform where periodic",
-        "exact values": "none"
-        if truth is None
-        else f"{truth.method}, {truth.points} points a coordinate",
+        "exact values": "none" if truth is None else _method(truth),
         "generated": samples,
     }

@@ -74,11 +74,15 @@ def z_score(row: EstimateRow) -> float:
     return (row.value - row.exact) / math.hypot(row.stderr, row.exact_stderr or 0.0)
 
 
-def exact_text(value: float | None) -> str:
-    """An exact value; what quadrature leaves of a zero is shown as zero."""
-    if value is None:
+def exact_text(row: EstimateRow | None) -> str:
+    """The exact value of a row, with its error where six digits show it; what quadrature leaves of
+    a zero is shown as zero."""
+    if row is None or row.exact is None:
         return MISSING
-    return "0" if abs(value) < 1e-12 else with_error(value, digits=6)
+    value, error = row.exact, row.exact_stderr or 0.0
+    if abs(value) < 1e-12:
+        return "0"
+    return with_error(value, error if error > 1e-6 * abs(value) else math.nan, digits=6)
 
 
 def estimate_cell(found: Results, source: str, quantity: str) -> Cell:
@@ -110,7 +114,7 @@ def log_z_cell(found: Results, source: str) -> Cell:
     row = found.estimate(source, "log_z")
     if row is None:
         return Cell(MISSING)
-    note = "" if row.exact is None else f"exact {exact_text(row.exact)}"
+    note = "" if row.exact is None else f"exact {exact_text(row)}"
     tone = "bad" if abs(z_score(row)) > LARGEST_Z else ""
     return Cell(with_error(row.value, row.stderr or math.nan), note, tone)
 

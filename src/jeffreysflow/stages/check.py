@@ -10,6 +10,7 @@ from jeffreysflow.stages.measured import build_measured
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
+from jeffreysflow.truth.exact_map import exact_inputs
 from jeffreysflow.truth.quadrature import grid_axes
 
 __all__ = ["check_experiment"]
@@ -35,8 +36,10 @@ def check_experiment(experiment: Experiment) -> None:
     views = [expression for view in experiment.views for expression in view]
     for expression in parse_observables(views, path.domain.dimension, named):
         expression(x, U)
-    if experiment.truth is not None:
+    if experiment.truth is not None and experiment.truth.method == "quadrature":
         grid_axes(path.domain, experiment.truth.box, points=2)
+    elif experiment.truth is not None:
+        exact_inputs(path.target)
     generation = experiment.generation
     sobol = generation.base_points == "sobol"
     sequence = generation.samples // generation.scramblings if sobol else None

@@ -32,7 +32,7 @@ class EstimateTable:
         level: int,
         truth: Path,
         published: Mapping[str, float],
-        published_by_level: Mapping[str, Sequence[float]] | None = None,
+        published_by_level: Mapping[str, Sequence[float | None]] | None = None,
     ) -> None:
         self.source, self.level = source, level
         self.profile_rows: list[ProfileRow] = []
@@ -88,10 +88,11 @@ class EstimateTable:
         mean, error = measured.of_observables(means), measured.of_observables(errors)
         for observable, *found in zip(observables, mean.tolist(), error.tolist(), strict=True):
             self.add(f"observable:{observable.name}", *found)
-        exact, variances, _ = self.exact(observables)
+        exact, variances, exact_error = self.exact(observables)
         known = ~exact.isnan()
         if bool(known.any()):
-            self.add("bias", float((mean - exact)[known].norm()), float(error[known].norm()))
+            bias, bias_error = mean - exact, torch.hypot(error, exact_error)
+            self.add("bias", float(bias[known].norm()), float(bias_error[known].norm()))
             self.add("noise_floor", noise_floor(variances[known], n))
         parts = (measured.of_profiles(means), measured.of_profiles(errors))
         for profile, *part in zip(measured.profiles, *parts, strict=True):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
-from jeffreysflow.config import Experiment
+from jeffreysflow.config import Experiment, TruthConfig
+from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.flows.flow import Flow
-from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.potentials import AnnealingPath, Potential
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.streams import Stream
+from jeffreysflow.truth.exact_map import exact_samples
 from jeffreysflow.truth.sampling import GridSampler
 
 __all__ = ["EXACT_SAMPLES", "exact_divergence", "pulled_back"]
@@ -42,15 +43,24 @@ def exact_divergence(
     steps = range(1, flow_steps(layout, experiment, flow) + 1)
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
     path = build_path(experiment)
-    points = max(experiment.truth.points, _GRID)
     stream = Stream(experiment.seed, experiment.name, flow, "exact samples")
     try:
-        y = GridSampler(path.target, experiment.truth.box, points).sample(EXACT_SAMPLES, stream)
+        y, log_weights = _exact_samples(path.target, experiment.truth, stream)
     except ValueError as error:
         print(f"{experiment.name}/{flow}: no exact samples for the Jeffreys gap: {error}")
         return None
-    bracket = pulled_back(flows, path, y)
-    return float(bracket.mean()), float(bracket.std()) / math.sqrt(len(bracket))
+    sums = WeightedSums.of(log_weights, pulled_back(flows, path, y)[:, None])
+    return float(sums.means), float(sums.errors)
+
+
+def _exact_samples(
+    target: Potential, truth: TruthConfig, stream: Stream
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples [n, d] with their log weights [n]; ValueError where a grid is too coarse."""
+    if truth.method == "exact_map":
+        return exact_samples(target, EXACT_SAMPLES, stream)
+    y = GridSampler(target, truth.box, max(truth.points, _GRID)).sample(EXACT_SAMPLES, stream)
+    return y, y.new_zeros(len(y))
 
 
 @torch.no_grad()

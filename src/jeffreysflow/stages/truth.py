@@ -1,27 +1,59 @@
-"""Exact means and variances of the observables and of the bins of profiles, and log Z."""
+"""Exact means and variances of the observables and of the profiles' bins, and log Z."""
 
 from __future__ import annotations
 
-from jeffreysflow.config import Experiment
-from jeffreysflow.stages.measured import build_measured
+from jeffreysflow.config import Experiment, TruthConfig
+from jeffreysflow.potentials import Potential
+from jeffreysflow.stages.measured import Measured, build_measured
 from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import TruthRow, write_table
+from jeffreysflow.truth.exact_map import exact_means
 from jeffreysflow.truth.quadrature import tensor_quadrature
 
 __all__ = ["run"]
 
 
 def run(layout: Layout, experiment: Experiment) -> None:
-    """Write `truth.csv`; without a `truth` section it has no rows."""
-    potential = build_potential(experiment)
-    observables = build_measured(experiment, potential).all
-    rows = []
-    if experiment.truth is not None:
-        exact = tensor_quadrature(potential, experiment.truth.box, experiment.truth.points)
-        rows = [
-            TruthRow(observable.name, *exact.mean_and_variance(observable))
-            for observable in observables
-        ]
-        rows.append(TruthRow("log_z", exact.log_Z, 0.0))
+    """Write `truth.csv`; without a `truth` section it has no rows.
+
+    Raises
+    ------
+    UserError : the potential has too many dimensions, or no exact map.
+    """
+    potential, section = build_potential(experiment), experiment.truth
+    measured = build_measured(experiment, potential)
+    rows: list[TruthRow] = []
+    if section is not None and section.method == "quadrature":
+        rows = _by_quadrature(potential, measured, section)
+    elif section is not None:
+        rows = _by_exact_map(potential, measured, section)
+        known = {row.observable for row in rows}
+        for observable in measured.all:
+            if observable.name not in known:
+                print(
+                    f"{experiment.name}: no exact value of '{observable.name}': it is the same at "
+                    f"all {section.samples} points",
+                    flush=True,
+                )
     write_table(layout.truth, TruthRow, rows)
+
+
+def _by_quadrature(
+    potential: Potential, measured: Measured, section: TruthConfig
+) -> list[TruthRow]:
+    exact = tensor_quadrature(potential, section.box, section.points)
+    rows = [TruthRow(of.name, *exact.mean_and_variance(of)) for of in measured.all]
+    return [*rows, TruthRow("log_z", exact.log_Z, 0.0)]
+
+
+def _by_exact_map(potential: Potential, measured: Measured, section: TruthConfig) -> list[TruthRow]:
+    """Rows of all that the points tell apart."""
+    exact = exact_means(potential, measured.values, section.samples, section.scramblings)
+    columns = (exact.means, exact.variances, exact.errors)
+    rows = [
+        TruthRow(of.name, *map(float, numbers))
+        for of, *numbers in zip(measured.all, *columns, strict=True)
+    ]
+    seen = [row for row in rows if row.variance > 0]
+    return [*seen, TruthRow("log_z", exact.log_Z, 0.0, exact.log_Z_error)]
