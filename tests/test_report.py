@@ -1,22 +1,17 @@
-"""Figures, tables and the page, from small made-up results."""
+"""Tables and the page, from small made-up results."""
 
 import doctest
 import math
-import pkgutil
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.report import figures, numbers
+from jeffreysflow.report import numbers
 from jeffreysflow.report.cautions import cautions
-from jeffreysflow.report.data import Density, ExperimentData, Results, Samples, view_limits
-from jeffreysflow.report.figures import figure, figure_files, figure_names
+from jeffreysflow.report.data import Results
 from jeffreysflow.report.flow_tables import flow_table, level_table, observable_table
 from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.page import Chapter, Picture, page
@@ -110,37 +105,6 @@ def tables(experiment: Experiment, k: float = 0.2, z: float = 0.5) -> dict[str, 
             for n in (500,)
         },
     }
-
-
-def drawn(experiment: Experiment, dimension: int, density: bool) -> ExperimentData:
-    """All that figures need, from Gaussians."""
-    rng = np.random.default_rng(1)
-    step = np.arange(50.0)
-    history = {
-        "forward": np.where(step < 5, np.nan, 2 - step / 50),
-        "reverse": np.full(50, np.nan),
-        "gradient_norm": np.exp(-step / 20),
-        "theta": step / 50,
-    }
-    axis = np.linspace(-4, 4, 41)
-    one = np.exp(-(axis**2) / 2) / math.sqrt(2 * math.pi)
-    exact = None
-    if density:
-        exact = Density([axis] * dimension, one if dimension == 1 else np.outer(one, one))
-
-    def samples() -> Samples:
-        x = rng.standard_normal((2000, dimension))
-        return Samples(x, 0.2 * rng.standard_normal(2000))
-
-    reference = samples()
-    return ExperimentData(
-        **tables(experiment),
-        history={flow: [history] * experiment.flow_steps(flow) for flow in experiment.flows},
-        references={"tempered": reference},
-        flows={flow: samples() for flow in experiment.flows},
-        density=exact,
-        limits=view_limits(reference.x, [None] * dimension, exact),
-    )
 
 
 def texts(rows: Sequence[Sequence[object]]) -> list[str]:
@@ -354,64 +318,3 @@ def test_the_page_needs_no_network() -> None:
 def test_the_page_warns_where_weights_cannot_be_trusted() -> None:
     assert "Pareto k is 0.91, above 0.7" in a_page(k=0.91)
     assert "Pareto k is" not in a_page(k=0.2)
-
-
-# --- figures
-
-
-def test_figures_are_chosen_without_torch(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(an_experiment().model_dump_json())
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from jeffreysflow.config import load_experiment\n"
-        "from jeffreysflow.report.figures import figure_names\n"
-        "print(len(figure_names(load_experiment(Path(sys.argv[1])))), 'torch' in sys.modules)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "config.json")]
-    assert subprocess.check_output(command, text=True).split() == ["6", "False"]
-
-
-def test_only_what_applies_is_drawn() -> None:
-    everything = ["densities", "theta_sweep", "convergence", "weights", "tempering", "training"]
-    assert figure_names(an_experiment()) == everything
-    one = {"half": {"reference": "tempered", "theta": 0.5}}
-    alone = an_experiment(flows=one, truth=None)
-    assert figure_names(alone) == ["densities", "weights", "tempering", "training"]
-
-
-@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(figures.__path__)])
-def test_every_figure_is_small_and_its_bytes_repeat(name: str) -> None:
-    data = drawn(an_experiment(), 2, density=True)
-    files = figure_files(name, data)
-    assert files["svg"].startswith(b"<?xml")
-    assert files["pdf"].startswith(b"%PDF")
-    assert len(files["svg"]) < 300_000
-    assert files == figure_files(name, data)
-    caption = (ROOT / "workflow" / "report" / f"{name}.rst").read_text()
-    assert caption.split() == figure(name).CAPTION.split()
-
-
-@pytest.mark.parametrize(("dimension", "density"), [(1, True), (1, False), (3, False)])
-def test_a_users_energy_is_drawn_in_any_dimension(dimension: int, density: bool) -> None:
-    experiment = an_experiment(truth=None)
-    data = drawn(experiment, dimension, density)
-    for name in figure_names(experiment):
-        assert figure_files(name, data)["svg"]
-
-
-def test_figures_tell_different_samples_apart() -> None:
-    data = drawn(an_experiment(), 2, density=True)
-    other = drawn(an_experiment(), 2, density=False)
-    assert figure_files("densities", data)["svg"] != figure_files("densities", other)["svg"]
-
-
-def test_the_view_holds_the_mass() -> None:
-    x = np.random.default_rng(1).standard_normal((10_000, 2))
-    axis = np.linspace(-10, 10, 201)
-    one = np.exp(-(axis**2) / 2)
-    period = (-math.pi, math.pi)
-    for density in (None, Density([axis, axis], np.outer(one, one))):
-        limits = view_limits(x, [None, period], density)
-        assert limits[1] == period
-        assert 3.5 < -limits[0][0] < 6
-        assert 3.5 < limits[0][1] < 6

@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.stores.tables import ConvergenceRow, DiagnosticRow, EstimateRow
 
-__all__ = ["Density", "ExperimentData", "Results", "Samples", "view_limits"]
+__all__ = [
+    "Curve",
+    "Density",
+    "ExperimentData",
+    "Plane",
+    "Results",
+    "Samples",
+    "fixed_theta",
+    "view_limits",
+]
 
 Interval = tuple[float, float]
 
@@ -55,25 +66,48 @@ class Results:
             if (row.scope, row.quantity, row.series) == (scope, quantity, series)
         ]
 
+    def by_level(self, source: str, quantity: str, column: str = "value") -> np.ndarray:
+        """A quantity at levels 1, 2, ... [K], up to the last the source tells anything of."""
+        rows = self.estimates.get(source, ())
+        values = np.full(max((row.level for row in rows), default=0), np.nan)
+        for row in rows:
+            if row.quantity == quantity and row.level > 0:
+                number = getattr(row, column)
+                values[row.level - 1] = math.nan if number is None else number
+        return values
+
+    def ladder(self, reference: str) -> list[float]:
+        """lambda of each level, from 0 on; empty before the reference was tempered."""
+        rows = self.diagnostics.get(reference, ())
+        levels = {
+            row.level: row.lam for row in rows if row.scope == "level" and row.lam is not None
+        }
+        return list(levels.values())
+
     def flow_steps(self, flow: str) -> int:
         """Over how many levels a flow was distilled, as its own table tells."""
         return max((row.level for row in self.estimates.get(flow, ())), default=1)
 
     def flows_of(self, reference: str) -> list[str]:
-        """The flows trained from a reference, by theta."""
+        """The flows trained from a reference, by theta; those that choose it themselves last."""
         flows = self.experiment.flows
         names = [name for name, flow in flows.items() if flow.reference == reference]
-        return sorted(names, key=lambda name: (flows[name].theta, name))
+        return sorted(names, key=lambda name: (_order(flows[name].theta), name))
+
+    def sequences(self) -> list[str]:
+        """The flows that follow a ladder level by level, reference by reference."""
+        names = chain.from_iterable(map(self.flows_of, self.experiment.references))
+        return [name for name in names if self.experiment.flows[name].levels == "all"]
 
     def label(self, flow: str) -> str:
-        """Its theta, or its name where another flow of the same reference has the same theta."""
+        """Its theta; or its name where it chooses theta itself, or shares it with another flow of
+        its reference.
+        """
         flows = self.experiment.flows
-        same = [
-            other
-            for other in self.flows_of(flows[flow].reference)
-            if flows[other].theta == flows[flow].theta
-        ]
-        return f"θ = {flows[flow].theta:g}" if len(same) == 1 else flow
+        theta = fixed_theta(flows[flow].theta)
+        others = [fixed_theta(flows[other].theta) for other in self.flows_of(flows[flow].reference)]
+        shared = others.count(theta) > 1
+        return flow if shared or theta is None else f"θ = {theta:g}"
 
 
 @dataclass(frozen=True)
@@ -95,12 +129,44 @@ class Density:
     values: np.ndarray
 
 
+class Plane(NamedTuple):
+    """Where samples lie in the plane of two expressions, the ``view``.
+
+    ``source`` is `exact`, `reference:<name>`, `ensemble:<flow>` or `generated:<flow>`; ``lam`` is
+    that of its level, None for the last; ``density`` [bins, bins] covers ``extent``.
+    """
+
+    view: tuple[str, str]
+    source: str
+    lam: float | None
+    density: np.ndarray
+    extent: tuple[Interval, Interval]
+
+
+class Curve(NamedTuple):
+    """A profile: a density, or a potential of mean force in kT.
+
+    ``source`` is `reference:<name>`, `ensemble:<flow>` or `generated:<flow>`; ``edges`` [bins + 1],
+    the others [bins]: ``error`` of ``value``, ``exact`` (NaN where unknown), and ``z``, the
+    deviation of the bin's probability from the exact one in standard errors.
+    """
+
+    profile: str
+    source: str
+    edges: np.ndarray
+    value: np.ndarray
+    error: np.ndarray
+    exact: np.ndarray
+    z: np.ndarray
+
+
 @dataclass(frozen=True)
 class ExperimentData(Results):
     """The tables of one experiment, and what else its figures show.
 
     ``history`` by flow and level: columns by name; ``references`` the samples of the last level,
-    ``flows`` the generated ones; ``limits`` the interval of each coordinate that is worth showing.
+    ``flows`` the generated ones; ``limits`` the interval of each coordinate that is worth showing;
+    ``planes`` show samples in the plane of each view, ``curves`` the profiles of each source.
     """
 
     history: Mapping[str, Sequence[Mapping[str, np.ndarray]]] = field(default_factory=dict)
@@ -108,6 +174,8 @@ class ExperimentData(Results):
     flows: Mapping[str, Samples] = field(default_factory=dict)
     density: Density | None = None
     limits: Sequence[Interval] = ()
+    planes: Sequence[Plane] = ()
+    curves: Sequence[Curve] = ()
 
 
 def view_limits(
@@ -132,3 +200,12 @@ def view_limits(
         margin = 0.12 * (high - low) or 1.0
         limits.append((float(low - margin), float(high + margin)))
     return limits
+
+
+def fixed_theta(theta: float | str) -> float | None:
+    """A theta that was given; None where each level chooses its own."""
+    return None if isinstance(theta, str) else theta
+
+
+def _order(theta: float | str) -> float:
+    return math.inf if isinstance(theta, str) else theta

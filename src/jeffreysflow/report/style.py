@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure, SubFigure
 
 __all__ = [
     "COLUMN_WIDTH",
     "DENSITY_MAP",
     "FULL_WIDTH",
     "GREY",
+    "LEVEL_MAP",
     "PALETTE",
     "PUBLISHED",
+    "SOURCES",
+    "in_columns",
     "look",
     "new_figure",
     "plain_log_ticks",
@@ -31,6 +37,13 @@ FULL_WIDTH = 7.0
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito (2008), without yellow, which vanishes on white."""
+
+SOURCES = {
+    "reference": (PALETTE[1], "s"),
+    "ensemble": (PALETTE[0], "o"),
+    "generated": (PALETTE[2], "^"),
+}
+"""Colour and marker of what a distribution is estimated from."""
 
 GREY = "#555555"
 """Lines to compare with: limits, noise floors."""
@@ -48,6 +61,8 @@ PUBLISHED: dict[str, Any] = {
 """How published values are marked."""
 
 DENSITY_MAP = "viridis"
+LEVEL_MAP = ListedColormap(matplotlib.colormaps["cividis_r"](np.linspace(0.12, 1, 256)))
+"""From low levels to high; without the yellow end, which vanishes on white."""
 
 _LOOK: dict[Any, Any] = {
     # text stays text: small files, searchable, sharp
@@ -94,8 +109,23 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def theta_colour(theta: float) -> str:
-    """A dark-to-light colour for theta in [0, 1], ordered also in grey."""
+def in_columns(count: int, height: float, wide: bool = False) -> tuple[Figure, list[SubFigure]]:
+    """A figure of ``count`` parts, each ``height`` inches tall: two beside each other, one alone
+    in a column (in the whole page if ``wide``).
+    """
+    columns = min(count, 2)
+    rows = math.ceil(count / 2)
+    figure = new_figure(FULL_WIDTH if columns > 1 or wide else COLUMN_WIDTH, rows * height)
+    parts = figure.subfigures(rows, columns, squeeze=False)
+    return figure, list(parts.ravel()[:count])
+
+
+def theta_colour(theta: float | str) -> str:
+    """A dark-to-light colour for theta in [0, 1], ordered also in grey; one off this scale for a
+    theta that is chosen automatically.
+    """
+    if isinstance(theta, str):
+        return PALETTE[1]
     return str(matplotlib.colors.to_hex(matplotlib.colormaps["viridis"](0.9 * theta)))
 
 

@@ -11,6 +11,8 @@ from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.potentials import Potential
 from jeffreysflow.report.data import Density, ExperimentData, Samples, view_limits
 from jeffreysflow.report.figures import figure_files, figure_names
+from jeffreysflow.stages.curves import read_curves
+from jeffreysflow.stages.planes import read_planes
 from jeffreysflow.stages.results import read_tables
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_potential
@@ -25,6 +27,8 @@ __all__ = ["run"]
 
 _LARGEST_SAMPLE = 400_000
 _GRID = 256
+_COORDINATES = 2
+"""The first coordinates, which is what the figure of densities shows; views show any others."""
 
 
 def run(layout: Layout, experiment: Experiment) -> None:
@@ -45,27 +49,30 @@ def _read(layout: Layout, experiment: Experiment) -> ExperimentData:
     potential = build_potential(experiment)
     everywhere = np.concatenate([samples.x for samples in references.values()])
     density = _density(potential, experiment, everywhere)
+    periods = potential.domain.periods[:_COORDINATES]
     return ExperimentData(
         **read_tables(layout, experiment),
         history={name: _history(layout, experiment, name) for name in experiment.flows},
         references=references,
         flows={name: _generated(layout, experiment, name) for name in experiment.flows},
         density=density,
-        limits=view_limits(everywhere, potential.domain.periods, density),
+        limits=view_limits(everywhere, periods, density),
+        planes=read_planes(layout, experiment),
+        curves=read_curves(layout, experiment),
     )
 
 
 def _reference(layout: Layout, experiment: Experiment, name: str) -> Samples:
     store = layout.reference(name).levels / "store.zarr"
-    x = open_levels(store, experiment.reference_hash(name)).samples(-1).x.numpy()
-    return Samples(x, np.zeros(len(x)))
+    x = open_levels(store, experiment.reference_hash(name)).samples(-1).x
+    return Samples(x[:, :_COORDINATES].numpy().copy(), np.zeros(len(x)))
 
 
 def _generated(layout: Layout, experiment: Experiment, name: str) -> Samples:
     store = layout.flow(name).generated / "store.zarr"
     hash = experiment.generation_hash(name)
     ensemble = open_ensemble(store, "generated", hash).samples(0, _LARGEST_SAMPLE)
-    return Samples(ensemble.x.numpy(), ensemble.log_weights.numpy())
+    return Samples(ensemble.x[:, :_COORDINATES].numpy().copy(), ensemble.log_weights.numpy())
 
 
 def _history(layout: Layout, experiment: Experiment, name: str) -> list[dict[str, np.ndarray]]:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.report.data import ExperimentData, Samples
-from jeffreysflow.report.style import DENSITY_MAP, FULL_WIDTH, new_figure, theta_colour
+from jeffreysflow.report.images import peak, root_norm, show
+from jeffreysflow.report.style import FULL_WIDTH, new_figure, theta_colour
 
 __all__ = ["CAPTION", "ORDER", "SECTION", "applies", "draw"]
 
@@ -39,7 +40,8 @@ class _Panel:
 
 
 def applies(experiment: Experiment) -> bool:
-    return True
+    # views say which projections are worth showing
+    return not experiment.views
 
 
 def draw(data: ExperimentData) -> Figure:
@@ -54,8 +56,7 @@ def _images(data: ExperimentData) -> Figure:
     columns = max(len(row) for row in rows)
     figure = new_figure(columns * _PANEL, len(rows) * 1.2 * _PANEL + 0.3)
     axes = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
-    largest = max(_largest(panel.values) for row in rows for panel in row)
-    norm = PowerNorm(0.5, vmin=0, vmax=largest)
+    norm = root_norm(max(peak(panel.values) for row in rows for panel in row))
     for i, row in enumerate(rows):
         for j, ax in enumerate(axes[i]):
             if j < len(row):
@@ -88,12 +89,6 @@ def _histogram(samples: Samples, data: ExperimentData) -> np.ndarray:
     return np.asarray(counts / (len(x) * cell))
 
 
-def _largest(values: np.ndarray) -> float:
-    # a few overfull bins must not darken the rest
-    positive = values[values > 0]
-    return float(np.quantile(positive, 0.999)) if positive.size else 1.0
-
-
 def _note(data: ExperimentData, source: str) -> str:
     lines = []
     if math.isfinite(ess := data.value(source, "ess")):
@@ -104,17 +99,8 @@ def _note(data: ExperimentData, source: str) -> str:
 
 
 def _show(ax: Axes, panel: _Panel, data: ExperimentData, norm: PowerNorm) -> None:
-    ax.imshow(
-        panel.values.T,
-        origin="lower",
-        extent=panel.extent,
-        aspect="auto",
-        cmap=DENSITY_MAP,
-        norm=norm,
-        interpolation="none",
-    )
-    ax.set(xlim=data.limits[0], ylim=data.limits[1], box_aspect=1, facecolor="#440154")
-    ax.grid(False)
+    show(ax, panel.values, panel.extent, norm)
+    ax.set(xlim=data.limits[0], ylim=data.limits[1])
     ax.set_title(panel.title, pad=3)
     ax.set_xlabel(panel.note, labelpad=2)
 

@@ -40,17 +40,19 @@ def draw(data: ExperimentData) -> Figure:
         pairs = 1 - np.array(data.diagnostic(reference, "pair", "swap_acceptance"))
         rejection.bar(np.arange(1, len(pairs) + 1), pairs, color=colour, width=0.8)
         rejection.set(xlabel="pair k-1, k", ylabel="swap rejection", ylim=(0, 1))
-        lam = [row.lam for row in data.diagnostics[reference] if row.quantity == "move_acceptance"]
-        barrier.plot(lam, data.diagnostic(reference, "level", "barrier"), "o-", color=colour)
+        rejection.set_xlim(0.3, len(pairs) + 0.7)
+        mark = {"marker": "o", "markersize": 4 if len(pairs) <= 12 else 2.2, "color": colour}
+        lam = data.ladder(reference)
+        barrier.plot(lam, data.diagnostic(reference, "level", "barrier"), **mark)
         barrier.set(xlabel="λ", ylabel="barrier", xlim=(-0.03, 1.03))
         worst = _by_level(data, reference, "rhat")
-        rhat.plot(np.arange(len(worst)), [max(row) for row in worst], "o-", color=colour)
+        rhat.plot(np.arange(len(worst)), [max(row) for row in worst], **mark)
         rhat.axhline(1.05, color=GREY, linestyle="--", linewidth=0.8)
         rhat.set(xlabel="level", ylabel="largest R-hat")
         samples = data.experiment.references[reference].samples
         least = _by_level(data, reference, "ess")
         share = [100 * min(row) / samples for row in least]
-        ess.plot(np.arange(len(least)), share, "o-", color=colour)
+        ess.plot(np.arange(len(least)), share, **mark)
         ess.set(xlabel="level", ylabel="smallest ESS (%)")
         ess.set_ylim(0, 1.08 * np.nanmax([*share, 1.0]))
         for ax in (rejection, rhat, ess):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.report.data import ExperimentData
+from jeffreysflow.report.data import ExperimentData, fixed_theta
 from jeffreysflow.report.style import (
     FULL_WIDTH,
     GREY,
@@ -34,8 +34,9 @@ ORDER = 20
 def applies(experiment: Experiment) -> bool:
     thetas: dict[str, set[float]] = {}
     for flow in experiment.flows.values():
-        thetas.setdefault(flow.reference, set()).add(flow.theta)
-    return max(map(len, thetas.values())) > 1
+        if (theta := fixed_theta(flow.theta)) is not None:
+            thetas.setdefault(flow.reference, set()).add(theta)
+    return max(map(len, thetas.values()), default=0) > 1
 
 
 def draw(data: ExperimentData) -> Figure:
@@ -53,7 +54,9 @@ def draw(data: ExperimentData) -> Figure:
     if math.isfinite(floor):
         bias.axhline(floor, color=GREY, linestyle="--", linewidth=0.9, label="iid noise floor")
         bias.plot([], [], color=GREY, linestyle=":", label="bias of the reference itself")
-    thetas = sorted({flow.theta for flow in experiment.flows.values()})
+    thetas = sorted(
+        {theta for flow in experiment.flows if (theta := _theta(data, flow)) is not None}
+    )
     ess.set(xlabel="θ", ylabel="ESS (%)", ylim=(0, 103), xticks=thetas)
     bias.set(xlabel="θ", ylabel="bias", yscale="log", xticks=thetas)
     columns = ("value", "published")
@@ -79,8 +82,9 @@ def _series(
     aside: float,
 ) -> None:
     """A quantity of all flows of a reference against theta, moved ``aside`` to show overlaps."""
-    flows = data.flows_of(reference)
-    theta = np.array([data.experiment.flows[flow].theta for flow in flows])
+    thetas = {flow: _theta(data, flow) for flow in data.flows_of(reference)}
+    flows = [flow for flow, theta in thetas.items() if theta is not None]
+    theta = np.array([thetas[flow] for flow in flows], dtype=float)
     columns = ("value", "stderr", "published")
     value, error, published = (
         scale * np.array([data.value(flow, quantity, column) for flow in flows])
@@ -90,3 +94,7 @@ def _series(
     ax.errorbar(theta + aside, value, error, color=colour, marker="o", label=reference)
     if np.isfinite(published).any():
         ax.plot(theta, published, **PUBLISHED, label="published")
+
+
+def _theta(data: ExperimentData, flow: str) -> float | None:
+    return fixed_theta(data.experiment.flows[flow].theta)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.report.data import ExperimentData
-from jeffreysflow.report.style import FULL_WIDTH, new_figure, plain_log_ticks, theta_colour
+from jeffreysflow.report.style import (
+    FULL_WIDTH,
+    LEVEL_MAP,
+    new_figure,
+    plain_log_ticks,
+    theta_colour,
+)
 
 __all__ = ["CAPTION", "ORDER", "SECTION", "applies", "draw"]
 
@@ -16,13 +25,16 @@ CAPTION = (
     "Training by reference, smoothed over steps. From the left: the forward divergence D over "
     "the reference and the reverse divergence R over base samples, both up to the normaliser (D "
     "falls towards log Z and R towards -log Z; over an imperfect reference D may fall below); "
-    "the gradient norm before clipping; theta, which is ramped up. Flows over several levels "
-    "follow one another."
+    "the gradient norm before clipping; theta, which is ramped up. Of sequences, all levels over "
+    "one another, coloured by level, with the normaliser of each step, as the ensemble has it, "
+    "taken off, so that D and R fall towards 0."
 )
 SECTION = "flows"
 ORDER = 10
 
+_HEIGHT = 1.85
 _POINTS = 160
+_ALL_POINTS = 2000
 _PANELS = {
     "forward": "forward D",
     "reverse": "reverse R",
@@ -36,40 +48,91 @@ def applies(experiment: Experiment) -> bool:
 
 
 def draw(data: ExperimentData) -> Figure:
-    references = [name for name in data.experiment.references if data.flows_of(name)]
-    figure = new_figure(FULL_WIDTH, 1.85 * len(references))
-    parts = figure.subfigures(len(references), 1, squeeze=False)[:, 0]
-    for part, reference in zip(parts, references, strict=True):
-        part.suptitle(f"flows from {reference}", fontsize=7.5, x=0.01, ha="left")
-        axes = part.subplots(1, len(_PANELS))
-        for ax, (quantity, label) in zip(axes, _PANELS.items(), strict=True):
-            curves = [_curve(ax, data, flow, quantity) for flow in data.flows_of(reference)]
-            ax.set(xlabel="step", ylabel=label)
-            if quantity == "gradient_norm":
-                ax.set_yscale("log")
-                plain_log_ticks(ax.yaxis)
-            elif quantity == "theta":
-                _name_curves(ax, curves)
-            else:
-                _zoom(ax, curves)
+    sequences = data.sequences()
+    single = {
+        reference: [name for name in data.flows_of(reference) if name not in sequences]
+        for reference in data.experiment.references
+    }
+    single = {reference: flows for reference, flows in single.items() if flows}
+    rows = len(single) + len(sequences)
+    figure = new_figure(FULL_WIDTH, _HEIGHT * rows)
+    parts = iter(figure.subfigures(rows, 1, squeeze=False)[:, 0])
+    for reference, flows in single.items():
+        part = next(parts)
+        axes = _panels(part, f"flows from {reference}")
+        curves = {quantity: _single(ax, data, flows, quantity) for quantity, ax in axes.items()}
+        _name_curves(axes["theta"], curves["theta"])
+        for quantity in ("forward", "reverse"):
+            _zoom(axes[quantity], curves[quantity])
+    for flow in sequences:
+        part = next(parts)
+        axes = _panels(part, f"{flow}, on reference {data.experiment.flows[flow].reference}")
+        _sequence(part, axes, data, flow)
     return figure
 
 
-def _curve(ax: Axes, data: ExperimentData, flow: str, quantity: str) -> np.ndarray:
-    """Draw block means of a quantity over all steps of all levels; return them."""
-    theta = data.experiment.flows[flow].theta
-    values = np.concatenate([level[quantity] for level in data.history[flow]])
-    blocks = np.array_split(values, min(_POINTS, len(values)))
+def _panels(part: SubFigure, title: str) -> dict[str, Axes]:
+    part.suptitle(title, fontsize=7.5, x=0.01, ha="left")
+    axes = dict(zip(_PANELS, part.subplots(1, len(_PANELS)), strict=True))
+    for quantity, ax in axes.items():
+        ax.set(xlabel="step", ylabel=_PANELS[quantity])
+    axes["gradient_norm"].set_yscale("log")
+    return axes
+
+
+def _single(ax: Axes, data: ExperimentData, flows: list[str], quantity: str) -> list[np.ndarray]:
+    """Draw a quantity of flows over a single level, by theta; return what was drawn."""
+    curves = []
+    for flow in flows:
+        ends, means = _smoothed(data.history[flow][0][quantity], _POINTS)
+        colour = theta_colour(data.experiment.flows[flow].theta)
+        ax.plot(ends, means, color=colour, label=data.label(flow))
+        curves.append(means)
+    if quantity == "gradient_norm":
+        plain_log_ticks(ax.yaxis)
+    return curves
+
+
+def _sequence(part: SubFigure, axes: dict[str, Axes], data: ExperimentData, flow: str) -> None:
+    """Draw all levels of a sequence over one another."""
+    levels = data.history[flow]
+    colours = ScalarMappable(Normalize(1, max(len(levels), 2)), LEVEL_MAP)
+    # the file stays small however many levels there are
+    points = min(_POINTS, _ALL_POINTS // sum(map(len, data.history.values())))
+    log_z = np.append(0.0, np.nan_to_num(data.by_level(flow, "ensemble_log_z")))
+    log_z = np.resize(log_z, len(levels) + 1)
+    for quantity, ax in axes.items():
+        sign = {"forward": -1, "reverse": 1}.get(quantity, 0)
+        curves = []
+        for history, step, colour in zip(
+            levels, np.diff(log_z), colours.to_rgba(np.arange(1, len(levels) + 1)), strict=True
+        ):
+            ends, means = _smoothed(history[quantity] + sign * step, points)
+            ax.plot(ends, means, color=colour, linewidth=0.7)
+            curves.append(means)
+        if sign:
+            ax.set_ylabel(f"{_PANELS[quantity]} {'+' if sign > 0 else '−'} Δ log Z")
+            _zoom(ax, curves)
+        elif quantity == "gradient_norm":
+            plain_log_ticks(ax.yaxis)
+        else:
+            ax.set_ylim(-0.04, 1.04)
+    bar = part.colorbar(colours, ax=axes["theta"], label="level", aspect=30)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    bar.outline.set_visible(False)
+
+
+def _smoothed(values: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the finite values over blocks of steps, and the step at which each block ends."""
+    blocks = np.array_split(values, max(min(points, len(values)), 1))
     finite = [block[np.isfinite(block)] for block in blocks]
     means = np.array([block.mean() if block.size else np.nan for block in finite])
-    ends = np.cumsum([len(block) for block in blocks])
-    ax.plot(ends, means, color=theta_colour(theta), label=data.label(flow))
-    return means
+    return np.cumsum([len(block) for block in blocks]), means
 
 
 def _zoom(ax: Axes, curves: list[np.ndarray]) -> None:
     """The first steps start from the identity, far above: show where the curves end up."""
-    values = np.concatenate([curve[len(curve) // 10 :] for curve in curves])
+    values = np.concatenate([curve[len(curve) // 10 :] for curve in curves] or [np.zeros(0)])
     values = values[np.isfinite(values)]
     if values.size:
         low, high = np.quantile(values, [0.005, 0.97])

@@ -39,7 +39,7 @@ def draw(data: ExperimentData) -> Figure:
     references = list(data.experiment.references)
     figure = new_figure(min(len(references) * COLUMN_WIDTH, FULL_WIDTH), 2.4)
     axes = figure.subplots(1, len(references), sharex=True, sharey=True, squeeze=False)[0]
-    largest = 10.0
+    lowest, largest = 1e-2, 10.0
     for ax, reference in zip(axes, references, strict=True):
         for name in data.flows_of(reference):
             theta = data.experiment.flows[name].theta
@@ -47,6 +47,7 @@ def draw(data: ExperimentData) -> Figure:
             if math.isfinite(k := data.value(name, "pareto_k")):
                 label += f", k = {k:.2f}"
             weights, share = _survival(data.flows[name].log_weights)
+            lowest = min(lowest, 0.1 * weights[np.searchsorted(share, 0.5)])
             largest = max(largest, weights[0])
             ax.plot(weights, share, color=theta_colour(theta), label=label)
         ax.axvline(1, color=GREY, linewidth=0.6, linestyle="--")
@@ -54,7 +55,7 @@ def draw(data: ExperimentData) -> Figure:
         plain_log_ticks(ax.xaxis)
         plain_log_ticks(ax.yaxis)
         ax.legend(loc="lower left")
-    axes[0].set_xlim(1e-2, 2 * largest)
+    axes[0].set_xlim(max(lowest, 1e-8), 2 * largest)
     axes[0].set_ylabel("share of samples above")
     return figure
 
