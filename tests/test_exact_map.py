@@ -261,7 +261,7 @@ def test_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row.observable: row for row in read_table(layout.truth, TruthRow)}
     assert list(rows) == ["x1", "x1 < 0", "log_z"]
     said = capsys.readouterr().out
-    assert said == "x: no exact value of 'x1 < -9': it is the same at all 32768 points\n"
+    assert said == "x: no exact value of 'x1 < -9': the same at all points\n"
     rare = rows["x1 < 0"]
     assert 0 < rare.stderr < 0.05 * rare.value
     assert rare.variance == pytest.approx(rare.value)

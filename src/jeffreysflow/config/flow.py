@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jeffreysflow.config.section import Section
+from jeffreysflow.config.section import Section, check_sobol_sizes
 
 __all__ = ["FlowConfig", "GenerationConfig", "NetworkConfig", "TrainingConfig"]
 
@@ -103,10 +103,5 @@ class GenerationConfig(Section):
                 f"convergence sizes {too_large} exceed the {self.samples} generated samples"
             )
         if self.base_points == "sobol":
-            each, rest = divmod(self.samples, self.scramblings)
-            if rest or each & (each - 1):
-                raise ValueError(
-                    "sobol needs samples = scramblings x a power of two, found "
-                    f"{self.samples} = {self.scramblings} x {self.samples / self.scramblings:g}"
-                )
+            check_sobol_sizes("sobol", self.samples, self.scramblings)
         return self
