@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.flows.flow import Flow
-from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
+from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages import estimate, exact_divergence, truth
 from jeffreysflow.stages.generate import generated
 from jeffreysflow.stores.completion import read_record, write_record
@@ -34,13 +33,10 @@ from jeffreysflow.stores.tables import (
 )
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.archive import Draws
-from jeffreysflow.truth.quadrature import tensor_quadrature
 from jeffreysflow.truth.sampling import GridSampler
+from warm_cases import BOX, LogWeight, warm_samples, warm_weight
 
-BOX = [(-4.0, 4.0)] * 2
 N = 2**16
-
-LogWeight = Callable[[torch.Tensor], torch.Tensor]
 
 
 def experiment(**generation: object) -> Experiment:
@@ -66,31 +62,6 @@ def experiment(**generation: object) -> Experiment:
             "generation": {"samples": N, **generation},
         }
     )
-
-
-class Warmer(Potential):
-    """The target at a slightly higher temperature: proposals with known weights."""
-
-    def __init__(self, beta: float) -> None:
-        super().__init__()
-        self.target, self.beta = get_potential("three_well"), beta
-        self.domain = self.target.domain
-
-    def energy(self, x: torch.Tensor) -> torch.Tensor:
-        return self.beta * self.target.energy(x)
-
-
-def warm_samples(beta: float, n: int, stream: Stream) -> tuple[torch.Tensor, torch.Tensor]:
-    """Exact samples of exp(-beta U) and their log weights, with mean exp(log w) = Z."""
-    proposal = Warmer(beta)
-    x = GridSampler(proposal, BOX, 512).sample(n, stream)
-    return x, warm_weight(beta)(x)
-
-
-def warm_weight(beta: float) -> LogWeight:
-    """The log weight of a sample of exp(-beta U)."""
-    log_z = tensor_quadrature(Warmer(beta), BOX, 256).log_Z
-    return lambda x: (beta - 1) * get_potential("three_well").energy(x) + log_z
 
 
 @dataclass

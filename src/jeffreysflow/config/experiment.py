@@ -50,7 +50,7 @@ class Experiment(Section):
     observables: list[str] = Field(default_factory=list)
     """Expressions in x1, x2, ... and U, e.g. `sin(x1)`; or names from the potential file."""
     profiles: list[ProfileConfig] = Field(default_factory=list)
-    """Distributions of single observables, compared with the exact ones bin by bin."""
+    """Distributions of single observables; beside the exact ones by truth method `exact_map`."""
     views: list[tuple[str, str]] = Field(default_factory=list)
     """Pairs of observables whose joint distribution is drawn, e.g. `[x1, x2]`."""
     truth: TruthConfig | None = None

@@ -95,7 +95,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         add_ensemble(ensemble, layout, experiment, flow, measured)
         # what is published of a sequence is the bias of its ensemble
         published.pop("bias", None)
-    by_level = getattr(section, "published_by_level", {})
+    by_level = section.published_by_level
     table = EstimateTable("generated", steps, layout.truth, published, by_level)
     for level in range(1, steps + 1):
         record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))

@@ -21,6 +21,8 @@ _CALLED = {
     "theta": "theta",
     "renyi": "renyi",
     "attempts": "attempts",
+    "warm_start": "warm_start",
+    "identity_used": "identity_used",
     "resampled": "resampled",
     "rejuvenation_acceptance": "rejuvenation_acceptance",
     "train_seconds": "train_seconds",
@@ -28,17 +30,11 @@ _CALLED = {
 }
 """The name of a number in the record, and what a row of it is called."""
 
-_ALTERNATIVES = {"warm_start": ("start", "below"), "identity_used": ("used", "identity")}
-"""What is 1 where an entry of the record says so, and 0 otherwise."""
-
 
 def add_level(table: EstimateTable, record: Mapping[str, Any], level: int) -> None:
-    """Add the facts in the record of one level."""
+    """Add the facts in the record of one level, each with its error if there is one."""
     for fact, quantity in _CALLED.items():
         # of a single flow, the headline is the ESS of fresh samples
         name = "ensemble_ess" if (quantity, table.level) == ("ess", 1) else quantity
         if record.get(fact) is not None:
-            table.add(name, float(record[fact]), level=level)
-    for quantity, (fact, value) in _ALTERNATIVES.items():
-        if fact in record:
-            table.add(quantity, float(record[fact] == value), level=level)
+            table.add(name, float(record[fact]), record.get(f"{fact}_error"), level)

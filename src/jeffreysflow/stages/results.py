@@ -7,15 +7,9 @@ from typing import Any
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.tables import (
-    ConvergenceRow,
-    DiagnosticRow,
-    EstimateRow,
-    ProfileRow,
-    read_table,
-)
+from jeffreysflow.stores.tables import ConvergenceRow, DiagnosticRow, EstimateRow, read_table
 
-__all__ = ["read_profiles", "read_tables"]
+__all__ = ["read_tables"]
 
 _ENSEMBLE = "ensemble:"
 
@@ -58,24 +52,3 @@ def _sources(flow: str, rows: Sequence[EstimateRow]) -> dict[str, Sequence[Estim
     ensemble = [row._replace(quantity=row.quantity.removeprefix(_ENSEMBLE)) for row in prefixed]
     generated = [row for row in rows if not row.quantity.startswith(_ENSEMBLE)]
     return {**({f"{_ENSEMBLE}{flow}": ensemble} if ensemble else {}), flow: generated}
-
-
-def read_profiles(layout: Layout, experiment: Experiment) -> dict[str, Sequence[ProfileRow]]:
-    """The profiles of an experiment, by the same sources as ``read_tables``.
-
-    Raises
-    ------
-    UserError : a table is missing or damaged.
-    """
-    if not experiment.profiles:
-        return {}
-    found: dict[str, Sequence[ProfileRow]] = {
-        f"reference:{name}": read_table(layout.reference(name).profiles, ProfileRow)
-        for name in experiment.references
-    }
-    for name in experiment.flows:
-        rows = read_table(layout.flow(name).profiles, ProfileRow)
-        ensemble = [row for row in rows if row.source == "ensemble"]
-        found |= {f"{_ENSEMBLE}{name}": ensemble} if ensemble else {}
-        found[name] = [row for row in rows if row.source == "generated"]
-    return found
