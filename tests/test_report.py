@@ -12,7 +12,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.report import numbers
 from jeffreysflow.report.cautions import cautions
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.flow_tables import flow_table, level_table, observable_table
+from jeffreysflow.report.flow_tables import flow_table, observable_table
 from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.page import Chapter, Picture, page
 from jeffreysflow.report.provenance import StageRecord, versions
@@ -157,16 +157,6 @@ def test_the_reference_table_names_the_worst_series() -> None:
     assert cells["round trips a round"].note == "predicted 0.250"
 
 
-def test_a_flow_over_several_levels_has_a_table_of_its_own() -> None:
-    flows = {"all": {"reference": "tempered", "theta": 0.5, "levels": "all"}}
-    experiment = an_experiment(flows=flows)
-    rows = [EstimateRow(k, "cess", 0.9 + 0.01 * k, None, None, 0.8) for k in (1, 2)]
-    table = level_table(Results(experiment, {"all": rows}), "all")
-    assert table is not None
-    assert [row[2].text for row in table.rows] == ["91.0 %", "92.0 %"]
-    assert level_table(Results(an_experiment()), "half") is None
-
-
 @pytest.mark.parametrize(("k", "count"), [(0.69, 0), (0.71, 1)])
 def test_a_heavy_tail_of_weights_is_a_caution(k: float, count: int) -> None:
     lines = cautions(Results(**tables(an_experiment(), k=k)), {}, {})
@@ -196,8 +186,7 @@ def test_the_ess_that_counts_is_that_of_fresh_samples() -> None:
     (line,) = cautions(found, {}, {})
     assert line.source == "flow all"
     assert "ESS is 8.00%" in line.text
-    ess = headline_table([found]).rows[1][1]
-    assert (ess.text, ess.note) == ("8.0 %", "ensemble 95.0 %")
+    assert not headline_table([found]).rows, "sequences have a table of their own"
 
 
 def test_a_flow_without_log_z_of_its_own_is_compared_with_another_reference() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.doubts import doubts_about_flow, doubts_about_values
+from jeffreysflow.report.repair import repairs
 
 __all__ = ["Caution", "cautions"]
 
@@ -29,6 +31,7 @@ def cautions(
     for name in found.experiment.references:
         doubts = doubts_about_values(found.estimates.get(f"reference:{name}", ()))
         texts = [*advice.get(name, ()), *(doubt.text for doubt in doubts)]
+        texts += repairs(found, name) if texts else []
         lines += [Caution(f"reference {name}", text) for text in texts]
         log_z = found.estimate(f"reference:{name}", "log_z")
         if log_z is not None:
@@ -37,9 +40,13 @@ def cautions(
         doubts = doubts_about_flow(found.estimates.get(name, ()), flow.reference, tempered)
         texts = [*(doubt.text for doubt in doubts), *_skipped(found, name, skipped.get(name, 0))]
         lines += [Caution(f"flow {name}", text) for text in texts]
+        doubts = doubts_about_values(found.estimates.get(f"ensemble:{name}", ()))
+        lines += [Caution(f"ensemble of {name}", doubt.text) for doubt in doubts]
     return lines
 
 
 def _skipped(found: Results, flow: str, steps: int) -> list[str]:
-    of = found.experiment.flows[flow].training.steps * found.flow_steps(flow)
+    attempts = found.total(flow, "attempts")
+    trainings = found.flow_steps(flow) if math.isnan(attempts) else round(attempts)
+    of = found.experiment.flows[flow].training.steps * trainings
     return [f"{steps} of {of} training steps were skipped as not finite"] if steps else []

@@ -49,14 +49,20 @@ def doubts_about_values(rows: Sequence[EstimateRow]) -> list[Doubt]:
     scores = {row.quantity.removeprefix("observable:"): z_score(row) for row in rows}
     scores = {name: z for name, z in scores.items() if math.isfinite(z)}
     far = [name for name, z in scores.items() if abs(z) > LARGEST_Z]
-    if not far:
-        return []
-    worst = max(far, key=lambda name: abs(scores[name]))
-    text = (
-        f"{len(far)} of {len(scores)} estimates are more than {LARGEST_Z:g} standard errors from "
-        f"their exact values, worst {worst} ({scores[worst]:+.1f})"
-    )
-    return [Doubt(text)]
+    doubts = []
+    if far:
+        worst = max(far, key=lambda name: abs(scores[name]))
+        text = (
+            f"{len(far)} of {len(scores)} estimates are more than {LARGEST_Z:g} standard errors "
+            f"from their exact values, worst {worst} ({scores[worst]:+.1f})"
+        )
+        doubts.append(Doubt(text))
+    for row in rows:
+        kind, _, profile = row.quantity.partition(":")
+        if kind == "profile_largest_z" and row.value > LARGEST_Z:
+            text = f"a bin of the profile of {profile} is {row.value:.1f} standard errors off"
+            doubts.append(Doubt(text))
+    return doubts
 
 
 def _disagreement(

@@ -1,4 +1,4 @@
-"""What each flow achieves: quality of its weights, estimates beside exact values, its levels."""
+"""What each flow achieves: quality of its weights, estimates beside exact values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from jeffreysflow.estimation.pareto import PARETO_LIMIT
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import MISSING, duration, percent, with_error
+from jeffreysflow.report.numbers import MISSING, duration, theta_text, with_error
 from jeffreysflow.report.table import (
     LARGEST_Z,
     Cell,
@@ -19,51 +19,74 @@ from jeffreysflow.report.table import (
     largest_z_cell,
     log_z_cell,
     percent_cell,
+    profile_cell,
+    source_text,
     z_score,
 )
 from jeffreysflow.stores.tables import EstimateRow
 
-__all__ = ["flow_table", "level_table", "observable_table"]
+__all__ = ["flow_table", "observable_table"]
 
 _FLOW_HEADINGS = (
-    *("flow", "ESS", "Pareto k", "bias", "iid floor", "largest |z|", "log Z", "Jeffreys gap"),
-    *("gap relative to the reference", "CESS of identity", "training"),
+    *("flow", "ESS", "Pareto k", "bias", "iid floor", "largest |z|", "worst bin, |z|", "log Z"),
+    *("Jeffreys gap", "gap relative to the reference", "CESS of identity"),
+    *("training", "generated a second"),
 )
 
-_LEVEL_QUANTITIES = {
-    "ess": "ESS",
-    "cess": "conditional ESS",
-    "cess_identity": "CESS of identity",
-    "amortised_ess": "amortised ESS",
-}
+
+def flow_table(
+    found: Results, skipped: Mapping[str, int], speeds: Mapping[str, float] | None = None
+) -> Table:
+    """A row a flow, by reference and theta, and another for the ensemble of a sequence.
+
+    ``skipped`` are training steps, ``speeds`` samples generated a second, by flow.
+    """
+    rows = []
+    for reference in found.experiment.references:
+        for name in found.flows_of(reference):
+            speed = (speeds or {}).get(name, math.nan)
+            rows.append(_flow(found, name, skipped.get(name, 0), speed))
+            if f"ensemble:{name}" in found.estimates:
+                rows.append(_ensemble(found, name))
+    return Table(_FLOW_HEADINGS, rows)
 
 
-def flow_table(found: Results, skipped: Mapping[str, int]) -> Table:
-    """A row a flow, by reference and theta; ``skipped`` are training steps by flow."""
-    names = [
-        name for reference in found.experiment.references for name in found.flows_of(reference)
-    ]
-    return Table(_FLOW_HEADINGS, [_flow(found, name, skipped.get(name, 0)) for name in names])
-
-
-def _flow(found: Results, name: str, skipped: int) -> list[Cell]:
+def _flow(found: Results, name: str, skipped: int, speed: float) -> list[Cell]:
+    """Of fresh samples: for a sequence, pushed through all its flows."""
     flow, k = found.experiment.flows[name], found.value(name, "pareto_k")
-    ess, amortised = percent_cell(found, name, "ess"), found.value(name, "amortised_ess")
-    if found.flow_steps(name) > 1:
-        ess = replace(ess, note=f"amortised {percent(amortised)}")
+    several = found.flow_steps(name) > 1
+    amortised = ", amortised" if several else ""
     skips = f"{skipped} steps skipped" if skipped else ""
     return [
-        Cell(name, f"θ = {flow.theta:g} on {flow.reference}"),
-        ess,
+        Cell(name, f"{theta_text(flow.theta)} on {flow.reference}{amortised}"),
+        percent_cell(found, name, "amortised_ess" if several else "ess"),
         Cell(MISSING if math.isnan(k) else f"{k:.2f}", tone="bad" if k > PARETO_LIMIT else ""),
         bias_cell(found, name),
         estimate_cell(found, name, "noise_floor"),
         largest_z_cell(found, name),
+        profile_cell(found, name),
         log_z_cell(found, name),
         _gap(found, name),
         _relative_gap(found, name),
         percent_cell(found, name, "cess_identity"),
         Cell(duration(found.total(name, "train_seconds")), skips),
+        Cell(MISSING if math.isnan(speed) else f"{speed:,.0f}"),
+    ]
+
+
+def _ensemble(found: Results, name: str) -> list[Cell]:
+    """Of the weighted ensemble that was carried through the levels of a sequence."""
+    source = f"ensemble:{name}"
+    return [
+        Cell(source_text(source), "weighted, after all levels"),
+        percent_cell(found, name, "ess"),
+        Cell(MISSING),
+        bias_cell(found, source),
+        estimate_cell(found, source, "noise_floor"),
+        largest_z_cell(found, source),
+        profile_cell(found, source),
+        log_z_cell(found, source),
+        *[Cell(MISSING)] * 5,
     ]
 
 
@@ -79,37 +102,30 @@ def _relative_gap(found: Results, name: str) -> Cell:
     return replace(cell, note="of the last level" if several else "")
 
 
-def level_table(found: Results, name: str) -> Table | None:
-    """The quantities of a flow level by level; None where there is one level only."""
-    steps = found.flow_steps(name)
-    if steps == 1:
-        return None
-    by_level = {(row.level, row.quantity): row for row in found.estimates.get(name, ())}
-    rows = []
-    for level in range(1, steps + 1):
-        cells = [_fraction(by_level.get((level, quantity))) for quantity in _LEVEL_QUANTITIES]
-        rows.append([Cell(str(level)), *cells])
-    return Table(("level", *_LEVEL_QUANTITIES.values()), rows)
-
-
-def _fraction(row: EstimateRow | None) -> Cell:
-    if row is None:
-        return Cell(MISSING)
-    note = "" if row.published is None else f"published {percent(row.published)}"
-    return Cell(percent(row.value, row.stderr or math.nan), note)
-
-
 def observable_table(found: Results) -> Table | None:
     """Every observable by source, with its deviation from the exact value; None without any.
 
-    Observables are the rows, or the columns where there are fewer of them than sources.
+    Reference, ensemble and fresh samples stand side by side. Observables are the rows, or the
+    columns where there are fewer of them than sources.
     """
-    sources = {source: _observables(rows) for source, rows in found.estimates.items()}
+    order = [
+        source
+        for reference in found.experiment.references
+        for source in (
+            f"reference:{reference}",
+            *(part for name in found.flows_of(reference) for part in (f"ensemble:{name}", name)),
+        )
+    ]
+    sources = {source: _observables(found.estimates.get(source, ())) for source in order}
     sources = {source: rows for source, rows in sources.items() if rows}
     names = dict.fromkeys(name for rows in sources.values() for name in rows)
     if not names:
         return None
-    grid = [[Cell(""), Cell("exact"), *map(Cell, sources)]]
+    titles = [
+        f"{source}, amortised" if f"ensemble:{source}" in sources else source_text(source)
+        for source in sources
+    ]
+    grid = [[Cell(""), Cell("exact"), *map(Cell, titles)]]
     for name in names:
         found_rows = [rows.get(name) for rows in sources.values()]
         known = next((row for row in found_rows if row is not None), None)

@@ -1,4 +1,4 @@
-"""The first table of the page: ESS and bias of every flow beside what is published."""
+"""The first table of the page: ESS and bias of every single flow beside what is published."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import percent, with_error
+from jeffreysflow.report.numbers import percent, theta_text, with_error
 from jeffreysflow.report.table import Cell, Table, bias_cell, estimate_cell, percent_cell
 
 __all__ = ["headline_table", "published_for_theta"]
@@ -15,16 +15,22 @@ _HEADINGS = ("flow", "ESS", "published", "bias", "published", "iid noise floor")
 
 
 def headline_table(results: Iterable[Results]) -> Table:
-    """The flows of every experiment by theta, under its name; ESS is that of fresh samples."""
+    """The flows of every experiment by theta, under its name; ESS is that of fresh samples.
+
+    Sequences of flows have a table of their own.
+    """
     rows: list[list[Cell]] = []
     for found in results:
         flows = found.experiment.flows
-        rows.append([Cell(found.experiment.title, columns=len(_HEADINGS))])
-        rows += [_flow(found, name) for name in sorted(flows, key=lambda name: flows[name].theta)]
+        names = [name for name in flows if found.flow_steps(name) == 1]
+        if names:
+            rows.append([Cell(found.experiment.title, columns=len(_HEADINGS))])
+        names.sort(key=lambda name: theta_text(flows[name].theta))
+        rows += [_flow(found, name) for name in names]
     return Table(_HEADINGS, rows)
 
 
-def published_for_theta(found: Results, theta: float, quantity: str) -> float:
+def published_for_theta(found: Results, theta: float | str, quantity: str) -> float:
     """What is published for a theta, whichever flow carries it; NaN where nothing is."""
     for flow in found.experiment.flows.values():
         if flow.theta == theta and quantity in flow.published:
@@ -37,11 +43,9 @@ def _flow(found: Results, name: str) -> list[Cell]:
     published = {q: published_for_theta(found, flow.theta, q) for q in ("ess", "bias")}
     ess, bias = percent_cell(found, name, "amortised_ess"), bias_cell(found, name)
     better = found.value(name, "amortised_ess") >= published["ess"]
-    several = found.flow_steps(name) > 1
-    note = f"ensemble {percent(found.value(name, 'ess'))}" if several else ""
     return [
-        Cell(name, f"θ = {flow.theta:g} on {flow.reference}"),
-        Cell(ess.text, note, "good" if better else ""),
+        Cell(name, f"{theta_text(flow.theta)} on {flow.reference}"),
+        Cell(ess.text, tone="good" if better else ""),
         Cell(percent(published["ess"])),
         Cell(bias.text, tone=bias.tone),
         Cell(with_error(published["bias"])),

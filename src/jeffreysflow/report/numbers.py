@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["MISSING", "duration", "percent", "with_error"]
+__all__ = ["MISSING", "duration", "percent", "theta_text", "with_error"]
 
 MISSING = "–"
 
@@ -72,3 +72,11 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def theta_text(theta: float | str) -> str:
+    """
+    >>> theta_text(0.75), theta_text("auto")
+    ('θ = 0.75', 'θ chosen')
+    """
+    return "θ chosen" if isinstance(theta, str) else f"θ = {theta:g}"

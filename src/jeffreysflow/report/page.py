@@ -14,17 +14,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jeffreysflow.config import TruthConfig
 from jeffreysflow.report.cautions import cautions
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.flow_tables import flow_table, level_table, observable_table
+from jeffreysflow.report.flow_tables import flow_table, observable_table
 from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.numbers import duration
 from jeffreysflow.report.provenance import (
     StageRecord,
     facts_by_source,
+    samples_a_second,
     stage_table,
     versions,
     wall_seconds,
 )
 from jeffreysflow.report.reference_table import reference_table
+from jeffreysflow.report.sequence_tables import level_table, sequence_table
 from jeffreysflow.report.table import filled
 
 __all__ = ["Chapter", "Picture", "page"]
@@ -66,6 +68,7 @@ def page(chapters: Sequence[Chapter]) -> str:
         scale=first.scale,
         seed=first.seed,
         headline=filled(headline_table(chapter.found for chapter in chapters)),
+        sequences=filled(sequence_table(chapter.found for chapter in chapters)),
         chapters=[_content(chapter) for chapter in chapters],
         versions=versions(records),
         wall_time=duration(wall_seconds(records)),
@@ -90,7 +93,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
         ),
         "references": filled(reference_table(found)),
         "notes": {name: list(chain(*lines)) for name, lines in notes.items()},
-        "flows": filled(flow_table(found, skipped)),
+        "flows": filled(flow_table(found, skipped, samples_a_second(records))),
         "levels": {name: filled(table) for name, table in levels.items() if table is not None},
         "observables": None if observables is None else filled(observables),
         "pictures": [_shown(picture) for picture in chapter.pictures],

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from jeffreysflow.report.numbers import MISSING, duration
 from jeffreysflow.report.table import Cell, Table
 
-__all__ = ["StageRecord", "facts_by_source", "stage_table", "versions", "wall_seconds"]
+__all__ = [
+    "StageRecord",
+    "facts_by_source",
+    "samples_a_second",
+    "stage_table",
+    "versions",
+    "wall_seconds",
+]
 
 _HEADINGS = ("stage", "of", "wall time", "ranks", "threads", "device", "host", "finished")
 
@@ -21,10 +29,9 @@ class StageRecord(NamedTuple):
     facts: Mapping[str, Any]
 
     @property
-    def title(self) -> str:
-        """What it was run for, with the level if it was one of several."""
-        level = self.facts.get("level")
-        return self.of if level is None else f"{self.of}, level {level}"
+    def seconds(self) -> float:
+        """Wall time."""
+        return float(self.facts.get("wall_seconds", math.nan))
 
     @property
     def finished(self) -> str:
@@ -33,20 +40,36 @@ class StageRecord(NamedTuple):
 
 
 def stage_table(records: Iterable[StageRecord]) -> Table:
-    """A row a completed stage."""
-    return Table(_HEADINGS, [_row(record) for record in records])
+    """A row a completed stage; the levels of a flow share one."""
+    groups = groupby(records, key=lambda record: (record.of, str(record.facts.get("stage"))))
+    return Table(_HEADINGS, [_row(list(group)) for _, group in groups])
 
 
-def _row(record: StageRecord) -> list[Cell]:
-    facts = record.facts
-    known = {key: str(facts.get(key, MISSING)) for key in ("ranks", "threads", "device", "host")}
-    return [
-        Cell(str(facts.get("stage", MISSING))),
-        Cell(record.title),
-        Cell(duration(float(facts.get("wall_seconds", math.nan)))),
-        *map(Cell, known.values()),
-        Cell(record.finished),
+def _row(records: Sequence[StageRecord]) -> list[Cell]:
+    """Of one record, or of one a level."""
+    first, several = records[0], len(records) > 1
+    slowest = max(records, key=lambda record: record.seconds)
+    known = [
+        ", ".join(dict.fromkeys(str(record.facts.get(key, MISSING)) for record in records))
+        for key in ("ranks", "threads", "device", "host")
     ]
+    longest = f"longest {duration(slowest.seconds)}, level {slowest.facts.get('level')}"
+    return [
+        Cell(str(first.facts.get("stage", MISSING))),
+        Cell(f"{first.of}, {len(records)} levels" if several else first.of),
+        Cell(duration(math.fsum(record.seconds for record in records)), longest * several),
+        *map(Cell, known),
+        Cell(max(record.finished for record in records)),
+    ]
+
+
+def samples_a_second(records: Iterable[StageRecord]) -> dict[str, float]:
+    """How fast each flow generates: samples over the wall time of the whole stage."""
+    return {
+        record.of: record.facts["samples"] / record.seconds
+        for record in records
+        if record.facts.get("stage") == "generate" and record.seconds > 0
+    }
 
 
 def facts_by_source(records: Iterable[StageRecord], stage: str, fact: str) -> dict[str, list[Any]]:

@@ -6,7 +6,14 @@ import math
 
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, percent, with_error
-from jeffreysflow.report.table import Cell, Table, bias_cell, largest_z_cell, log_z_cell
+from jeffreysflow.report.table import (
+    Cell,
+    Table,
+    bias_cell,
+    largest_z_cell,
+    log_z_cell,
+    profile_cell,
+)
 from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
 
 __all__ = ["reference_table"]
@@ -39,6 +46,7 @@ def _column(found: Results, name: str) -> dict[str, Cell]:
         "log Z by BAR": log_z_cell(found, source),
         "bias": bias_cell(found, source),
         "largest |z|": largest_z_cell(found, source),
+        "worst bin, |z|": profile_cell(found, source),
     }
 
 

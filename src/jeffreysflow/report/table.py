@@ -18,9 +18,13 @@ __all__ = [
     "estimate_cell",
     "exact_text",
     "filled",
+    "largest_z",
     "largest_z_cell",
     "log_z_cell",
     "percent_cell",
+    "profile_cell",
+    "source_text",
+    "z_cell",
     "z_score",
 ]
 
@@ -119,15 +123,48 @@ def log_z_cell(found: Results, source: str) -> Cell:
     return Cell(with_error(row.value, row.stderr or math.nan), note, tone)
 
 
-def largest_z_cell(found: Results, source: str) -> Cell:
-    """The largest deviation of an observable from its exact value, in standard errors."""
+def largest_z(found: Results, source: str) -> tuple[str, float] | None:
+    """The observable farthest from its exact value, and how many standard errors."""
     rows = found.estimates.get(source, ())
     scores = {
         row.quantity.removeprefix("observable:"): abs(z_score(row))
         for row in rows
         if row.quantity.startswith("observable:") and math.isfinite(z_score(row))
     }
-    if not scores:
+    return max(scores.items(), key=lambda item: item[1]) if scores else None
+
+
+def largest_z_cell(found: Results, source: str) -> Cell:
+    """The largest deviation of an observable from its exact value, in standard errors."""
+    worst = largest_z(found, source)
+    if worst is None:
         return Cell(MISSING)
-    worst, score = max(scores.items(), key=lambda item: item[1])
-    return Cell(f"{score:.1f}", worst, "bad" if score > LARGEST_Z else "")
+    return Cell(f"{worst[1]:.1f}", worst[0], "bad" if worst[1] > LARGEST_Z else "")
+
+
+def profile_cell(found: Results, source: str) -> Cell:
+    """The largest deviation of a bin of a profile from its exact probability, and which profile."""
+    prefix = "profile_largest_z:"
+    rows = [row for row in found.estimates.get(source, ()) if row.quantity.startswith(prefix)]
+    if not rows:
+        return Cell(MISSING)
+    worst = max(rows, key=lambda row: row.value)
+    tone = "bad" if worst.value > LARGEST_Z else ""
+    return Cell(f"{worst.value:.1f}", worst.quantity.removeprefix(prefix), tone)
+
+
+def source_text(source: str) -> str:
+    """
+    >>> source_text("ensemble:stepwise"), source_text("stepwise")
+    ('ensemble of stepwise', 'stepwise')
+    """
+    kind, _, name = source.partition(":")
+    return f"ensemble of {name}" if kind == "ensemble" else source
+
+
+def z_cell(found: Results, source: str, quantity: str) -> Cell:
+    """Deviation of a quantity from its exact value in standard errors."""
+    row = found.estimate(source, quantity)
+    z = math.nan if row is None else z_score(row)
+    text = MISSING if math.isnan(z) else f"{z:+.1f}".replace("-", "−")
+    return Cell(text, tone="bad" if abs(z) > LARGEST_Z else "")

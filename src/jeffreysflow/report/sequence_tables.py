@@ -1,0 +1,143 @@
+"""Sequences of flows along a ladder: the headline of each, and its levels one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from statistics import median
+
+from jeffreysflow.report.data import Results
+from jeffreysflow.report.numbers import MISSING, duration, percent, theta_text
+from jeffreysflow.report.table import Cell, Table, bias_cell, largest_z, percent_cell, z_cell
+from jeffreysflow.stores.tables import EstimateRow
+
+__all__ = ["level_table", "sequence_table"]
+
+_HEADINGS = (
+    *("sequence", "levels", "smallest CESS", "median CESS", "ESS of ensemble", "amortised ESS"),
+    *("bias of reference", "of ensemble", "of amortised"),
+    *("z of log Z, reference", "ensemble", "amortised", "training"),
+)
+_LEVEL_HEADINGS = (
+    *("level", "λ", "CESS", "published", "held out", "identity", "ESS", "θ", "α", "trainings"),
+    *("start", "MALA accepted"),
+)
+
+
+def sequence_table(results: Iterable[Results]) -> Table:
+    """A row a sequence under the title of its experiment: reference, weighted ensemble and fresh
+    (amortised) samples side by side.
+    """
+    rows: list[list[Cell]] = []
+    for found in results:
+        sequences = [_sequence(found, name) for name in _sequences(found)]
+        if sequences:
+            rows += [[Cell(found.experiment.title, columns=len(_HEADINGS))], *sequences]
+    return Table(_HEADINGS, rows)
+
+
+def _sequences(found: Results) -> list[str]:
+    names = [
+        name for reference in found.experiment.references for name in found.flows_of(reference)
+    ]
+    return [name for name in names if found.flow_steps(name) > 1]
+
+
+def _sequence(found: Results, name: str) -> list[Cell]:
+    flow = found.experiment.flows[name]
+    sources = (f"reference:{flow.reference}", f"ensemble:{name}", name)
+    cess = _column(found, name, "cess")
+    published = [row.published for row in cess.values() if row.published is not None]
+    return [
+        Cell(name, f"{theta_text(flow.theta)} on {flow.reference}"),
+        Cell(str(found.flow_steps(name)), _marked(found, name)),
+        _summary(min, cess, published),
+        _summary(median, cess, published),
+        percent_cell(found, name, "ess"),
+        percent_cell(found, name, "amortised_ess"),
+        *(_bias(found, source) for source in sources),
+        *(z_cell(found, source, "log_z") for source in sources),
+        Cell(duration(found.total(name, "train_seconds"))),
+    ]
+
+
+def _column(found: Results, source: str, quantity: str) -> dict[int, EstimateRow]:
+    """A quantity by level."""
+    return {row.level: row for row in found.estimates.get(source, ()) if row.quantity == quantity}
+
+
+def _marked(found: Results, name: str) -> str:
+    """Where the ensemble was resampled and where no flow was better than one."""
+    marks = []
+    for quantity, text in (("resampled", "resampled at"), ("identity_used", "identity at")):
+        levels = [str(level) for level, row in _column(found, name, quantity).items() if row.value]
+        if levels:
+            marks.append(f"{text} {', '.join(levels)}")
+    return "; ".join(marks)
+
+
+def _summary(
+    of: Callable[[list[float]], float], cess: dict[int, EstimateRow], published: list[float]
+) -> Cell:
+    if not cess:
+        return Cell(MISSING)
+    value = of([row.value for row in cess.values()])
+    theirs = of(published) if published else math.nan
+    note = f"published {percent(theirs)}" if published else ""
+    return Cell(percent(value), note, "good" if value >= theirs else "")
+
+
+def _bias(found: Results, source: str) -> Cell:
+    """The bias with the worst observable below; where there is no bias, nothing."""
+    cell, worst = bias_cell(found, source), largest_z(found, source)
+    if worst is None:
+        return cell
+    note = f"largest |z| {worst[1]:.1f} ({worst[0]})"
+    return replace(cell, note="; ".join(filter(None, [note, cell.note])))
+
+
+def level_table(found: Results, name: str) -> Table | None:
+    """The quantities of a flow level by level; None where there is one level only."""
+    steps = found.flow_steps(name)
+    if steps == 1:
+        return None
+    return Table(_LEVEL_HEADINGS, [_level(found, name, level) for level in range(1, steps + 1)])
+
+
+def _level(found: Results, name: str, level: int) -> list[Cell]:
+    rows = {row.quantity: row for row in found.estimates.get(name, ()) if row.level == level}
+    value = {quantity: row.value for quantity, row in rows.items()}
+    published = None if "cess" not in rows else rows["cess"].published
+    cess = _percent(value.get("cess"))
+    better = published is not None and value["cess"] >= published
+    return [
+        Cell(str(level)),
+        _number(value.get("lam")),
+        replace(
+            cess,
+            note="identity used" if value.get("identity_used") else "",
+            tone="good" if better else "",
+        ),
+        _percent(published),
+        _percent(value.get("cess_held_out")),
+        _percent(value.get("cess_identity")),
+        replace(_percent(value.get("ess")), note="resampled" if value.get("resampled") else ""),
+        _number(value.get("theta")),
+        _number(value.get("renyi")),
+        _number(value.get("attempts")),
+        _start(value.get("warm_start")),
+        _percent(value.get("rejuvenation_acceptance")),
+    ]
+
+
+def _percent(value: float | None) -> Cell:
+    return Cell(MISSING if value is None else percent(value))
+
+
+def _number(value: float | None) -> Cell:
+    return Cell(MISSING if value is None or math.isnan(value) else f"{value:.4g}")
+
+
+def _start(warm: float | None) -> Cell:
+    return Cell(MISSING if warm is None else "level below" if warm else "identity")
