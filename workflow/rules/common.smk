@@ -25,8 +25,11 @@ LOGS = LAYOUT.folder / "logs"
 # a parameter, not an input: what depends on which part of it is told by the hashes
 CONFIG = str(LAYOUT.config)
 
-# Snakemake exports {threads} as the thread count of numerical libraries; a stage sets its own
-shell.prefix("export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; ")
+# Snakemake exports {threads} as the thread count of numerical libraries; a stage sets its own.
+# A prefix replaces Snakemake's own, without which a stage that fails before `| tee` seems to succeed
+shell.prefix(
+    "set -euo pipefail; export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; "
+)
 
 
 wildcard_constraints:
@@ -116,6 +119,11 @@ def all_diagnostics(wildcards):
 
 def training_threads(wildcards):
     return experiment_of(wildcards).flow(wildcards.flow).training.threads
+
+
+def minutes_of_a_level(wildcards):
+    """The allocation of a sequence is the sum over its levels."""
+    return 240 if experiment_of(wildcards).flow(wildcards.flow).levels == "last" else 30
 
 
 def gpus(wildcards):

@@ -8,11 +8,14 @@ rule distill:
         LOGS / "distill_{flow}_{k}.log",
     benchmark:
         LOGS / "distill_{flow}_{k}.tsv"
+    # the levels of a flow wait for each other: on a cluster they share one allocation
+    group:
+        "{experiment}_{flow}"
     threads: training_threads
     resources:
         gpu=gpus,
         mem_mb=2000,
-        runtime=240,
+        runtime=minutes_of_a_level,
     params:
         config=CONFIG,
         hash=flow_hash,
