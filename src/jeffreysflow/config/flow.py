@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import math
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from jeffreysflow.config.section import Section, check_sobol_sizes
 
@@ -48,11 +49,11 @@ class FlowConfig(Section):
 
     reference: str
     """Name of the reference it is trained from."""
-    theta: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    theta: float | Literal["auto"] = "auto"
     """Weight of the reverse divergence: 0 forward KL, 1 reverse KL; or `auto`: the most ambitious
     one that held-out samples bear, level by level, and no flow where none does better."""
-    renyi: Annotated[float, Field(ge=1)] | Literal["auto"] = "auto"
-    """Order of the Renyi divergence; 1 is Kullback-Leibler; or `auto`, chosen with theta."""
+    renyi: float | Literal["auto"] = "auto"
+    """Renyi order of the forward divergence, 1 for Kullback-Leibler; or `auto`, as theta."""
     levels: Literal["last", "all"] = "last"
     """One flow from the base to the last level, or one a level."""
     network: NetworkConfig = NetworkConfig()
@@ -71,6 +72,16 @@ class FlowConfig(Section):
     """Published values to print beside ours, by quantity (`ess`, `bias`, ...), as fractions."""
     published_by_level: dict[str, list[float | None]] = Field(default_factory=dict)
     """Published values level by level, by quantity (`cess`, ...); null where there is none."""
+
+    @field_validator("theta", "renyi", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any, info: ValidationInfo) -> Any:
+        low, high = (0.0, 1.0) if info.field_name == "theta" else (1.0, math.inf)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value != "auto" and not (number and low <= value <= high):
+            allowed = "from 0 to 1" if high == 1 else "of at least 1"
+            raise ValueError(f"must be a number {allowed}, or auto; found {value!r}")
+        return value
 
     @model_validator(mode="after")
     def _islands_fit(self) -> Self:

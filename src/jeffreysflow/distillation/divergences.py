@@ -32,7 +32,11 @@ Energy = Callable[[torch.Tensor], torch.Tensor]
 
 class JeffreysLoss(NamedTuple):
     """The weight ``theta`` of the reverse divergence (0 forward, 1 reverse only), and the Renyi
-    ``order`` of both (1 Kullback-Leibler).
+    ``order`` of the forward one (1 Kullback-Leibler).
+
+    At order 2 the forward divergence is the logarithm of the mean square weight, so it lowers what
+    the effective sample size counts. The reverse one stays Kullback-Leibler: its Renyi form weighs
+    samples by powers of 1/w, and a single one in a void hides all others.
     """
 
     theta: float

@@ -16,8 +16,8 @@ COLLAPSED = 0.6
 
 
 AUTOMATIC = (JeffreysLoss(0.5, 2.0), JeffreysLoss(0.25, 1.5), JeffreysLoss(0.0, 1.0))
-"""From the most ambitious to the safest: at order 2 the loss is the variance of the weights itself;
-pure forward Kullback-Leibler can neither lose a mode of the reference nor diverge."""
+"""From the most ambitious to the safest: pure forward Kullback-Leibler can neither lose a mode of
+the reference nor diverge."""
 
 
 def candidates(theta: float | None, order: float | None) -> tuple[JeffreysLoss, ...]:

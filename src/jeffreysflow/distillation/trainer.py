@@ -120,7 +120,7 @@ def _loss(
     terms: list[torch.Tensor] = []
     R = D = math.nan
     if l_0 > 0:
-        reverse = divergence(reverse_bracket(flow, next(transport.source), *energies), order)
+        reverse = reverse_bracket(flow, next(transport.source), *energies).mean()
         terms.append(l_0 * reverse)
         R = float(reverse.detach())
     if l_1 > 0:
