@@ -49,11 +49,13 @@ def _sequence(found: Results, name: str) -> list[Cell]:
     sources = (f"reference:{flow.reference}", f"ensemble:{name}", name)
     cess = _column(found, name, "cess")
     published = [row.published for row in cess.values() if row.published is not None]
+    # medians are comparable over the same levels only
+    all_published = published if len(published) == len(cess) else []
     return [
         Cell(name, f"{theta_text(flow.theta)} on {flow.reference}"),
         Cell(str(found.flow_steps(name)), _marked(found, name)),
         _summary(min, cess, published),
-        _summary(median, cess, published),
+        _summary(median, cess, all_published),
         percent_cell(found, name, "ess"),
         percent_cell(found, name, "amortised_ess"),
         *(_bias(found, source) for source in sources),
