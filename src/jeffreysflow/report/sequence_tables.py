@@ -8,17 +8,17 @@ from dataclasses import replace
 from statistics import median
 
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import MISSING, duration, percent, theta_text
+from jeffreysflow.report.numbers import MISSING, percent, theta_text
 from jeffreysflow.report.table import Cell, Table, bias_cell, largest_z, percent_cell, z_cell
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = ["level_table", "sequence_table"]
 
 _HEADINGS = (
-    *("sequence", "levels", "smallest CESS", "median CESS", "ESS of ensemble", "amortised ESS"),
-    *("bias of reference", "of ensemble", "of amortised"),
-    *("z of log Z, reference", "ensemble", "amortised", "training"),
+    *("sequence", "levels", "least CESS", "median", "ensemble ESS", "amortised ESS"),
+    *("reference bias", "ensemble bias", "amortised bias", "z of log Z"),
 )
+_SHOWN = 4
 _LEVEL_HEADINGS = (
     *("level", "λ", "CESS", "published", "held out", "identity", "ESS", "θ", "α", "trainings"),
     *("start", "MALA accepted"),
@@ -59,8 +59,7 @@ def _sequence(found: Results, name: str) -> list[Cell]:
         percent_cell(found, name, "ess"),
         percent_cell(found, name, "amortised_ess"),
         *(_bias(found, source) for source in sources),
-        *(z_cell(found, source, "log_z") for source in sources),
-        Cell(duration(found.total(name, "train_seconds"))),
+        _log_z(found, *sources[:2]),
     ]
 
 
@@ -75,7 +74,8 @@ def _marked(found: Results, name: str) -> str:
     for quantity, text in (("resampled", "resampled at"), ("identity_used", "identity at")):
         levels = [str(level) for level, row in _column(found, name, quantity).items() if row.value]
         if levels:
-            marks.append(f"{text} {', '.join(levels)}")
+            few = len(levels) <= _SHOWN
+            marks.append(f"{text} {', '.join(levels) if few else f'{len(levels)} of them'}")
     return "; ".join(marks)
 
 
@@ -95,8 +95,14 @@ def _bias(found: Results, source: str) -> Cell:
     cell, worst = bias_cell(found, source), largest_z(found, source)
     if worst is None:
         return cell
-    note = f"largest |z| {worst[1]:.1f} ({worst[0]})"
+    note = f"|z| ≤ {worst[1]:.1f} ({worst[0]})"
     return replace(cell, note="; ".join(filter(None, [note, cell.note])))
+
+
+def _log_z(found: Results, reference: str, ensemble: str) -> Cell:
+    """Of the ensemble, with that of tempering below."""
+    before = z_cell(found, reference, "log_z").text
+    return replace(z_cell(found, ensemble, "log_z"), note=f"reference {before}")
 
 
 def level_table(found: Results, name: str) -> Table | None:
