@@ -16,7 +16,7 @@ from jeffreysflow.distillation.ensemble import (
     resampled,
     systematic_indices,
 )
-from jeffreysflow.distillation.level import base_ensemble, pushed
+from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.domain import Domain
 from jeffreysflow.flows.flow import Flow

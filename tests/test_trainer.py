@@ -10,7 +10,8 @@ import torch
 
 from jeffreysflow.distillation.divergences import JeffreysLoss
 from jeffreysflow.distillation.history import HistoryRow
-from jeffreysflow.distillation.level import LevelResult, LevelSettings, distill_level
+from jeffreysflow.distillation.level import LevelResult, distill_level
+from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe, Transport, shuffled_batches, train
 from jeffreysflow.domain import Domain
 from jeffreysflow.flows.flow import Flow

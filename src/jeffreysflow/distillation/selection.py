@@ -14,7 +14,6 @@ _T = TypeVar("_T")
 COLLAPSED = 0.6
 """A held-out conditional ESS below this asks for a safer loss."""
 
-
 AUTOMATIC = (JeffreysLoss(0.5, 2.0), JeffreysLoss(0.25, 1.5), JeffreysLoss(0.0, 1.0))
 """From the most ambitious to the safest: pure forward Kullback-Leibler can neither lose a mode of
 the reference nor diverge."""
@@ -43,14 +42,14 @@ def first_that_holds(
     trained: Callable[[JeffreysLoss, int], _T],
     score: Callable[[_T], float],
     least: float,
-) -> tuple[_T, int]:
-    """Train with each option in turn until one scores ``least``; the best, and how many were tried.
+) -> _T:
+    """The first option whose training scores ``least``, or the best of all.
 
     ``trained`` takes an option and its number, counted from 0.
     """
-    results: list[_T] = []
-    for number, option in enumerate(options):
-        results.append(trained(option, number))
-        if score(results[-1]) >= least:
+    best = trained(options[0], 0)
+    for number, option in enumerate(options[1:], start=1):
+        if score(best) >= least:
             break
-    return max(results, key=score), len(results)
+        best = max(best, trained(option, number), key=score)
+    return best

@@ -10,7 +10,8 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.history import HistoryRow
-from jeffreysflow.distillation.level import LevelSettings, distill_level
+from jeffreysflow.distillation.level import distill_level
+from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.flow import Flow

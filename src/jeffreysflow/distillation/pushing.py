@@ -1,0 +1,43 @@
+"""Ensembles at the base, and through a flow to the next level."""
+
+from __future__ import annotations
+
+import torch
+
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.flows.flow import Flow
+from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.streams import Stream
+
+__all__ = ["base_ensemble", "pushed"]
+
+
+def base_ensemble(path: AnnealingPath, n: int, stream: Stream) -> Ensemble:
+    """``n`` exact base samples of equal weight."""
+    assert path.base is not None
+    x = path.base.sample(n, stream)
+    with torch.no_grad():
+        U_0, V = path.energies(x)
+    return Ensemble(x, torch.zeros_like(U_0), U_0, V)
+
+
+@torch.no_grad()
+def pushed(
+    flow: Flow, path: AnnealingPath, lam_0: float, lam_1: float, ensemble: Ensemble, batch: int
+) -> tuple[Ensemble, torch.Tensor]:
+    """The ensemble mapped through ``flow``, and the logarithms of its weight factors [n],
+
+        ``log w = -U_1(F x) + U_0(x) + log|det dF(x)|``.
+
+    A sample whose new energy is not finite gets weight 0.
+    """
+    parts, increments = [], []
+    for start in range(0, len(ensemble.x), batch):
+        x, log_weights, U_0, V = (field[start : start + batch] for field in ensemble)
+        y, log_det = flow(x)
+        new_U_0, new_V = path.energies(y)
+        log_w = (U_0 + lam_0 * V) - (new_U_0 + lam_1 * new_V) + log_det
+        log_w = torch.where(torch.isfinite(log_w), log_w, -torch.inf)
+        parts.append(Ensemble(y, log_weights + log_w, new_U_0, new_V))
+        increments.append(log_w)
+    return Ensemble(*map(torch.cat, zip(*parts, strict=True))), torch.cat(increments)

@@ -1,0 +1,52 @@
+"""The settings of one level of a sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from jeffreysflow.distillation.divergences import JeffreysLoss
+from jeffreysflow.distillation.selection import candidates
+from jeffreysflow.distillation.trainer import Recipe
+
+__all__ = ["LevelSettings"]
+
+
+@dataclass(frozen=True)
+class LevelSettings:
+    """How one level, from ``lam_0`` to ``lam_1`` of the path, is distilled.
+
+    theta, order : weight of the reverse divergence and Renyi order; ``None`` leaves the choice to
+        held-out samples, and then a flow that does worse than no flow is not used.
+    layers, hidden, bins : of the flow; dtype : of its training.
+    ensemble : size of the ensemble that level 1 starts, in ``islands`` equal parts that never mix.
+    batch : samples pushed at a time.
+    resample_below : the ensemble is resampled when its ESS falls below this fraction.
+    rejuvenation_steps : MALA steps on the pushed ensemble.
+    """
+
+    lam_0: float
+    lam_1: float
+    theta: float | None = None
+    order: float | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    layers: int = 6
+    hidden: tuple[int, ...] = (64, 64)
+    bins: int = 16
+    dtype: torch.dtype = torch.float32
+    ensemble: int = 20_000
+    islands: int = 20
+    batch: int = 20_000
+    resample_below: float = 0.5
+    rejuvenation_steps: int = 0
+
+    @property
+    def candidates(self) -> tuple[JeffreysLoss, ...]:
+        """The losses to try in turn."""
+        return candidates(self.theta, self.order)
+
+    @property
+    def automatic(self) -> bool:
+        """Whether something is left to choose."""
+        return self.theta is None or self.order is None

@@ -1,0 +1,165 @@
+"""What the flow of one level is trained with, and what it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from jeffreysflow.distillation.divergences import Energy
+from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
+from jeffreysflow.distillation.pushing import base_ensemble, pushed
+from jeffreysflow.distillation.rejuvenation import rejuvenated
+from jeffreysflow.distillation.settings import LevelSettings
+from jeffreysflow.distillation.trainer import Transport, shuffled_batches
+from jeffreysflow.flows.box import spline_box
+from jeffreysflow.flows.flow import Flow
+from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.streams import Stream
+
+__all__ = ["Pushed", "Step"]
+
+_REFERENCE_HELD_OUT = 20
+"""One in so many reference samples is not trained on,"""
+_ENSEMBLE_HELD_OUT = 5
+"""nor is one in so many rows of the ensemble below."""
+
+
+class Pushed(NamedTuple):
+    """The ensemble below after a map, the logarithms of its weight factors [n], and the conditional
+    ESS of the held-out rows.
+    """
+
+    ensemble: Ensemble
+    increments: torch.Tensor
+    cess_held_out: float
+
+
+class Step:
+    """The samples on both sides of a level, each divided into a part to train on and a part kept
+    back.
+
+    ``below`` the ensemble of the level below (at level 1, exact base samples), and ``unseen`` the
+    rows of it that training does not see: a fifth, or at level 1, where training draws fresh base
+    samples, all of it. ``test`` reference samples that training does not see.
+
+    Parameters
+    ----------
+    below : the ensemble of the level below; ``None`` at level 1.
+    reference : [N, d] float64 samples of this level's tempering.
+    stream : the random stream of each purpose.
+    """
+
+    def __init__(
+        self,
+        path: AnnealingPath,
+        settings: LevelSettings,
+        below: Ensemble | None,
+        reference: torch.Tensor,
+        stream: Callable[[str], Stream],
+    ) -> None:
+        assert path.base is not None
+        self._path, self._base, self._settings, self._stream = path, path.base, settings, stream
+        order = stream("held out").permutation(len(reference)).to(reference.device)
+        kept_back = max(len(reference) // _REFERENCE_HELD_OUT, 1)
+        self.test, self._training = reference[order[:kept_back]], reference[order[kept_back:]]
+        self._sources: torch.Tensor | None = None
+        if below is None:
+            self.below = base_ensemble(path, settings.ensemble, stream("ensemble"))
+            self.unseen = torch.arange(len(self.below.x), device=reference.device)
+        else:
+            self.below = below
+            row = torch.arange(len(below.x), device=reference.device)
+            self.unseen = row[row % _ENSEMBLE_HELD_OUT == 0]
+            seen = below.rows(row[row % _ENSEMBLE_HELD_OUT != 0])
+            drawn = resampled(seen, len(self._training), stream("resampled source"))
+            self._sources = self.moved(drawn, settings.lam_0, stream("moved source"))[0].x
+        self.energies = _energy_at(path, settings.lam_0), _energy_at(path, settings.lam_1)
+        self._box = spline_box(path.base, self.below.x, reference)
+
+    @property
+    def identity(self) -> torch.Tensor:
+        """Logarithms of the weight factors [n] of no flow: plain tempered reweighting."""
+        return -(self._settings.lam_1 - self._settings.lam_0) * self.below.V
+
+    def conditional_ess(self, increments: torch.Tensor) -> float:
+        """Over the held-out rows, of weight factors [n] of all rows."""
+        return conditional_ess(self.below.log_weights[self.unseen], increments[self.unseen])
+
+    def new_flow(self, start: Flow | None = None) -> Flow:
+        """The identity, or a flow with the parameters of ``start``, ready to be trained."""
+        settings = self._settings
+        flow = Flow(
+            *self._box, settings.layers, settings.hidden, settings.bins, self._stream("weights")
+        )
+        if start is not None:
+            flow.load_state_dict(start.state_dict())
+        return flow.to(self.below.x.device, settings.dtype)
+
+    def start(self, flow_below: Flow | None) -> Flow | None:
+        """The flow of the level below where, untrained, it does better than the identity."""
+        if flow_below is None:
+            return None
+        few = self.unseen[: self._settings.batch]
+        sample = self.below.rows(few)
+        _, increments = self._pushed(self.new_flow(flow_below), sample)
+        ess = conditional_ess(sample.log_weights, increments)
+        return flow_below if ess > conditional_ess(sample.log_weights, self.identity[few]) else None
+
+    def transport(self, attempt: int) -> Transport:
+        """The batches and energies of one training; every attempt has its own order of batches."""
+        batch, dtype = self._settings.recipe.batch, self._settings.dtype
+        number = f" {attempt}" if attempt else ""
+        fresh = self._stream("source" + number)
+        if self._sources is None:
+            rows = self.below.x
+            source = _repeat(lambda: self._base.sample(batch, fresh, dtype=dtype))
+        else:
+            rows = self._sources
+            source = shuffled_batches(rows.to(dtype), batch, fresh)
+        order = self._stream("reference" + number)
+        targets = shuffled_batches(self._training.to(dtype), batch, order)
+        variance = self._path.domain.variance
+        return Transport(
+            source,
+            targets,
+            *self.energies,
+            float(variance(rows).sum()),
+            float(variance(self._training).sum()),
+        )
+
+    def push(self, flow: Flow) -> Pushed:
+        """The ensemble below through ``flow``, which is in float64 from then on."""
+        ensemble, increments = self._pushed(flow, self.below)
+        return Pushed(ensemble, increments, self.conditional_ess(increments))
+
+    def moved(self, ensemble: Ensemble, lam: float, stream: Stream) -> tuple[Ensemble, float]:
+        """An ensemble at ``lam`` after rejuvenation, and the acceptance."""
+        steps, batch = self._settings.rejuvenation_steps, self._settings.batch
+        return rejuvenated(ensemble, self._path, lam, steps, batch, stream)
+
+    def _pushed(self, flow: Flow, ensemble: Ensemble) -> tuple[Ensemble, torch.Tensor]:
+        settings = self._settings
+        return pushed(
+            flow.to(torch.float64),
+            self._path,
+            settings.lam_0,
+            settings.lam_1,
+            ensemble,
+            settings.batch,
+        )
+
+
+def _energy_at(path: AnnealingPath, lam: float) -> Energy:
+    # at the ends one of the two energies need not be computed
+    if lam == 0.0 and path.base is not None:
+        return path.base.energy
+    if lam == 1.0:
+        return path.target.energy
+    return lambda x: path.energy(x, lam)
+
+
+def _repeat(draw: Callable[[], torch.Tensor]) -> Iterator[torch.Tensor]:
+    while True:
+        yield draw()
