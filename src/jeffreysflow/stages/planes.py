@@ -12,7 +12,7 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
-from jeffreysflow.estimation.observables import Observable, parse_observable
+from jeffreysflow.estimation.observables import Observable, parse_observables
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.report.data import Interval, Plane
 from jeffreysflow.stages.steps import flow_steps
@@ -29,7 +29,7 @@ __all__ = ["read_planes", "shown_levels", "weighted_density"]
 _SAMPLES = 200_000
 _EXACT_SAMPLES = 100_000
 _SHOWN_LEVELS = 6
-_BINS = (16, 80)
+_BINS = (32, 80)
 """Fewest and most; their images decide how large the file is."""
 
 
@@ -53,16 +53,17 @@ def read_planes(layout: Layout, experiment: Experiment) -> list[Plane]:
     if not experiment.views:
         return []
     path = build_path(experiment)
-    d = path.domain.dimension
-    views = {view: [parse_observable(text, d) for text in view] for view in experiment.views}
+    d, named = path.domain.dimension, getattr(path.target, "observables", {})
+    views = {view: parse_observables(view, d, named) for view in experiment.views}
     planes, extents = [], {}
     for cloud in _clouds(layout, experiment, path):
+        log_weights = cloud.log_weights.numpy()
         for view, pair in views.items():
             values = torch.stack([expression(cloud.x, cloud.U) for expression in pair]).numpy()
             if view not in extents:
                 # the first cloud is the most trusted one
-                extents[view] = _extent(path, pair, values)
-            density = weighted_density(values, cloud.log_weights.numpy(), extents[view])
+                extents[view] = _extent(path, pair, values, log_weights)
+            density = weighted_density(values, log_weights, extents[view])
             planes.append(Plane(view, cloud.source, cloud.lam, density, extents[view]))
     return planes
 
@@ -145,15 +146,19 @@ def _cloud(source: str, lam: float | None, samples: Ensemble) -> _Cloud:
 
 
 def _extent(
-    path: AnnealingPath, pair: list[Observable], values: np.ndarray
+    path: AnnealingPath, pair: list[Observable], values: np.ndarray, log_weights: np.ndarray
 ) -> tuple[Interval, Interval]:
-    """The period of a periodic coordinate; else nearly all ``values`` [2, n], with a margin."""
+    """The period of a periodic coordinate; else nearly all of the mass of ``values`` [2, n], with a
+    margin.
+    """
     intervals = []
+    weights = np.exp(log_weights - log_weights.max())
     for expression, value in zip(pair, values, strict=True):
         coordinate = re.fullmatch(r"x(\d+)", expression.name.strip())
         period = path.domain.periods[int(coordinate[1]) - 1] if coordinate else None
         if period is None:
-            low, high = np.quantile(value, [1e-3, 1 - 1e-3])
+            ends = [1e-3, 1 - 1e-3]
+            low, high = np.quantile(value, ends, weights=weights, method="inverted_cdf")
             margin = 0.15 * float(high - low) or 1.0
             period = float(low) - margin, float(high) + margin
         intervals.append(period)
@@ -166,7 +171,7 @@ def weighted_density(
     """Weighted density [bins, bins] of ``values`` [2, n]; what lies outside counts in its norm."""
     weights = np.exp(log_weights - log_weights.max())
     effective = weights.sum() ** 2 / np.square(weights).sum()
-    bins = int(np.clip(0.4 * math.sqrt(effective), *_BINS))
+    bins = int(np.clip(0.8 * math.sqrt(effective), *_BINS))
     a, b = values
     masses, *_ = np.histogram2d(a, b, bins, range=extent, weights=weights)
     area = math.prod(high - low for low, high in extent)

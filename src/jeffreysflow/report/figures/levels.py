@@ -72,7 +72,9 @@ def _sequence(part: SubFigure, data: ExperimentData, name: str) -> set[str]:
     """Draw one sequence; the labels of what it shows."""
     sizes, thetas = part.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     used = _sizes(sizes, data, name)
-    theta = data.by_level(name, "theta")
+    theta = np.where(
+        data.by_level(name, "identity_used") == 1, np.nan, data.by_level(name, "theta")
+    )
     warm = data.by_level(name, "warm_start") == 1
     level = np.arange(1, len(theta) + 1)
     thetas.plot(level, theta, color=_FLOW, linewidth=0.7)
@@ -88,10 +90,9 @@ def _sequence(part: SubFigure, data: ExperimentData, name: str) -> set[str]:
         )
     for k, attempts in enumerate(data.by_level(name, "attempts")):
         if attempts > 1:
-            place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center"}
-            thetas.annotate(f"{attempts:.0f}", (level[k], theta[k]), fontsize=5.5, **place)
+            thetas.text(level[k], 1.12, f"{attempts:.0f}", fontsize=5.5, ha="center")
     ticks = range(len(level), 0, -max(-(-len(level) // _TICKS), 1))
-    thetas.set(xlabel="level", ylabel="θ", ylim=(-0.08, 1.35), yticks=(0, 0.5, 1), xticks=ticks)
+    thetas.set(xlabel="level", ylabel="θ", ylim=(-0.08, 1.4), yticks=(0, 0.5, 1), xticks=ticks)
     thetas.set_xlim(0.5, max(len(level), 1) + 0.5)
     _name_lambdas(sizes, data.ladder(data.experiment.flows[name].reference), ticks)
     return used
