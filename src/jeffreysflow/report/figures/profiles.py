@@ -18,8 +18,9 @@ __all__ = ["CAPTION", "ORDER", "SECTION", "applies", "draw"]
 CAPTION = (
     "Profiles by flow, as densities or potentials of mean force, with one standard error: the "
     "tempering reference, the weighted ensemble carried through the levels, and fresh weighted "
-    "samples of the flow. Grey: exact, averaged over each bin. Below: the deviation of each bin "
-    "from the exact value in standard errors; shaded 2, dashed 4, beyond the axis on its edge."
+    "samples of the flow. Grey: exact, averaged over each bin; the axis follows it. Below: the "
+    "deviation of each bin from the exact value in standard errors; shaded 2, dashed 4, beyond "
+    "the axis on its edge."
 )
 SECTION = "results"
 ORDER = 14
@@ -90,8 +91,17 @@ def _block(part: SubFigure, profile: ProfileConfig, curves: dict[str, Curve]) ->
         look = {"baseline": None, "linewidth": 3} if pmf else {"fill": True}
         values.stairs(curve.exact - zero, curve.edges, color=_EXACT, zorder=0.9, **look)
     lowest.set_xlim(profile.lower, profile.upper)
-    if not pmf:
-        values.set_ylim(bottom=0)
+    _follow_exact(values, exact - zero, pmf)
+
+
+def _follow_exact(ax: Axes, exact: np.ndarray, pmf: bool) -> None:
+    """An axis that a source far off cannot stretch."""
+    low, high = ax.get_ylim()
+    largest = exact[np.isfinite(exact)].max(initial=0.0)
+    if largest > 0:
+        high = min(high, 1.8 * largest)
+        low = max(low, -0.3 * largest)
+    ax.set_ylim(low if pmf else 0.0, high)
 
 
 def _finite(curves: dict[str, Curve]) -> np.ndarray:
