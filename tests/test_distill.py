@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,7 +93,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in folder.rglob("*")
-        if file.is_file() and file.name != "done.json"
+        if file.is_file() and file.name not in ("done.json", "record.json", ".lock")
     }
 
 
@@ -158,6 +161,47 @@ def test_the_same_bits_when_run_again(layout: Layout, tmp_path: Path) -> None:
     assert files(again.flow("once").folder) == files(layout.flow("once").folder)
 
 
+def test_a_level_killed_half_way_is_done_again_to_the_same_bits(
+    layout: Layout, tmp_path: Path
+) -> None:
+    again = Layout(tmp_path, "small")
+    shutil.copytree(layout.reference("good").levels, again.reference("good").levels)
+    shutil.copytree(layout.flow("stepwise").level(1), again.flow("stepwise").level(1))
+    again.config.write_text(ONCE.model_dump_json())
+    command = [sys.executable, "-m", "jeffreysflow", "distill", "--config", str(again.config)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--flow", "stepwise", "--level", "2"], stdout=log, stderr=log
+        )
+        while not (again.flow("stepwise").level(2) / "ensemble.zarr").exists():
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+    assert not (again.flow("stepwise").level(2) / "done.json").exists()
+    for level in (2, 3):
+        distill.run(again, ONCE, "stepwise", level)
+    assert files(again.flow("stepwise").folder) == files(layout.flow("stepwise").folder)
+
+
+def test_a_finished_level_is_declared_done_again_unless_it_is_damaged(
+    layout: Layout, tmp_path: Path
+) -> None:
+    again = Layout(tmp_path, "small")
+    shutil.copytree(layout.folder, again.folder)
+    folder = again.flow("stepwise").level(1)
+    flow, done = folder / "flow.safetensors", folder / "done.json"
+    record, made = done.read_bytes(), flow.stat().st_mtime_ns
+    # as Snakemake does when another job of the group fails
+    done.unlink()
+    distill.run(again, ONCE, "stepwise", 1)
+    assert (done.read_bytes(), flow.stat().st_mtime_ns) == (record, made)
+    whole = flow.read_bytes()
+    flow.write_bytes(whole[:-100])
+    distill.run(again, ONCE, "stepwise", 1)
+    assert flow.read_bytes() == whole
+
+
 def test_generating_through_several_levels_by_scrambled_sobol_points(
     layout: Layout, tmp_path: Path
 ) -> None:
@@ -188,7 +232,8 @@ def test_what_is_missing_or_foreign_is_refused(layout: Layout, tmp_path: Path) -
     ):
         with pytest.raises(UserError, match=r"made from another configuration"):
             stage()
-    shutil.rmtree(empty.flow("stepwise").level(1))
+    for level in (1, 2):
+        shutil.rmtree(empty.flow("stepwise").level(level))
     with pytest.raises(UserError, match=r"level_1: incomplete"):
         distill.run(empty, ONCE, "stepwise", 2)
     flow = empty.flow("once").level(1) / "flow.safetensors"

@@ -22,7 +22,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 _T = TypeVar("_T")
 
-FORMAT = 1
+FORMAT = 2
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import torch
 
@@ -19,12 +20,18 @@ from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
-from jeffreysflow.stores.completion import read_record, write_record
+from jeffreysflow.stores.completion import (
+    KEPT_RECORD,
+    declare_done,
+    is_complete,
+    read_record,
+    write_record,
+)
 from jeffreysflow.stores.ensembles import open_ensemble, write_ensemble
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
-from jeffreysflow.stores.tables import write_table
+from jeffreysflow.stores.tables import read_table, write_table
 from jeffreysflow.streams import Stream
 
 __all__ = ["level_settings", "run"]
@@ -32,6 +39,8 @@ __all__ = ["level_settings", "run"]
 
 def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     """Distil level ``level`` = 1..K of a flow; writes flow, history, ensemble and record.
+
+    A complete level of this configuration is left as it is.
 
     Raises
     ------
@@ -42,6 +51,10 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     steps = flow_steps(layout, experiment, flow)
     if not 1 <= level <= steps:
         raise UserError(f"{experiment.name}/{flow}: level {level}; allowed: 1 to {steps}")
+    folder = layout.flow(flow).level(level)
+    if _is_there(folder, hash):
+        declare_done(folder, hash)
+        return
     device = use_device(experiment.device, section.training.threads)
     path = build_path(experiment)
     assert path.base is not None
@@ -55,7 +68,6 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     last = section.levels == "last"
     reference = levels.samples(-1 if last else level).x.to(device)
     lam_0, lam_1 = (0.0, 1.0) if last else map(float, levels.lam[level - 1 : level + 1])
-    folder = layout.flow(flow).level(level)
     below: Ensemble | None = None
     flow_below: Flow | None = None
     if level > 1:
@@ -96,7 +108,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         seed=experiment.seed,
     )
     write_record(
-        folder / "done.json",
+        folder / KEPT_RECORD,
         "distill",
         hash,
         started,
@@ -106,6 +118,20 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         lam=lam_1,
         **result.facts,
     )
+    declare_done(folder, hash)
+
+
+def _is_there(folder: Path, hash: str) -> bool:
+    """Whether a level is complete and undamaged."""
+    if not is_complete(folder / KEPT_RECORD, hash):
+        return False
+    try:
+        load_flow(folder / "flow.safetensors", hash)
+        read_table(folder / "history.csv", HistoryRow)
+        open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
+    except UserError:
+        return False
+    return True
 
 
 def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import ExitStack
@@ -23,7 +22,7 @@ from jeffreysflow.stages.check import check_experiment
 from jeffreysflow.stages.mpi import check_ranks, on_rank_0, world
 from jeffreysflow.stages.steps import pilot_ladder
 from jeffreysflow.stages.target import build_base, build_path
-from jeffreysflow.stores.completion import read_record, write_atomically, write_record
+from jeffreysflow.stores.completion import KEPT_RECORD, declare_done, write_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.stores.replicas import (
@@ -39,8 +38,6 @@ from jeffreysflow.tempering.ladder import check_ladder, geometric_ladder, starti
 from jeffreysflow.tempering.settings import TemperingSettings
 
 __all__ = ["run", "tempering_settings"]
-
-_KEPT_RECORD = "record.json"
 
 
 def run(
@@ -116,7 +113,7 @@ def _temper(
     reporter.close()
     if ranks.rank == 0:
         write_record(
-            folder / _KEPT_RECORD,
+            folder / KEPT_RECORD,
             "temper",
             hash,
             started,
@@ -129,14 +126,8 @@ def _temper(
             resumed_at_round=reporter.first,
             rejected_not_finite=int(statistics.rejected_not_finite.sum()),
         )
-        _declare_done(folder, hash)
+        declare_done(folder, hash)
         archive.discard_checkpoint()
-
-
-def _declare_done(folder: Path, hash: str) -> None:
-    # Snakemake deletes `done.json` before it runs a stage again; the run's own record outlives that
-    record = read_record(folder / _KEPT_RECORD, hash)
-    write_atomically(folder / "done.json", json.dumps(record, indent=2) + "\n")
 
 
 class _Reporter:
@@ -180,9 +171,9 @@ def _is_there(experiment: Experiment, folder: Path, hash: str, started: float) -
             pass
         else:
             if not (folder / "done.json").exists():
-                if not (folder / _KEPT_RECORD).exists():
-                    write_record(folder / _KEPT_RECORD, "temper", hash, started, reused=True)
-                _declare_done(folder, hash)
+                if not (folder / KEPT_RECORD).exists():
+                    write_record(folder / KEPT_RECORD, "temper", hash, started, reused=True)
+                declare_done(folder, hash)
             return True
     check_experiment(experiment)
     return False

@@ -1,4 +1,8 @@
-"""Completion records: `done.json`, written last and atomically, says that a stage is complete."""
+"""Completion records: `done.json`, written last and atomically, says that a stage is complete.
+
+Snakemake deletes it before it runs the stage again, and when another job of its group fails. What
+took long to make has a second copy, `record.json`, that only its own stage writes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,16 @@ from typing import Any
 from jeffreysflow import __version__
 from jeffreysflow.errors import UserError
 
-__all__ = ["is_complete", "read_record", "write_atomically", "write_record"]
+__all__ = [
+    "KEPT_RECORD",
+    "declare_done",
+    "is_complete",
+    "read_record",
+    "write_atomically",
+    "write_record",
+]
+
+KEPT_RECORD = "record.json"
 
 _PACKAGES = ("torch", "numpy", "zarr", "scipy", "mpi4py", "snakemake")
 
@@ -66,6 +79,12 @@ def read_record(file: Path, expected_hash: str | None = None) -> Mapping[str, An
             f"{expected_hash}); run the stage that makes it again"
         )
     return record
+
+
+def declare_done(folder: Path, hash: str) -> None:
+    """Write `done.json` from the stage's kept record."""
+    record = read_record(folder / KEPT_RECORD, hash)
+    write_atomically(folder / "done.json", json.dumps(record, indent=2) + "\n")
 
 
 def is_complete(file: Path, expected_hash: str) -> bool:

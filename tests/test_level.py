@@ -1,0 +1,184 @@
+"""One level of a sequence: which loss, which start, whether a flow at all; what it may not see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from jeffreysflow.distillation.divergences import JeffreysLoss
+from jeffreysflow.distillation.ensemble import (
+    Ensemble,
+    conditional_ess,
+    effective_sample_size,
+    log_evidence,
+)
+from jeffreysflow.distillation.level import LevelResult, distill_level
+from jeffreysflow.distillation.pushing import base_ensemble
+from jeffreysflow.distillation.rejuvenation import rejuvenated
+from jeffreysflow.distillation.selection import AUTOMATIC, candidates, first_that_holds
+from jeffreysflow.distillation.settings import LevelSettings
+from jeffreysflow.distillation.step import Step
+from jeffreysflow.distillation.trainer import Recipe
+from jeffreysflow.domain import Domain
+from jeffreysflow.flows.flow import Flow
+from jeffreysflow.potentials import AnnealingPath, Base, Potential
+from jeffreysflow.streams import Stream
+
+DOMAIN = Domain.euclidean(2)
+MEAN, SD, LOG_Z = 0.8, 0.6, 3.0
+
+
+class Well(Potential):
+    """N(m, s^2 I) with log Z = 3."""
+
+    domain = DOMAIN
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        constant = 2 * (math.log(SD) + 0.5 * math.log(2 * math.pi)) - LOG_Z
+        return 0.5 * ((x - MEAN) / SD).square().sum(dim=1) + constant
+
+
+PATH = AnnealingPath(Base(DOMAIN), Well())
+GOOD = Recipe(steps=120, batch=500)
+SPOILT = Recipe(steps=3, batch=50, learning_rate=3.0, averaging=0.0)
+SETTINGS = LevelSettings(
+    0.0, 1.0, recipe=GOOD, layers=2, hidden=(16, 16), bins=8, rejuvenation_steps=2
+)
+
+
+def exact(n: int, lam: float, *address: str) -> torch.Tensor:
+    """Samples of the path at ``lam``, which is Gaussian."""
+    precision = 1 - lam + lam / SD**2
+    mean = lam * MEAN / SD**2 / precision
+    return mean + Stream(0, "exact", *address).normal(n, 2) / math.sqrt(precision)
+
+
+def level(
+    settings: LevelSettings, below: Ensemble | None = None, flow_below: Flow | None = None
+) -> tuple[LevelResult, list[str]]:
+    lines: list[str] = []
+    result = distill_level(
+        PATH,
+        settings,
+        below,
+        exact(4000, settings.lam_1, "reference"),
+        lambda purpose: Stream(7, purpose),
+        flow_below,
+        say=lines.append,
+    )
+    return result, lines
+
+
+def test_what_is_left_to_choose() -> None:
+    assert candidates(0.3, 1.0) == (JeffreysLoss(0.3, 1.0),)
+    assert candidates(None, None) == AUTOMATIC
+    assert [loss.order for loss in candidates(0.3, None)] == [2.0, 1.5, 1.0]
+    assert AUTOMATIC[-1] == JeffreysLoss(0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "tried", "chosen"),
+    [([0.9, 0.1, 0.1], 1, 0), ([0.2, 0.7, 0.1], 2, 1), ([0.2, 0.4, 0.3], 3, 1)],
+)
+def test_a_collapse_asks_for_a_safer_loss(scores: list[float], tried: int, chosen: int) -> None:
+    seen = []
+
+    def trained(loss: JeffreysLoss, attempt: int) -> float:
+        seen.append(loss)
+        return scores[attempt]
+
+    best = first_that_holds(AUTOMATIC, trained, lambda score: score, 0.6)
+    assert seen == list(AUTOMATIC[:tried])
+    assert best == scores[chosen]
+
+
+def test_a_good_level_needs_one_training() -> None:
+    result, lines = level(SETTINGS)
+    facts = result.facts
+    assert (facts["attempts"], facts["identity_used"], facts["theta"]) == (1, 0, 0.5)
+    assert facts["cess"] > 0.95 > facts["cess_identity"]
+    assert abs(facts["log_z"] - LOG_Z) < 4.5 * facts["log_z_error"]
+    assert len(lines) == 1
+
+
+def test_a_level_is_never_worse_than_no_flow() -> None:
+    settings = replace(SETTINGS, lam_1=0.05, recipe=SPOILT)
+    result, lines = level(settings)
+    facts = result.facts
+    assert (facts["attempts"], facts["identity_used"]) == (3, 1)
+    assert facts["cess"] == pytest.approx(facts["cess_identity"], rel=1e-9)
+    assert facts["cess_held_out"] == pytest.approx(facts["cess"], rel=1e-9)
+    assert "the identity" in lines[-1]
+    x = exact(100, 0.0, "any")
+    torch.testing.assert_close(result.flow(x)[0], x)
+    # the same training, asked for by name, is what one gets: much worse than no flow
+    asked, _ = level(replace(settings, theta=0.5, order=2.0))
+    assert (asked.facts["attempts"], asked.facts["identity_used"]) == (1, 0)
+    assert asked.facts["cess"] < asked.facts["cess_identity"]
+
+
+def test_a_level_starts_from_the_flow_below_where_that_is_better() -> None:
+    good, _ = level(SETTINGS)
+    below = base_ensemble(PATH, 20_000, Stream(3, "below"))
+    for lam_1, better in ((1.0, True), (0.001, False)):
+        settings = replace(SETTINGS, lam_1=lam_1)
+        reference = exact(2000, lam_1, "reference")
+        step = Step(PATH, settings, below, reference, lambda purpose: Stream(7, purpose))
+        assert (step.start(good.flow) is good.flow) == better
+        assert step.start(None) is None
+    again, _ = level(SETTINGS, below, good.flow)
+    assert again.facts["warm_start"] == 1
+
+
+def test_training_never_sees_what_judges_it() -> None:
+    below = base_ensemble(PATH, 5000, Stream(3, "below"))
+    settings = replace(SETTINGS, lam_1=0.3, rejuvenation_steps=0)
+    reference = exact(2000, 0.3, "reference")
+    step = Step(PATH, settings, below, reference, lambda purpose: Stream(7, purpose))
+    transport = step.transport(0)
+    sources = torch.cat([next(transport.source) for _ in range(4)]).to(torch.float64)
+    targets = torch.cat([next(transport.reference) for _ in range(4)]).to(torch.float64)
+    kept_back = below.x[step.unseen].to(torch.float32).to(torch.float64)
+    assert len(kept_back) == 1000
+    assert not torch.isin(sources[:, 0], kept_back[:, 0]).any()
+    assert torch.isin(sources[:, 0], below.x.to(torch.float32).to(torch.float64)[:, 0]).all()
+    assert not torch.isin(targets[:, 0], step.test.to(torch.float32).to(torch.float64)[:, 0]).any()
+    # at level 1 the ensemble is as unseen as can be
+    first = Step(PATH, settings, None, reference, lambda purpose: Stream(7, purpose))
+    assert len(first.unseen) == len(first.below.x)
+    fresh = next(first.transport(0).source).to(torch.float64)
+    apart = torch.cdist(fresh, first.below.x.float().double()).min(dim=1).values
+    assert bool((apart > 0).all())
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_rejuvenation_leaves_weights_valid(valid: bool) -> None:
+    n, islands = 40_000, 20
+    start = base_ensemble(PATH, n, Stream(5, "start"))
+    weighted = start._replace(log_weights=start.log_weights - start.V)
+    # the control: weights of the target, moves that leave another level invariant
+    moved, _ = rejuvenated(weighted, PATH, 1.0 if valid else 0.5, 10, 8000, Stream(5, "move"))
+    assert torch.equal(moved.log_weights, weighted.log_weights)
+    assert log_evidence(moved.log_weights) == pytest.approx(LOG_Z, abs=0.05)
+    assert float((moved.x - start.x).abs().mean()) > 0.2
+    w = moved.log_weights.reshape(islands, -1, 1).exp()
+    x = moved.x.reshape(islands, -1, 2)
+    means = (w * torch.cat((x, (x - MEAN).square()), dim=2)).sum(dim=1) / w.sum(dim=1)
+    error = means.std(dim=0) / math.sqrt(islands)
+    z = (means.mean(dim=0) - torch.tensor([MEAN, MEAN, SD**2, SD**2])) / error
+    assert bool((z.abs() < 5).all()) == valid, z
+
+
+def test_levels_follow_each_other_to_the_exact_log_z() -> None:
+    first, _ = level(replace(SETTINGS, lam_1=0.4, resample_below=1.0))
+    assert first.facts["resampled"] == 1
+    second, _ = level(replace(SETTINGS, lam_0=0.4), first.ensemble, first.flow)
+    assert abs(second.facts["log_z"] - LOG_Z) < 4.5 * second.facts["log_z_error"]
+    assert effective_sample_size(second.ensemble.log_weights) > 0.9
+    increments = second.ensemble.log_weights - first.ensemble.log_weights
+    assert conditional_ess(first.ensemble.log_weights, increments) == pytest.approx(
+        second.facts["cess"]
+    )
