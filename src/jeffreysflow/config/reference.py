@@ -78,6 +78,17 @@ class AdaptiveLadder(Section):
     """Starts crowded at 0 and is moved to equal shares of the communication barrier in warm-up."""
     levels: int = Field(ge=2)
     """Number of positive levels."""
+    largest_step: float = Field(default=1.0, gt=0, le=1)
+    """Largest distance of neighbours. Swaps do not ask for it, but flows may: between separated
+    modes they move no mass, and the variance of those weights grows with the square of a step."""
+
+    @model_validator(mode="after")
+    def _steps_reach_one(self) -> Self:
+        if self.levels * self.largest_step < 1:
+            raise ValueError(
+                f"{self.levels} levels with a largest_step of {self.largest_step} do not reach 1"
+            )
+        return self
 
 
 class SuggestedLadder(Section):
@@ -87,10 +98,21 @@ class SuggestedLadder(Section):
     """A pilot measures the barrier Lambda; about 2 Lambda intervals, adapted further in warm-up."""
     max_levels: int = Field(default=40, ge=2)
     """Positive levels of the pilot, and the most that it may suggest."""
+    largest_step: float = Field(default=1.0, gt=0, le=1)
+    """Largest distance of neighbours, as for `adaptive`; it may ask for more levels."""
     pilot_walkers: int = Field(default=100, ge=2)
     """Walkers of the pilot."""
     pilot_rounds: int = Field(default=400, ge=2)
     """Swap rounds of the pilot; its ladder adapts in the first half, Lambda is from the second."""
+
+    @model_validator(mode="after")
+    def _steps_reach_one(self) -> Self:
+        if self.max_levels * self.largest_step < 1:
+            raise ValueError(
+                f"max_levels {self.max_levels} with a largest_step of {self.largest_step} do not "
+                "reach 1"
+            )
+        return self
 
 
 LadderConfig = Annotated[

@@ -101,7 +101,7 @@ def _pilot(
     if ranks.rank > 0:
         return
     barrier, error = barrier_and_error(statistics.swap_acceptance)
-    wanted = suggested_levels(barrier) - 1
+    wanted = max(suggested_levels(barrier) - 1, math.ceil(1 / section.largest_step))
     intervals = min(wanted, section.max_levels)
     print(
         f"{experiment.name}/{reference}: barrier {barrier:.2f} +- {error:.2f}: {intervals} levels"
@@ -113,7 +113,9 @@ def _pilot(
         file=sys.stderr,
         flush=True,
     )
-    suggested = adapted_ladder(statistics.ladder, statistics.rejection, intervals)
+    suggested = adapted_ladder(
+        statistics.ladder, statistics.rejection, intervals, section.largest_step
+    )
     write_record(
         file,
         "pilot",

@@ -196,6 +196,7 @@ def tempering_settings(
         adapt_step_size=section.kernel.adapt,
         target_acceptance=section.kernel.target_acceptance,
         adapt_ladder=isinstance(section.ladder, AdaptiveLadder | SuggestedLadder),
+        largest_step=getattr(section.ladder, "largest_step", 1.0),
         swap=section.swap,
         walkers_per_tile=section.tile.walkers,
         replicas_per_tile=section.tile.replicas,

@@ -190,7 +190,11 @@ class Engine:
                 state.reset()
         if moves_ladder:
             acceptance, _ = total_swaps(self._communicator, self._spoken_for)
-            new = np.asarray(adapted_ladder(ladder, 1 - acceptance.mean(axis=1)), dtype=np.float64)
+            rejection = 1 - acceptance.mean(axis=1)
+            new = np.asarray(
+                adapted_ladder(ladder, rejection, largest_step=settings.largest_step),
+                dtype=np.float64,
+            )
             if adapts:
                 h = interpolated_step_sizes(h, ladder, new)
             else:

@@ -87,17 +87,43 @@ def adapted_ladder(
     ladder: Sequence[float] | np.ndarray,
     rejection: Sequence[float] | np.ndarray,
     intervals: int | None = None,
+    largest_step: float = 1.0,
 ) -> tuple[float, ...]:
     """A ladder of ``intervals`` (by default as many as before) with equal shares of the barrier.
 
     The inverse of the cumulative barrier, interpolated by monotone cubics (PCHIP), at equal
-    fractions of Lambda; end points stay (Syed et al. 2022, algorithm 3).
+    fractions of Lambda; end points stay (Syed et al. 2022, algorithm 3). Where that leaves a step
+    longer than ``largest_step``, shares are of ``barrier + alpha lambda`` instead, with the
+    smallest alpha that leaves none.
+
+    Raises
+    ------
+    ValueError : so many intervals of that length do not reach from the first lambda to the last.
     """
+    values = np.asarray(ladder, dtype=float)
+    intervals = intervals or len(rejection)
+    if intervals * largest_step < values[-1] - values[0]:
+        raise ValueError(f"{intervals} steps of at most {largest_step} do not reach 1")
     # a pair that never rejects would make the inverse jump
     barrier = cumulative_barrier(np.maximum(rejection, 1e-6))
-    shares = np.linspace(0.0, barrier[-1], (intervals or len(rejection)) + 1)[1:-1]
-    inner = PchipInterpolator(barrier, np.asarray(ladder))(shares)
-    return (float(ladder[0]), *(float(lam) for lam in inner), float(ladder[-1]))
+
+    def spaced(alpha: float) -> np.ndarray:
+        potential = barrier + alpha * (values - values[0])
+        shares = np.linspace(0.0, potential[-1], intervals + 1)[1:-1]
+        return np.array([values[0], *PchipInterpolator(potential, values)(shares), values[-1]])
+
+    def too_long(alpha: float) -> bool:
+        return bool(np.diff(spaced(alpha)).max() > largest_step * (1 + 1e-9))
+
+    alpha = high = 0.0
+    if too_long(0.0):
+        high = barrier[-1]
+        while too_long(high) and high < 1e6 * barrier[-1]:
+            high *= 2
+        for _ in range(50):
+            middle = 0.5 * (alpha + high)
+            alpha, high = (middle, high) if too_long(middle) else (alpha, middle)
+    return tuple(float(lam) for lam in spaced(high))
 
 
 def suggested_levels(barrier: float) -> int:

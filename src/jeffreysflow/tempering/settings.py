@@ -40,6 +40,7 @@ class TemperingSettings:
     adapt_step_size: bool = True
     target_acceptance: float | None = None
     adapt_ladder: bool = False
+    largest_step: float = 1.0
     swap: SwapScheme = "deo"
     walkers_per_tile: int | None = None
     replicas_per_tile: int | None = None
