@@ -109,6 +109,17 @@ BAD_OVERRIDES = [
         "flows.coarse-0.50.reference: unknown reference 'tempred'.*did you mean 'tempered'",
     ),
     ({"flows": {"coarse-0.50": {"theta": 1.5}}}, "flows.coarse-0.50.theta: .*found 1.5"),
+    ({"flows": {"coarse-0.50": {"theta": "atuo"}}}, "theta: must be .* or auto; found 'atuo'"),
+    ({"flows": {"coarse-0.50": {"renyi": 0.5}}}, "renyi: must be a number of at least 1, or auto"),
+    ({"flows": {"coarse-0.50": {"ensemble": 2010, "islands": 20}}}, "multiple of islands"),
+    (
+        {"flows": {"coarse-0.50": {"published_by_level": {"cess": [0.5, 0.6]}}}},
+        "published_by_level.cess: 2 values for 1 levels",
+    ),
+    (
+        {"references": {"tempered": {"ladder": {"largest_step": 0.1}}}},
+        "6 levels with a largest_step of 0.1 do not reach 1",
+    ),
     ({"flows": {"a/b": {"reference": "coarse", "theta": 0}}}, "name 'a/b' may hold only"),
     ({"potential": {"name": "threewell"}}, "potential.name: .*did you mean 'three_well'"),
     ({"generation": {"base_points": "sobol", "samples": 3}}, "generation: sobol needs samples"),

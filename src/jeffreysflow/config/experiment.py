@@ -79,6 +79,13 @@ class Experiment(Section):
                     f"flows.{name}.levels: 'all' needs a reference on the annealed path, "
                     f"'{flow.reference}' is on the power path"
                 )
+            steps = self.flow_steps(name)
+            for quantity, values in flow.published_by_level.items():
+                if values and steps is not None and len(values) != steps:
+                    raise ValueError(
+                        f"flows.{name}.published_by_level.{quantity}: {len(values)} values for "
+                        f"{steps} levels"
+                    )
         expressions = [profile.expression for profile in self.profiles]
         for expression in expressions:
             if expressions.count(expression) > 1:

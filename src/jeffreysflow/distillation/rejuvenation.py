@@ -24,8 +24,8 @@ def rejuvenated(
 
     MALA leaves pi_lam invariant, so samples move and weights stay. The step size is found on the
     first ``batch`` samples, with a falling gain towards the kernel's optimal acceptance, from a
-    tenth of their smallest variance downwards; those samples and all others are then moved with it,
-    ``batch`` at a time. A sample of weight 0 may lie anywhere: it stays where it is.
+    tenth of the base's smallest variance on; those samples and all others are then moved with it,
+    ``batch`` at a time.
     """
     first = path.evaluate(ensemble.x[:batch])
     step_size = _adapted_step_size(first, path, lam, stream)
@@ -42,8 +42,8 @@ def rejuvenated(
 
 def _adapted_step_size(point: PathPoint, path: AnnealingPath, lam: float, stream: Stream) -> float:
     target = _KERNEL.target_acceptance
-    assert target is not None
-    log_step = math.log(0.1 * float(path.domain.variance(point.x).min()))
+    assert target is not None and path.base is not None
+    log_step = math.log(0.1 * float(path.base.sd.min()) ** 2)
     for step in range(1, _ADAPTATION_STEPS + 1):
         point, acceptance = _step(point, path, lam, math.exp(log_step), stream)
         log_step += 2 / math.sqrt(step) * (float(acceptance.mean()) - target)
