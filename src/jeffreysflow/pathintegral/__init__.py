@@ -1,0 +1,1 @@
+"""Quantum averages from ring polymers: modes, actions, estimators, extrapolation."""
