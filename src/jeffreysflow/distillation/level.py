@@ -66,7 +66,8 @@ def distill_level(
 
     Training starts from the identity or from ``flow_below``, whichever gives held-out samples the
     larger conditional ESS before it. A loss under which that ESS collapses gives way to the next
-    safer one, if ``settings`` leave the choice.
+    safer one, if ``settings`` leave the choice; and if none does better than no flow, there is
+    none.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def distill_level(
         settings.candidates,
         trained,
         lambda result: result.pushed.cess_held_out,
-        max(without, COLLAPSED) if settings.automatic else 0.0,
+        COLLAPSED,
     )
     useless = settings.automatic and best.pushed.cess_held_out < without
     if useless:
