@@ -42,7 +42,8 @@ def rejuvenated(
 
 def _adapted_step_size(point: PathPoint, path: AnnealingPath, lam: float, stream: Stream) -> float:
     target = _KERNEL.target_acceptance
-    assert target is not None and path.base is not None
+    assert target is not None
+    assert path.base is not None
     log_step = math.log(0.1 * float(path.base.sd.min()) ** 2)
     for step in range(1, _ADAPTATION_STEPS + 1):
         point, acceptance = _step(point, path, lam, math.exp(log_step), stream)
