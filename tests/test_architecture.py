@@ -10,6 +10,7 @@ MATHEMATICS = [
     "discovery.py",
     "domain.py",
     "streams.py",
+    "pathintegral",
     "potentials",
     "truth",
     "tempering",

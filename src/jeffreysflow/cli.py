@@ -96,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     generate = add_stage("generate", "push fresh base samples through a flow", _generate)
     generate.add_argument("--flow", required=True)
     add_stage("truth", "compute exact values", _truth)
+    beads = add_stage("beads", "average over the beads of a path integral", _beads)
+    beads.add_argument("--flow", required=True)
     estimate = add_stage("estimate", "estimate observables, errors, log Z and bias", _estimate)
     source = estimate.add_mutually_exclusive_group(required=True)
     source.add_argument("--reference")
@@ -208,6 +210,14 @@ def _generate(options: argparse.Namespace) -> None:
     experiment.flow(options.flow)
     with SoleWriter(layout.flow(options.flow).folder):
         generate.run(layout, experiment, options.flow)
+
+
+def _beads(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages import beads
+
+    layout, experiment = _resolved(options)
+    experiment.flow(options.flow)
+    beads.run(layout, experiment, options.flow)
 
 
 def _truth(options: argparse.Namespace) -> None:

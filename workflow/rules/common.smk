@@ -70,6 +70,10 @@ def truth_hash(wildcards):
     return experiment_of(wildcards).truth_hash()
 
 
+def bead_hash(wildcards):
+    return experiment_of(wildcards).bead_hash(wildcards.flow)
+
+
 def estimate_hash(wildcards):
     return experiment_of(wildcards).estimate_hash()
 
@@ -86,9 +90,14 @@ def suggested_ladder(wildcards):
 
 
 def levels_of_flow(wildcards):
-    """The demultiplexed reference a flow is trained from."""
-    name = experiment_of(wildcards).flow(wildcards.flow).reference
-    return Layout(RESULTS, wildcards.experiment).reference(name).levels / "done.json"
+    """What level k of a flow is trained from: a demultiplexed reference, or level k of a flow."""
+    experiment, layout = experiment_of(wildcards), Layout(RESULTS, wildcards.experiment)
+    name = experiment.flow(wildcards.flow).reference
+    tempered = layout.reference(experiment.tempered(wildcards.flow))
+    if name in experiment.references:
+        return [tempered.levels / "done.json"]
+    level = layout.flow(name).level(int(wildcards.k))
+    return [tempered.levels / "done.json", level / "done.json"]
 
 
 def level_below(wildcards):
@@ -101,10 +110,12 @@ def level_below(wildcards):
 def all_levels(wildcards):
     """The completion records of all levels of a flow."""
     experiment, layout = experiment_of(wildcards), Layout(RESULTS, wildcards.experiment)
-    flow = experiment.flow(wildcards.flow)
     if experiment.flow_steps(wildcards.flow) is None:
         # raises what makes Snakemake come back once the pilot has run
-        checkpoints.pilot.get(experiment=wildcards.experiment, reference=flow.reference)
+        checkpoints.pilot.get(
+            experiment=wildcards.experiment,
+            reference=experiment.tempered(wildcards.flow),
+        )
     steps = flow_steps(layout, experiment, wildcards.flow)
     folder = layout.flow(wildcards.flow)
     return [folder.level(k) / "done.json" for k in range(1, steps + 1)]
@@ -136,7 +147,16 @@ def estimates(name):
     return [
         *(layout.reference(reference).estimates for reference in experiment.references),
         *(layout.flow(flow).estimates for flow in experiment.flows),
+        *bead_tables(name),
     ]
+
+
+def bead_tables(name):
+    """Of a path integral: what each flow says of any number of beads."""
+    experiment, layout = EXPERIMENTS[name], Layout(RESULTS, name)
+    if experiment.path_integral is None:
+        return []
+    return [layout.flow(flow).beads for flow in experiment.flows]
 
 
 def drawn_from(name):

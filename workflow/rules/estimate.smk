@@ -53,3 +53,24 @@ rule estimate_flow:
     shell:
         "python -m jeffreysflow estimate --config {params.config} --flow {wildcards.flow}"
         " 2>&1 | tee {log}"
+
+
+rule beads:
+    input:
+        truth=LAYOUT.truth,
+        generated=FLOW.generated / "done.json",
+    output:
+        FLOW.beads,
+    log:
+        LOGS / "beads_{flow}.log",
+    benchmark:
+        LOGS / "beads_{flow}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        config=CONFIG,
+        hash=bead_hash,
+    shell:
+        "python -m jeffreysflow beads --config {params.config} --flow {wildcards.flow} 2>&1 | tee {log}"

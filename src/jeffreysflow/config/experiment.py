@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
+from jeffreysflow.config.path_integral import PathIntegralConfig
 from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
 from jeffreysflow.config.reference import ReferenceConfig
 from jeffreysflow.config.section import Section
@@ -21,6 +22,9 @@ __all__ = ["Device", "Experiment"]
 Device = Literal["auto", "cpu", "cuda"]
 
 _T = TypeVar("_T")
+
+_NOT_TARGET = {"beads", "added_modes"}
+"""Of a path integral: what is done with a flow, not what it is trained for."""
 
 FORMAT = 2
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
@@ -55,6 +59,8 @@ class Experiment(Section):
     """Pairs of observables whose joint distribution is drawn, e.g. `[x1, x2]`."""
     truth: TruthConfig | None = None
     """How exact values are obtained."""
+    path_integral: PathIntegralConfig | None = None
+    """Makes the potential that of a ring polymer."""
     references: dict[str, ReferenceConfig] = Field(min_length=1)
     """Tempering runs, by name."""
     flows: dict[str, FlowConfig] = Field(min_length=1)
@@ -67,13 +73,12 @@ class Experiment(Section):
         for name in [self.name, *self.references, *self.flows]:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
                 raise ValueError(f"name '{name}' may hold only letters, digits, '_', '.' and '-'")
+        for name, reference in self.references.items():
+            if reference.target == "classical" and self.path_integral is None:
+                raise ValueError(f"references.{name}.target: classical is for a path_integral only")
         for name, flow in self.flows.items():
-            if flow.reference not in self.references:
-                raise ValueError(
-                    f"flows.{name}.reference: unknown reference '{flow.reference}'; "
-                    f"{allowed_names(flow.reference, self.references)}"
-                )
-            power = self.references[flow.reference].path == "power"
+            self._check_reference(name)
+            power = self.references[self.tempered(name)].path == "power"
             if flow.levels == "all" and power:
                 raise ValueError(
                     f"flows.{name}.levels: 'all' needs a reference on the annealed path, "
@@ -92,6 +97,27 @@ class Experiment(Section):
                 raise ValueError(f"profiles: '{expression}' is there twice")
         return self
 
+    def _check_reference(self, name: str) -> None:
+        """A flow is trained from a tempering run, or from the ensembles of a flow before it."""
+        earlier = list(self.flows)[: list(self.flows).index(name)]
+        known = [*self.references, *earlier]
+        found = self.flows[name].reference
+        if found not in known:
+            raise ValueError(
+                f"flows.{name}.reference: unknown reference '{found}'; "
+                f"{allowed_names(found, known)}"
+            )
+        levels = self.flows[name].levels, self.flows[found].levels if found in earlier else "all"
+        if found not in self.references and "last" in levels:
+            raise ValueError(
+                f"flows.{name}: a flow and the flow it is trained from both need `levels: all`"
+            )
+
+    def tempered(self, flow: str) -> str:
+        """The tempering reference at the root of a flow: its own, or that of the flow before."""
+        name = self.flow(flow).reference
+        return name if name in self.references else self.tempered(name)
+
     def reference(self, name: str) -> ReferenceConfig:
         """A reference by name (UserError if there is none)."""
         return _named(self.references, name, f"{self.name}: unknown reference")
@@ -105,11 +131,12 @@ class Experiment(Section):
         flow = self.flow(name)
         if flow.levels == "last":
             return 1
-        levels = self.references[flow.reference].levels
+        levels = self.references[self.tempered(name)].levels
         return None if levels is None else levels - 1
 
     def target_hash(self) -> str:
         """Hash of the energy and its base."""
+        ring = self.path_integral
         return _hash(
             {
                 "format": FORMAT,
@@ -117,6 +144,7 @@ class Experiment(Section):
                 "source": self.source_hash,
                 "base": self.base.model_dump(),
             }
+            | ({} if ring is None else {"path_integral": ring.model_dump(exclude=_NOT_TARGET)})
         )
 
     def reference_hash(self, name: str) -> str:
@@ -152,11 +180,15 @@ class Experiment(Section):
         flow = self.flow(name)
         return _hash(
             {
-                "reference": self.reference_hash(flow.reference),
+                "reference": self._reference_or_flow_hash(flow.reference),
                 "name": name,
                 "flow": flow.model_dump(exclude={"published", "published_by_level"}),
             }
         )
+
+    def _reference_or_flow_hash(self, name: str) -> str:
+        known = name in self.references
+        return self.reference_hash(name) if known else self.flow_hash(name)
 
     def generation_hash(self, name: str) -> str:
         """Hash of all that determines the samples generated from a flow."""
@@ -173,6 +205,13 @@ class Experiment(Section):
                 "observables": self.observables,
                 "profiles": [profile.model_dump(exclude={"kind"}) for profile in self.profiles],
             }
+        )
+
+    def bead_hash(self, name: str) -> str:
+        """Hash of all that determines the averages over beads that a flow gives."""
+        ring = None if self.path_integral is None else self.path_integral.model_dump()
+        return _hash(
+            {"generation": self.generation_hash(name), "ring": ring, "truth": self.truth_hash()}
         )
 
     def estimate_hash(self) -> str:

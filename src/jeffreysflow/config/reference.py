@@ -134,6 +134,9 @@ class ReferenceConfig(Section):
 
     path: Literal["annealed", "power"] = "annealed"
     """`annealed`: (1 - lambda) U_0 + lambda U_M; `power`: lambda U_M, without a base."""
+    target: Literal["potential", "classical"] = "potential"
+    """U_M: the potential; or of a path integral its `classical` limit, in which V acts on the
+    centroid alone and all other modes are free."""
     kernel: KernelConfig = KernelConfig()
     """The local move."""
     ladder: LadderConfig

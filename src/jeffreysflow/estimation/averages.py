@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["WeightedSums", "batch_means", "combined", "jackknife_error", "mean_and_error"]
+__all__ = [
+    "WeightedSums",
+    "batch_means",
+    "combined",
+    "jackknife_error",
+    "left_out",
+    "mean_and_error",
+]
 
 
 @dataclass(frozen=True)
@@ -142,11 +149,16 @@ def jackknife_error(
     ``se^2 = (G-1)/G sum_g (theta_(-g) - mean theta_(-g))^2``. The blocks may be correlated inside,
     as the points of one scrambled Sobol sequence are.
     """
-    G = len(blocks)
-    left_out = torch.stack(
-        [functional(combined([*blocks[:g], *blocks[g + 1 :]])) for g in range(G)]
+    return ((len(blocks) - 1) * left_out(blocks, functional).var(dim=0, correction=0)).sqrt()
+
+
+def left_out(
+    blocks: Sequence[WeightedSums], functional: Callable[[WeightedSums], torch.Tensor]
+) -> torch.Tensor:
+    """A functional [K] of all blocks but one, for each of them: [G, K]."""
+    return torch.stack(
+        [functional(combined([*blocks[:g], *blocks[g + 1 :]])) for g in range(len(blocks))]
     )
-    return ((G - 1) * left_out.var(dim=0, correction=0)).sqrt()
 
 
 def batch_means(series: torch.Tensor, at_least: int = 16) -> torch.Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.convergence import block_size
 from jeffreysflow.estimation.observables import parse_observables
+from jeffreysflow.pathintegral.checks import check_bounded_below
 from jeffreysflow.potentials.user import check_potential
 from jeffreysflow.stages.measured import build_measured
-from jeffreysflow.stages.target import build_path
+from jeffreysflow.stages.target import build_bare_potential, build_path
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
 from jeffreysflow.truth.exact_map import exact_inputs
@@ -29,14 +30,20 @@ def check_experiment(experiment: Experiment) -> None:
     check_potential(path.target, path.base, name)
     for reference in experiment.references.values():
         get_kernel(reference.kernel.name, **reference.kernel.parameters)
-    x = path.base.sample(2, Stream(experiment.seed, "check"))
-    U = path.target.energy(x)
-    build_measured(experiment, path.target).values(x, U)
-    named = getattr(path.target, "observables", {})
+    target, x = path.target, path.base.sample(2, Stream(experiment.seed, "check"))
+    if experiment.path_integral is not None:
+        target = build_bare_potential(experiment)
+        check_bounded_below(target, name)
+        x = x[:, : target.dimension]
+    U = target.energy(x)
+    build_measured(experiment, target).values(x, U)
+    named = getattr(target, "observables", {})
     views = [expression for view in experiment.views for expression in view]
-    for expression in parse_observables(views, path.domain.dimension, named):
+    for expression in parse_observables(views, target.dimension, named):
         expression(x, U)
-    if experiment.truth is not None and experiment.truth.method == "quadrature":
+    if experiment.path_integral is not None:
+        pass
+    elif experiment.truth is not None and experiment.truth.method == "quadrature":
         grid_axes(path.domain, experiment.truth.box, points=2)
     elif experiment.truth is not None:
         exact_inputs(path.target)

@@ -24,7 +24,8 @@ def read_curves(layout: Layout, experiment: Experiment) -> list[Curve]:
     ------
     UserError : a table of profiles is missing or damaged.
     """
-    if not experiment.profiles:
+    # those of a path integral are averages over its beads, in a table of their own
+    if not experiment.profiles or experiment.path_integral is not None:
         return []
     files = {name: layout.reference(name).profiles for name in experiment.references}
     files |= {name: layout.flow(name).profiles for name in experiment.flows}

@@ -9,7 +9,7 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.flow import FlowConfig
-from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.ensemble import Ensemble, resampled
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import distill_level
 from jeffreysflow.distillation.settings import LevelSettings
@@ -30,7 +30,7 @@ from jeffreysflow.stores.completion import (
 from jeffreysflow.stores.ensembles import open_ensemble, write_ensemble
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.stores.levels import Levels, open_levels
 from jeffreysflow.stores.tables import read_table, write_table
 from jeffreysflow.streams import Stream
 
@@ -61,13 +61,8 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     path.base.to(device)
     path.target.to(device)
 
-    files = layout.reference(section.reference)
-    reference_hash = experiment.reference_hash(section.reference)
-    read_record(files.levels / "done.json", reference_hash)
-    levels = open_levels(files.levels / "store.zarr", reference_hash)
-    last = section.levels == "last"
-    reference = levels.samples(-1 if last else level).x.to(device)
-    lam_0, lam_1 = (0.0, 1.0) if last else map(float, levels.lam[level - 1 : level + 1])
+    lam_0, lam_1 = _lambdas(layout, experiment, flow, level)
+    reference = _reference(layout, experiment, flow, level).to(device)
     below: Ensemble | None = None
     flow_below: Flow | None = None
     if level > 1:
@@ -119,6 +114,36 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         **result.facts,
     )
     declare_done(folder, hash)
+
+
+def _lambdas(layout: Layout, experiment: Experiment, flow: str, level: int) -> tuple[float, float]:
+    """Where on the path a level begins and ends."""
+    if experiment.flow(flow).levels == "last":
+        return 0.0, 1.0
+    lam = _levels(layout, experiment, experiment.tempered(flow)).lam
+    return float(lam[level - 1]), float(lam[level])
+
+
+def _levels(layout: Layout, experiment: Experiment, reference: str) -> Levels:
+    hash, folder = experiment.reference_hash(reference), layout.reference(reference).levels
+    read_record(folder / "done.json", hash)
+    return open_levels(folder / "store.zarr", hash)
+
+
+def _reference(layout: Layout, experiment: Experiment, flow: str, level: int) -> torch.Tensor:
+    """What a level is trained towards [n, d]: samples of tempering, or the ensemble at that level
+    of the flow it is trained from, made of equal weight.
+    """
+    section = experiment.flow(flow)
+    name = section.reference
+    if name in experiment.references:
+        levels = _levels(layout, experiment, name)
+        return levels.samples(-1 if section.levels == "last" else level).x
+    folder, hash = layout.flow(name).level(level), experiment.flow_hash(name)
+    read_record(folder / "done.json", hash)
+    ensemble = open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
+    stream = Stream(experiment.seed, experiment.name, flow, level, "reference")
+    return resampled(ensemble, len(ensemble.x), stream).x
 
 
 def _is_there(folder: Path, hash: str) -> bool:

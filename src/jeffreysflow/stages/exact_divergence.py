@@ -37,7 +37,7 @@ def exact_divergence(
     ------
     UserError : a level of the flow is missing, foreign or damaged.
     """
-    if experiment.truth is None:
+    if experiment.truth is None or experiment.path_integral is not None:
         return None
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
     steps = range(1, flow_steps(layout, experiment, flow) + 1)

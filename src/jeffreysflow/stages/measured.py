@@ -15,6 +15,7 @@ from jeffreysflow.estimation.observables import (
     parse_observables,
 )
 from jeffreysflow.estimation.profiles import Profile
+from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import Potential
 
 __all__ = ["Measured", "build_measured"]
@@ -47,12 +48,15 @@ class Measured:
 
 
 def build_measured(experiment: Experiment, potential: Potential) -> Measured:
-    """Observables and profiles: expressions, or functions of the potential file.
+    """Observables and profiles: expressions, or functions of the potential file. None of the low
+    modes of a ring polymer: what is measured are averages over all its beads.
 
     Raises
     ------
     UserError : one is neither, with its position and the nearest valid name.
     """
+    if isinstance(potential, RingPolymer):
+        return Measured((), ())
     named, d = getattr(potential, "observables", {}), potential.dimension
     return Measured(
         parse_observables(experiment.observables, d, named),

@@ -20,7 +20,7 @@ def flow_steps(layout: Layout, experiment: Experiment, flow: str) -> int:
     """
     steps = experiment.flow_steps(flow)
     if steps is None:
-        steps = len(pilot_ladder(layout, experiment, experiment.flow(flow).reference)) - 1
+        steps = len(pilot_ladder(layout, experiment, experiment.tempered(flow))) - 1
     return steps
 
 

@@ -7,19 +7,29 @@ from pathlib import Path
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import source_hash
 from jeffreysflow.errors import UserError
+from jeffreysflow.pathintegral.classical import ClassicalRing
+from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
 from jeffreysflow.potentials.user import load_user_potential
 
-__all__ = ["build_base", "build_path", "build_potential"]
+__all__ = ["build_bare_potential", "build_base", "build_path", "build_potential"]
 
 
 def build_potential(experiment: Experiment) -> Potential:
-    """The target energy of an experiment.
+    """The target energy of an experiment, kT: for a path integral, that of its ring polymer.
 
     Raises
     ------
     UserError : it cannot be built, or its file has changed since the experiment was resolved.
     """
+    potential, ring = build_bare_potential(experiment), experiment.path_integral
+    if ring is None:
+        return potential
+    return RingPolymer(potential, ring.beta, ring.action_beads, ring.modes, ring.high)
+
+
+def build_bare_potential(experiment: Experiment) -> Potential:
+    """The potential that an experiment names; of a path integral V, in units of energy."""
     section = experiment.potential
     if section.file is not None:
         file = Path(section.file)
@@ -32,12 +42,15 @@ def build_potential(experiment: Experiment) -> Potential:
 
 
 def build_base(experiment: Experiment, potential: Potential) -> Base:
-    """The base distribution of an experiment, on the potential's domain.
+    """The base distribution of an experiment, on the potential's domain; of a path integral, a ring
+    polymer in ``|x|^2 / 2``.
 
     Raises
     ------
     UserError : as many means or standard deviations as the potential has no coordinates.
     """
+    if isinstance(potential, RingPolymer):
+        return Base(potential.domain, 0.0, potential.base_sd)
     d = potential.dimension
     for key, value in (("mean", experiment.base.mean), ("sd", experiment.base.sd)):
         if isinstance(value, list) and len(value) != d:
@@ -51,5 +64,11 @@ def build_path(experiment: Experiment, reference: str | None = None) -> Annealin
     """The annealing path of an experiment, or the path a reference is tempered along."""
     potential = build_potential(experiment)
     base = build_base(experiment, potential)
-    power = reference is not None and experiment.reference(reference).path == "power"
-    return AnnealingPath(None if power else base, potential)
+    if reference is None:
+        return AnnealingPath(base, potential)
+    section = experiment.reference(reference)
+    target = potential
+    if section.target == "classical":
+        assert isinstance(potential, RingPolymer)
+        target = ClassicalRing(potential)
+    return AnnealingPath(None if section.path == "power" else base, target)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.potentials import Potential
+from jeffreysflow.stages import bead_truth
 from jeffreysflow.stages.measured import Measured, build_measured
 from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stores.layout import Layout
@@ -17,12 +18,17 @@ __all__ = ["run"]
 
 
 def run(layout: Layout, experiment: Experiment) -> None:
-    """Write `truth.csv`; without a `truth` section it has no rows.
+    """Write `truth.csv`; without a `truth` section it has no rows. Of a path integral, write
+    `bead_truth.csv`, and no rows here: low modes alone are no observable.
 
     Raises
     ------
     UserError : the potential has too many dimensions, or no exact map.
     """
+    if experiment.path_integral is not None:
+        bead_truth.run(layout, experiment)
+        write_table(layout.truth, TruthRow, [])
+        return
     potential, section = build_potential(experiment), experiment.truth
     measured = build_measured(experiment, potential)
     rows: list[TruthRow] = []

@@ -66,6 +66,10 @@ class FlowLayout:
         return self.folder / "profiles.csv"
 
     @property
+    def beads(self) -> Path:
+        return self.folder / "beads.csv"
+
+    @property
     def convergence(self) -> Path:
         return self.folder / "convergence.csv"
 
@@ -88,6 +92,10 @@ class Layout:
     @property
     def truth(self) -> Path:
         return self.folder / "truth.csv"
+
+    @property
+    def bead_truth(self) -> Path:
+        return self.folder / "bead_truth.csv"
 
     @property
     def figures(self) -> Path:

@@ -14,6 +14,8 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.stores.completion import write_atomically
 
 __all__ = [
+    "BeadRow",
+    "BeadTruthRow",
     "ConvergenceRow",
     "DiagnosticRow",
     "EstimateRow",
@@ -93,6 +95,30 @@ class ProfileRow(NamedTuple):
     exact_stderr: float | None = None
 
 
+class BeadTruthRow(NamedTuple):
+    """`bead_truth.csv`: exact values at ``beads`` of an ``action``; 0 beads are infinitely many."""
+
+    beads: int
+    action: str
+    quantity: str
+    value: float
+
+
+class BeadRow(NamedTuple):
+    """`beads.csv`: an estimate at ``beads`` of an ``action`` beside its exact value there.
+
+    At 0 beads, the limit of infinitely many, with the error of the fit apart from the statistical.
+    """
+
+    beads: int
+    action: str
+    quantity: str
+    value: float
+    stderr: float | None = None
+    exact: float | None = None
+    fit_error: float | None = None
+
+
 class SummaryRow(NamedTuple):
     """`summary.csv`: an estimate with its experiment and source, a flow or `reference:<name>`."""
 
@@ -111,6 +137,8 @@ class SummaryRow(NamedTuple):
 _Row = TypeVar(
     "_Row",
     TruthRow,
+    BeadTruthRow,
+    BeadRow,
     DiagnosticRow,
     EstimateRow,
     ConvergenceRow,

@@ -31,7 +31,7 @@ _LARGEST_Z = 10.0
 
 
 def applies(experiment: Experiment) -> bool:
-    return bool(experiment.profiles)
+    return bool(experiment.profiles) and experiment.path_integral is None
 
 
 def draw(data: ExperimentData) -> Figure:

@@ -1,0 +1,98 @@
+"""What one group of low modes says of the paths of N beads above them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from jeffreysflow.config.path_integral import PathIntegralConfig
+from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size
+from jeffreysflow.estimation.averages import WeightedSums
+from jeffreysflow.estimation.profiles import Profile
+from jeffreysflow.pathintegral.added_modes import AddedModes
+from jeffreysflow.pathintegral.estimators import bead_average, bin_shares, path_energies
+from jeffreysflow.pathintegral.normal_modes import to_beads
+from jeffreysflow.pathintegral.ring_polymer import action
+from jeffreysflow.pathintegral.takahashi_imada import corrected_average, fourth_order
+from jeffreysflow.potentials import Potential
+from jeffreysflow.stages.bead_truth import on_beads
+from jeffreysflow.stages.measured import Measured
+from jeffreysflow.streams import Stream
+
+__all__ = ["BeadSums", "bead_sums"]
+
+
+@dataclass(frozen=True)
+class BeadSums:
+    """Sums over one group of paths of N beads.
+
+    ``primitive``: the observables, potential, thermodynamic and virial kinetic energy, total energy
+    E, E^2, the slope of the heat capacity, and the bins of the profiles. ``fourth``, by
+    Takahashi-Imada weights: the corrected observables, potential and total energy. ``ess`` by
+    reference of the added modes.
+    """
+
+    primitive: WeightedSums
+    fourth: WeightedSums
+    ess: dict[str, float]
+
+
+def bead_sums(
+    V: Potential,
+    ring: PathIntegralConfig,
+    measured: Measured,
+    low: Ensemble,
+    beads: int,
+    stream: Stream,
+) -> BeadSums:
+    """Extend generated low modes to N beads: ``log w = -U_N - log q(low) - log p(high | low)``.
+
+    Both references of the added modes see the same random numbers; paths and averages are from the
+    one the configuration names.
+    """
+    log_q = -(low.log_weights + low.U_0 + low.V)
+    normal = stream.normal(len(low.x), (beads - ring.modes) * V.dimension)
+    extended, ess = {}, {}
+    for reference in ("plain", "curvature"):
+        added = AddedModes(V, ring.beta, beads, ring.modes, reference)
+        xi, log_p = added.extended(low.x, normal)
+        log_w = -action(V, ring.beta, xi) - log_q - log_p
+        # a sample of weight 0 has no density of its own
+        log_w = torch.where(torch.isfinite(low.log_weights), log_w, -torch.inf)
+        extended[reference] = xi, log_w
+        ess[reference] = effective_sample_size(log_w)
+    xi, log_w = extended[ring.added_modes]
+    x = to_beads(xi, ring.beta)
+    functions = [on_beads(V, observable) for observable in measured.observables]
+    energies = path_energies(V, x, ring.beta)
+    E = energies.total
+    primitive = torch.stack(
+        [
+            *(bead_average(function, x) for function in functions),
+            energies.potential,
+            energies.thermodynamic,
+            energies.virial,
+            E,
+            E.square(),
+            energies.slope,
+        ],
+        dim=1,
+    )
+    bins = [_bin_shares(V, profile, x) for profile in measured.profiles]
+    fourth = fourth_order(V, x, ring.beta)
+    corrected = [corrected_average(V, function, x, ring.beta) for function in functions]
+    return BeadSums(
+        WeightedSums.of(log_w, torch.cat([primitive, *bins], dim=1)),
+        WeightedSums.of(
+            log_w + fourth.log_factor,
+            torch.stack([*corrected, fourth.potential, fourth.virial], dim=1),
+        ),
+        ess,
+    )
+
+
+def _bin_shares(V: Potential, profile: Profile, x: torch.Tensor) -> torch.Tensor:
+    positions = x.reshape(-1, x.shape[-1])
+    values = on_beads(V, profile.observable)(positions).reshape(x.shape[:2])
+    return bin_shares(values, profile.edges)

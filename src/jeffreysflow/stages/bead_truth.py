@@ -1,0 +1,63 @@
+"""Exact values of a path integral: at every number of beads, and in both limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.estimation.observables import Observable
+from jeffreysflow.potentials import Potential
+from jeffreysflow.stages.measured import Measured, build_measured
+from jeffreysflow.stages.target import build_bare_potential
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.tables import BeadTruthRow, write_table
+from jeffreysflow.truth.diagonalisation import quantum_averages
+from jeffreysflow.truth.matrix_multiplication import classical_averages, finite_bead_averages
+from jeffreysflow.truth.thermal import ThermalAverages, bin_shares
+
+__all__ = ["CLASSICAL", "PRIMITIVE", "QUANTUM", "TAKAHASHI_IMADA", "on_beads", "run"]
+
+PRIMITIVE: Literal["primitive"] = "primitive"
+TAKAHASHI_IMADA: Literal["takahashi_imada"] = "takahashi_imada"
+"""Actions at finitely many beads,"""
+QUANTUM, CLASSICAL = "quantum", "classical"
+"""and the limits of infinitely many beads (said to have 0) and of a single one."""
+
+
+def run(layout: Layout, experiment: Experiment) -> None:
+    """Write `bead_truth.csv` by matrix multiplication and diagonalisation; without rows where V has
+    more than one dimension.
+    """
+    ring, V = experiment.path_integral, build_bare_potential(experiment)
+    assert ring is not None
+    rows: list[BeadTruthRow] = []
+    if V.dimension == 1 and experiment.truth is not None:
+        measured = build_measured(experiment, V)
+        rows += _rows(V, measured, 0, QUANTUM, quantum_averages(V, ring.beta))
+        rows += _rows(V, measured, 1, CLASSICAL, classical_averages(V, ring.beta))
+        for beads in ring.beads:
+            primitive = finite_bead_averages(V, ring.beta, beads, PRIMITIVE)
+            fourth = finite_bead_averages(V, ring.beta, beads, TAKAHASHI_IMADA)
+            rows += _rows(V, measured, beads, PRIMITIVE, primitive)
+            rows += _rows(V, measured, beads, TAKAHASHI_IMADA, fourth)
+    write_table(layout.bead_truth, BeadTruthRow, rows)
+
+
+def on_beads(V: Potential, observable: Observable) -> Callable[[torch.Tensor], torch.Tensor]:
+    """An observable as a function of positions [m, d] alone; its U is V."""
+    return lambda x: observable.function(x, V.energy(x)).to(torch.float64).expand(len(x))
+
+
+def _rows(
+    V: Potential, measured: Measured, beads: int, action: str, exact: ThermalAverages
+) -> list[BeadTruthRow]:
+    values = {f"observable:{of.name}": exact.mean(on_beads(V, of)) for of in measured.observables}
+    values |= {"energy": exact.energy, "heat_capacity": exact.heat_capacity, "log_z": exact.log_Z}
+    for profile in measured.profiles:
+        if action != TAKAHASHI_IMADA and profile.name == "x1":
+            shares = bin_shares(exact, profile.edges).tolist()
+            values |= {f"profile:x1:{i}": share for i, share in enumerate(shares)}
+    return [BeadTruthRow(beads, action, name, value) for name, value in values.items()]
