@@ -124,6 +124,36 @@ def test_a_bad_energy_is_one_line_and_exit_code_2(
     assert not list(tmp_path.rglob("store.zarr"))
 
 
+UNBOUNDED = {
+    "falls": "x[:, 0] ** 4 - x[:, 1] ** 6",
+    "falls in one direction": "x.square().sum(-1) + 3 * x[:, 0] * x[:, 1]",
+    "falls in a line": "x[:, 0].square() + x[:, 1]",
+}
+
+
+@pytest.mark.parametrize("energy", UNBOUNDED.values(), ids=UNBOUNDED.keys())
+def test_a_path_integral_refuses_an_energy_unbounded_below(
+    energy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = tmp_path / "mine.yaml"
+    experiment.write_text(
+        "title: mine\npotential: {file: mine.py}\nobservables: [x1]\n"
+        "path_integral: {beta: 1, modes: 3, action_beads: 8, beads: [8]}\n"
+        "references: {r: {target: classical, walkers: 1, warmup_rounds: 0, rounds: 1, "
+        "ladder: {kind: fixed, values: [0, 1]}}}\nflows: {f: {reference: r, levels: all}}\n"
+    )
+    arguments = ["validate", "--energies", f"experiments={experiment}"]
+    source = "dimension = 2\ndef energy(x):\n    return {}\n"
+    (tmp_path / "mine.py").write_text(source.format(energy))
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "mine.py: the potential is unbounded below" in errors
+    # negative control: the same experiment with an energy that rises
+    (tmp_path / "mine.py").write_text(source.format("(x ** 4).sum(-1) - 20 * x[:, 0]"))
+    assert main(arguments) == 0
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -129,6 +129,77 @@ BAD_OVERRIDES = [
 ]
 
 
+WELL = "quantum_double_well"
+BAD_PATH_INTEGRALS = [
+    ({"path_integral": {"beads": [8, 11]}}, "path_integral: beads: beads are even .*, found 11"),
+    ({"path_integral": {"action_beads": 9}}, "action_beads: beads are even .*, found 9"),
+    ({"path_integral": {"beads": [6, 8]}}, "beads: 6 beads have fewer modes than 7"),
+    ({"path_integral": {"action_beads": 4}}, "action_beads: 4 beads have fewer modes than 7"),
+    ({"path_integral": {"beads": [12, 8]}}, "beads must increase strictly, found"),
+    ({"path_integral": {"beads": []}}, "path_integral.beads: .*at least 1 item"),
+    ({"path_integral": {"beta": 0}}, "path_integral.beta: .*greater than 0, found 0"),
+    ({"path_integral": {"beta": -1}}, "path_integral.beta: .*greater than 0, found -1"),
+    ({"path_integral": {"modes": 0}}, "path_integral.modes: .*found 0"),
+    ({"path_integral": {"high": "zeros"}}, "path_integral.high: .*'zero' or 'curvature', found"),
+    (
+        {"path_integral": None},
+        "references.classical.target: classical is for a path_integral only",
+    ),
+    (
+        {"flows": {"second": {"reference": "frist"}}},
+        "flows.second.reference: unknown reference 'frist'.*did you mean 'first'",
+    ),
+    (
+        {"flows": {"first": {"reference": "second"}}},
+        "flows.first.reference: unknown reference 'second'; allowed: classical",
+    ),
+    ({"flows": {"first": {"reference": "first"}}}, "unknown reference 'first'; allowed: classical"),
+    ({"flows": {"first": {"levels": "last"}}}, "flows.second: a flow and the flow it is trained"),
+    ({"flows": {"second": {"levels": "last"}}}, "flows.second: .*both need `levels: all`"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), BAD_PATH_INTEGRALS)
+def test_a_mistake_in_a_path_integral_is_one_line(override: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        resolved(experiments=WELL, overrides={WELL: override})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ring", "trained_again"),
+    [
+        ({"beads": [8, 16]}, False),
+        ({"added_modes": "plain"}, False),
+        ({"action_beads": 64}, True),
+        ({"high": "zero"}, True),
+        ({"modes": 5}, True),
+        ({"beta": 2}, True),
+    ],
+)
+def test_only_what_a_flow_is_trained_for_changes_its_hash(
+    ring: dict[str, Any], trained_again: bool
+) -> None:
+    plain = resolved(experiments=WELL)
+    other = resolved(experiments=WELL, overrides={WELL: {"path_integral": ring}})
+    assert (plain.reference_hash("classical") != other.reference_hash("classical")) == trained_again
+    for flow in ("first", "second"):
+        assert (plain.flow_hash(flow) != other.flow_hash(flow)) == trained_again
+        assert (plain.generation_hash(flow) != other.generation_hash(flow)) == trained_again
+        assert plain.bead_hash(flow) != other.bead_hash(flow)
+
+
+def test_a_flow_of_a_flow_depends_on_it_and_not_the_other_way_round() -> None:
+    plain = resolved(experiments=WELL)
+    for changed in ("first", "second"):
+        override = {WELL: {"flows": {changed: {"theta": 0.5}}}}
+        other = resolved(experiments=WELL, overrides=override)
+        assert (plain.flow_hash("first") != other.flow_hash("first")) == (changed == "first")
+        assert plain.flow_hash("second") != other.flow_hash("second")
+    assert plain.tempered("second") == "classical"
+    assert plain.flow_steps("second") == 10
+
+
 @pytest.mark.parametrize(("override", "message"), BAD_OVERRIDES)
 def test_a_mistake_is_one_line_that_names_it(override: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
