@@ -23,7 +23,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 _T = TypeVar("_T")
 
-_NOT_TARGET = {"beads", "added_modes"}
+_NOT_TARGET = {"beads", "added_modes", "published_distance"}
 """Of a path integral: what is done with a flow, not what it is trained for."""
 
 FORMAT = 2
@@ -118,6 +118,11 @@ class Experiment(Section):
         name = self.flow(flow).reference
         return name if name in self.references else self.tempered(name)
 
+    def is_classical(self, reference: str) -> bool:
+        """Whether the levels are those of the classical limit, so that flows are to differ."""
+        known = reference in self.references
+        return known and self.references[reference].target == "classical"
+
     def reference(self, name: str) -> ReferenceConfig:
         """A reference by name (UserError if there is none)."""
         return _named(self.references, name, f"{self.name}: unknown reference")
@@ -209,13 +214,15 @@ class Experiment(Section):
 
     def bead_hash(self, name: str) -> str:
         """Hash of all that determines the averages over beads that a flow gives."""
-        ring = None if self.path_integral is None else self.path_integral.model_dump()
+        section = self.path_integral
+        ring = None if section is None else section.model_dump(exclude={"published_distance"})
         return _hash(
             {"generation": self.generation_hash(name), "ring": ring, "truth": self.truth_hash()}
         )
 
     def estimate_hash(self) -> str:
         """Hash of what is estimated and drawn, apart from the samples it comes from."""
+        ring = self.path_integral
         return _hash(
             {
                 "truth": self.truth_hash(),
@@ -228,7 +235,8 @@ class Experiment(Section):
                         name: flow.model_dump(include={"published", "published_by_level"})
                         for name, flow in self.flows.items()
                     },
-                ],
+                ]
+                + ([] if ring is None else [ring.published_distance]),
             }
         )
 

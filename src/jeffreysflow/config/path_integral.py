@@ -31,6 +31,8 @@ class PathIntegralConfig(Section):
     added_modes: Literal["plain", "curvature"] = "curvature"
     """What the modes above N_0 are drawn from before weighting: the base (`plain`), or oscillators
     of the `curvature` at the centroid."""
+    published_distance: dict[int, float] = Field(default_factory=dict)
+    """Published Euclidean distances of all observables from their quantum values, by beads."""
 
     @model_validator(mode="after")
     def _numbers_fit(self) -> Self:

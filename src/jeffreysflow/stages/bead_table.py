@@ -11,9 +11,14 @@ from jeffreysflow.estimation.averages import WeightedSums, combined, left_out
 from jeffreysflow.pathintegral.extrapolation import extrapolated
 from jeffreysflow.pathintegral.ring_polymer import log_mode_measure
 from jeffreysflow.stages.bead_sums import BeadSums
-from jeffreysflow.stages.bead_truth import PRIMITIVE, QUANTUM, TAKAHASHI_IMADA
 from jeffreysflow.stages.measured import Measured
-from jeffreysflow.stores.tables import BeadRow, BeadTruthRow
+from jeffreysflow.stores.tables import (
+    PRIMITIVE,
+    QUANTUM,
+    TAKAHASHI_IMADA,
+    BeadRow,
+    BeadTruthRow,
+)
 
 __all__ = ["BeadTable"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 
@@ -13,18 +12,19 @@ from jeffreysflow.potentials import Potential
 from jeffreysflow.stages.measured import Measured, build_measured
 from jeffreysflow.stages.target import build_bare_potential
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.tables import BeadTruthRow, write_table
+from jeffreysflow.stores.tables import (
+    CLASSICAL,
+    PRIMITIVE,
+    QUANTUM,
+    TAKAHASHI_IMADA,
+    BeadTruthRow,
+    write_table,
+)
 from jeffreysflow.truth.diagonalisation import quantum_averages
 from jeffreysflow.truth.matrix_multiplication import classical_averages, finite_bead_averages
 from jeffreysflow.truth.thermal import ThermalAverages, bin_shares
 
-__all__ = ["CLASSICAL", "PRIMITIVE", "QUANTUM", "TAKAHASHI_IMADA", "on_beads", "run"]
-
-PRIMITIVE: Literal["primitive"] = "primitive"
-TAKAHASHI_IMADA: Literal["takahashi_imada"] = "takahashi_imada"
-"""Actions at finitely many beads,"""
-QUANTUM, CLASSICAL = "quantum", "classical"
-"""and the limits of infinitely many beads (said to have 0) and of a single one."""
+__all__ = ["on_beads", "run"]
 
 
 def run(layout: Layout, experiment: Experiment) -> None:

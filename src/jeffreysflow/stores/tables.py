@@ -7,13 +7,17 @@ import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.errors import UserError
 from jeffreysflow.stores.completion import write_atomically
 
 __all__ = [
+    "CLASSICAL",
+    "PRIMITIVE",
+    "QUANTUM",
+    "TAKAHASHI_IMADA",
     "BeadRow",
     "BeadTruthRow",
     "ConvergenceRow",
@@ -25,6 +29,13 @@ __all__ = [
     "read_table",
     "write_table",
 ]
+
+
+PRIMITIVE: Literal["primitive"] = "primitive"
+TAKAHASHI_IMADA: Literal["takahashi_imada"] = "takahashi_imada"
+"""Actions at finitely many beads,"""
+QUANTUM, CLASSICAL = "quantum", "classical"
+"""and the limits of infinitely many beads (said to have 0) and of a single one."""
 
 
 class TruthRow(NamedTuple):
