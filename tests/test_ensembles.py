@@ -22,6 +22,7 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.kernels import get_kernel
 
 
 def logs(*weights: float) -> torch.Tensor:
@@ -156,7 +157,7 @@ def test_rejuvenation_leaves_its_level_invariant(lam: float, invariant: bool) ->
     n = 20_000
     x = 0.8 + 0.6 * Stream(0, "exact").normal(n, 2)
     exact = Ensemble(x, torch.zeros(n, dtype=torch.float64), *PATH.energies(x))
-    moved, acceptance = rejuvenated(exact, PATH, lam, 10, 4_000, Stream(1))
+    moved, acceptance = rejuvenated(exact, PATH, lam, get_kernel("mala"), 10, 4_000, Stream(1))
     assert 0.3 < acceptance < 0.95
     assert float((moved.x - x).abs().mean()) > 0.2
     torch.testing.assert_close(moved.U_0 + moved.V, PATH.target.energy(moved.x))

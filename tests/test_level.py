@@ -14,6 +14,7 @@ from jeffreysflow.distillation.ensemble import (
     conditional_ess,
     effective_sample_size,
     log_evidence,
+    resampled,
 )
 from jeffreysflow.distillation.level import LevelResult, distill_level
 from jeffreysflow.distillation.pushing import base_ensemble
@@ -26,6 +27,7 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.kernels import get_kernel
 
 DOMAIN = Domain.euclidean(2)
 MEAN, SD, LOG_Z = 0.8, 0.6, 3.0
@@ -134,8 +136,12 @@ def test_a_level_starts_from_the_flow_below_where_that_is_better() -> None:
 
 
 def test_training_never_sees_what_judges_it() -> None:
-    below = base_ensemble(PATH, 5000, Stream(3, "below"))
-    settings = replace(SETTINGS, lam_1=0.3, rejuvenation_steps=0)
+    # copies of one sample lie side by side, within an island
+    settings = replace(SETTINGS, lam_1=0.3, rejuvenation_steps=0, islands=20)
+    start = base_ensemble(PATH, 5000, Stream(3, "below"))
+    uneven = start._replace(log_weights=-2 * start.V)
+    below = resampled(uneven, 5000, Stream(3, "resample"), settings.islands)
+    assert len(below.x.unique(dim=0)) < 2500
     reference = exact(2000, 0.3, "reference")
     step = Step(PATH, settings, below, reference, lambda purpose: Stream(7, purpose))
     transport = step.transport(0)
@@ -154,13 +160,15 @@ def test_training_never_sees_what_judges_it() -> None:
     assert bool((apart > 0).all())
 
 
-@pytest.mark.parametrize("valid", [True, False])
-def test_rejuvenation_leaves_weights_valid(valid: bool) -> None:
+@pytest.mark.parametrize(("kernel", "valid"), [("mala", True), ("hmc", True), ("mala", False)])
+def test_rejuvenation_leaves_weights_valid(kernel: str, valid: bool) -> None:
     n, islands = 40_000, 20
     start = base_ensemble(PATH, n, Stream(5, "start"))
     weighted = start._replace(log_weights=start.log_weights - start.V)
     # the control: weights of the target, moves that leave another level invariant
-    moved, _ = rejuvenated(weighted, PATH, 1.0 if valid else 0.5, 10, 8000, Stream(5, "move"))
+    moved, _ = rejuvenated(
+        weighted, PATH, 1.0 if valid else 0.5, get_kernel(kernel), 10, 8000, Stream(5, "move")
+    )
     assert torch.equal(moved.log_weights, weighted.log_weights)
     assert log_evidence(moved.log_weights) == pytest.approx(LOG_Z, abs=0.05)
     assert float((moved.x - start.x).abs().mean()) > 0.2

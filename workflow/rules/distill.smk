@@ -10,7 +10,7 @@ rule distill:
         LOGS / "distill_{flow}_{k}.tsv"
     # the levels of a flow wait for each other: on a cluster they share one allocation
     group:
-        "{experiment}_{flow}"
+        "{experiment}@{flow}"
     threads: training_threads
     resources:
         gpu=gpus,

@@ -51,7 +51,8 @@ class FlowConfig(Section):
     """Name of the reference it is trained from."""
     theta: float | Literal["auto"] = "auto"
     """Weight of the reverse divergence: 0 forward KL, 1 reverse KL; or `auto`: the most ambitious
-    one that held-out samples bear, level by level, and no flow where none does better."""
+    one that held-out samples bear, level by level, and no flow where none does better. A number
+    is used as it is, however the flow turns out."""
     renyi: float | Literal["auto"] = "auto"
     """Renyi order of the forward divergence, 1 for Kullback-Leibler; or `auto`, as theta."""
     levels: Literal["last", "all"] = "last"
@@ -67,7 +68,9 @@ class FlowConfig(Section):
     resample_below: float = Field(default=0.5, ge=0, le=1)
     """Resample the ensemble when its ESS falls below this fraction."""
     rejuvenation_steps: int = Field(default=20, ge=0)
-    """MALA steps on the ensemble after each level."""
+    """Moves of the ensemble after each level of a sequence."""
+    rejuvenation_kernel: Literal["mala", "hmc"] = "mala"
+    """An exact kernel; its step size adapts. `hmc` takes twenty leapfrog steps a move."""
     published: dict[str, float] = Field(default_factory=dict)
     """Published values to print beside ours, by quantity (`ess`, `bias`, ...), as fractions."""
     published_by_level: dict[str, list[float | None]] = Field(default_factory=dict)

@@ -85,7 +85,9 @@ def jeffreys_bracket(
     after = torch.softmax(log_weights + log_increments, dim=0)
     # a sample of weight 0 adds nothing to D and makes R infinite
     finite = log_increments.masked_fill(after == 0, 0.0)
-    return float((alpha * log_increments).sum()), float((after * finite).sum())
+    # nor does one of weight 0 before the step, whatever became of it
+    lower = (alpha * log_increments).masked_fill(alpha == 0, 0.0)
+    return float(lower.sum()), float((after * finite).sum())
 
 
 def systematic_indices(log_weights: torch.Tensor, n: int, stream: Stream) -> torch.Tensor:

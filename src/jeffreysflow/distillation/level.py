@@ -33,6 +33,9 @@ from jeffreysflow.streams import Stream
 
 __all__ = ["LevelResult", "distill_level"]
 
+_MARGIN = 0.05
+"""A flow that loses more than this against no flow asks for a safer loss, as a collapse does."""
+
 
 class LevelResult(NamedTuple):
     """The flow of the level (float64), its training, the ensemble after it, facts about them."""
@@ -64,10 +67,10 @@ def distill_level(
 ) -> LevelResult:
     """Distil one level. All tensors are on the device of the path's base.
 
-    Training starts from the identity or from ``flow_below``, whichever gives held-out samples the
-    larger conditional ESS before it. A loss under which that ESS collapses gives way to the next
-    safer one, if ``settings`` leave the choice; and if none does better than no flow, there is
-    none.
+    Training starts from the identity or from the parameters of ``flow_below``, whichever gives
+    held-out samples the larger conditional ESS before it. A loss under which that ESS collapses
+    gives way to the next safer one, if ``settings`` leave the choice; and if none does better than
+    no flow, there is none.
 
     Parameters
     ----------
@@ -82,13 +85,13 @@ def distill_level(
     -------
     A result whose ``facts`` are ``ess`` (of the pushed ensemble), ``cess`` and ``cess_identity``
     (of this flow, and of no flow at all), ``cess_held_out`` (over the part of the ensemble that
-    was not trained on, a fifth; at level 1, where fresh base samples are, all of it); ``log_z`` (of
-    this level against the base) with ``log_z_error``; ``log_z_lower``, ``log_z_upper`` and their
-    distance ``jeffreys_gap`` (of this step, over held-out weighted flow samples);
+    was not trained on, every fifth island; at level 1 all of it); ``log_z`` (of this level against
+    the base) with ``log_z_error``; ``log_z_lower``, ``log_z_upper`` and their distance
+    ``jeffreys_gap`` (of this step, over held-out weighted flow samples);
     ``gap_relative_to_reference`` (over held-out reference samples: it flatters a reference that
     misses a mode, and chooses nothing); the choices ``theta``, ``renyi``, ``warm_start`` (1: from
     the flow below), ``identity_used`` (1: no flow) and the number of trainings, ``attempts``;
-    ``train_seconds`` (of all of them), ``push_seconds``, ``skipped``, ``resampled`` and
+    ``train_seconds``, ``push_seconds`` and ``skipped`` steps (of all of them), ``resampled`` and
     ``rejuvenation_acceptance``.
     """
     step = Step(path, settings, below, reference, stream)
@@ -109,7 +112,7 @@ def distill_level(
         settings.candidates,
         trained,
         lambda result: result.pushed.cess_held_out,
-        COLLAPSED,
+        max(COLLAPSED, without - _MARGIN),
     )
     useless = settings.automatic and best.pushed.cess_held_out < without
     if useless:
@@ -122,6 +125,7 @@ def distill_level(
         "attempts": float(len(trainings)),
         "train_seconds": sum(each.train_seconds for each in trainings),
         "push_seconds": sum(each.push_seconds for each in trainings),
+        "skipped": sum(each.history[-1].skipped for each in trainings),
     }
     ensemble = best.pushed.ensemble
     facts["resampled"] = float(facts["ess"] < settings.resample_below)
@@ -170,5 +174,4 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         "gap_relative_to_reference": float(D) - lower,
         "theta": best.loss.theta,
         "renyi": best.loss.order,
-        "skipped": best.history[-1].skipped,
     }

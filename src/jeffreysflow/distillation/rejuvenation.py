@@ -1,4 +1,4 @@
-"""Rejuvenation: MALA moves that spread an ensemble's copies and leave its weights valid."""
+"""Rejuvenation: exact moves that spread an ensemble's copies and leave its weights valid."""
 
 from __future__ import annotations
 
@@ -9,52 +9,66 @@ import torch
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernels import get_kernel
+from jeffreysflow.tempering.kernel import Kernel
 
 __all__ = ["rejuvenated"]
 
-_KERNEL = get_kernel("mala")
 _ADAPTATION_STEPS = 40
 
 
 def rejuvenated(
-    ensemble: Ensemble, path: AnnealingPath, lam: float, steps: int, batch: int, stream: Stream
+    ensemble: Ensemble,
+    path: AnnealingPath,
+    lam: float,
+    kernel: Kernel,
+    steps: int,
+    batch: int,
+    stream: Stream,
 ) -> tuple[Ensemble, float]:
-    """The ensemble after ``steps`` MALA steps on ``U_lam``, and the mean acceptance.
+    """The ensemble after ``steps`` moves on ``U_lam``, and the mean acceptance.
 
-    MALA leaves pi_lam invariant, so samples move and weights stay. The step size is found on the
-    first ``batch`` samples, with a falling gain towards the kernel's optimal acceptance, from a
-    tenth of the base's smallest variance on; those samples and all others are then moved with it,
-    ``batch`` at a time.
+    An exact kernel (MALA, HMC) leaves pi_lam invariant, so samples move and weights stay. The step
+    size is found on the first ``batch`` samples, with a falling gain towards the kernel's optimal
+    acceptance, from a tenth of the base's smallest variance on; those samples and all others are
+    then moved with it, ``batch`` at a time.
     """
+    if steps == 0:
+        return ensemble, math.nan
     first = path.evaluate(ensemble.x[:batch])
-    step_size = _adapted_step_size(first, path, lam, stream)
+    step_size = _adapted_step_size(first, path, lam, kernel, stream)
     moved, accepted = [], 0.0
     for start in range(0, len(ensemble.x), batch):
         point = path.evaluate(ensemble.x[start : start + batch])
         for _ in range(steps):
-            point, acceptance = _step(point, path, lam, step_size, stream)
+            point, acceptance = _step(point, path, lam, kernel, step_size, stream)
             accepted += float(acceptance.sum())
         moved.append((point.x, point.U_0, point.V))
     x, U_0, V = map(torch.cat, zip(*moved, strict=True))
-    return Ensemble(x, ensemble.log_weights, U_0, V), accepted / max(steps * len(x), 1)
+    return Ensemble(x, ensemble.log_weights, U_0, V), accepted / (steps * len(x))
 
 
-def _adapted_step_size(point: PathPoint, path: AnnealingPath, lam: float, stream: Stream) -> float:
-    target = _KERNEL.target_acceptance
+def _adapted_step_size(
+    point: PathPoint, path: AnnealingPath, lam: float, kernel: Kernel, stream: Stream
+) -> float:
+    target = kernel.target_acceptance
     assert target is not None
     assert path.base is not None
     log_step = math.log(0.1 * float(path.base.sd.min()) ** 2)
     for step in range(1, _ADAPTATION_STEPS + 1):
-        point, acceptance = _step(point, path, lam, math.exp(log_step), stream)
+        point, acceptance = _step(point, path, lam, kernel, math.exp(log_step), stream)
         log_step += 2 / math.sqrt(step) * (float(acceptance.mean()) - target)
     return math.exp(log_step)
 
 
 def _step(
-    point: PathPoint, path: AnnealingPath, lam: float, step_size: float, stream: Stream
+    point: PathPoint,
+    path: AnnealingPath,
+    lam: float,
+    kernel: Kernel,
+    step_size: float,
+    stream: Stream,
 ) -> tuple[PathPoint, torch.Tensor]:
     n = len(point.x)
     sizes, levels = point.x.new_full((n, 1), step_size), point.x.new_full((n, 1), lam)
-    point, acceptance = _KERNEL.step(point, levels, sizes, path, stream)
+    point, acceptance = kernel.step(point, levels, sizes, path, stream)
     return point, torch.nan_to_num(acceptance)

@@ -9,6 +9,8 @@ import torch
 from jeffreysflow.distillation.divergences import JeffreysLoss
 from jeffreysflow.distillation.selection import candidates
 from jeffreysflow.distillation.trainer import Recipe
+from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.kernels import get_kernel
 
 __all__ = ["LevelSettings"]
 
@@ -23,7 +25,7 @@ class LevelSettings:
     ensemble : size of the ensemble that level 1 starts, in ``islands`` equal parts that never mix.
     batch : samples pushed at a time.
     resample_below : the ensemble is resampled when its ESS falls below this fraction.
-    rejuvenation_steps : MALA steps on the pushed ensemble.
+    rejuvenation_steps : moves of the pushed ensemble by ``rejuvenation_kernel``, an exact one.
     """
 
     lam_0: float
@@ -40,6 +42,7 @@ class LevelSettings:
     batch: int = 20_000
     resample_below: float = 0.5
     rejuvenation_steps: int = 0
+    rejuvenation_kernel: Kernel = field(default_factory=lambda: get_kernel("mala"))
 
     @property
     def candidates(self) -> tuple[JeffreysLoss, ...]:

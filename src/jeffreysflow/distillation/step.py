@@ -22,8 +22,8 @@ __all__ = ["Pushed", "Step"]
 
 _REFERENCE_HELD_OUT = 20
 """One in so many reference samples is not trained on,"""
-_ENSEMBLE_HELD_OUT = 5
-"""nor is one in so many rows of the ensemble below."""
+_ISLANDS_HELD_OUT = 5
+"""nor is one in so many islands of the ensemble below: resampling copies rows within an island."""
 
 
 class Pushed(NamedTuple):
@@ -41,8 +41,8 @@ class Step:
     back.
 
     ``below`` the ensemble of the level below (at level 1, exact base samples), and ``unseen`` the
-    rows of it that training does not see: a fifth, or at level 1, where training draws fresh base
-    samples, all of it. ``test`` reference samples that training does not see.
+    rows of it that training does not see: every fifth island, or at level 1, where training draws
+    fresh base samples, all of it. ``test`` reference samples that training does not see.
 
     Parameters
     ----------
@@ -71,9 +71,10 @@ class Step:
         else:
             self.below = below
             row = torch.arange(len(below.x), device=reference.device)
-            self.unseen = row[row % _ENSEMBLE_HELD_OUT == 0]
-            seen = below.rows(row[row % _ENSEMBLE_HELD_OUT != 0])
-            drawn = resampled(seen, len(self._training), stream("resampled source"))
+            held_out = row * settings.islands // len(row) % _ISLANDS_HELD_OUT == 0
+            self.unseen, seen = row[held_out], below.rows(row[~held_out])
+            n = min(len(seen.x), len(self._training))
+            drawn = resampled(seen, n, stream("resampled source"))
             self._sources = self.moved(drawn, settings.lam_0, stream("moved source"))[0].x
         self.energies = _energy_at(path, settings.lam_0), _energy_at(path, settings.lam_1)
         self._box = spline_box(path.base, self.below.x, reference)
@@ -81,14 +82,17 @@ class Step:
     @property
     def identity(self) -> torch.Tensor:
         """Logarithms of the weight factors [n] of no flow: plain tempered reweighting."""
-        return -(self._settings.lam_1 - self._settings.lam_0) * self.below.V
+        log_w = -(self._settings.lam_1 - self._settings.lam_0) * self.below.V
+        return torch.where(torch.isfinite(log_w), log_w, -torch.inf)
 
     def conditional_ess(self, increments: torch.Tensor) -> float:
         """Over the held-out rows, of weight factors [n] of all rows."""
         return conditional_ess(self.below.log_weights[self.unseen], increments[self.unseen])
 
     def new_flow(self, start: Flow | None = None) -> Flow:
-        """The identity, or a flow with the parameters of ``start``, ready to be trained."""
+        """The identity, or a flow with the parameters of ``start`` on the intervals of this level,
+        ready to be trained.
+        """
         settings = self._settings
         flow = Flow(
             *self._box, settings.layers, settings.hidden, settings.bins, self._stream("weights")
@@ -136,8 +140,11 @@ class Step:
 
     def moved(self, ensemble: Ensemble, lam: float, stream: Stream) -> tuple[Ensemble, float]:
         """An ensemble at ``lam`` after rejuvenation, and the acceptance."""
-        steps, batch = self._settings.rejuvenation_steps, self._settings.batch
-        return rejuvenated(ensemble, self._path, lam, steps, batch, stream)
+        settings = self._settings
+        steps, batch = settings.rejuvenation_steps, settings.batch
+        return rejuvenated(
+            ensemble, self._path, lam, settings.rejuvenation_kernel, steps, batch, stream
+        )
 
     def _pushed(self, flow: Flow, ensemble: Ensemble) -> tuple[Ensemble, torch.Tensor]:
         settings = self._settings

@@ -149,7 +149,7 @@ def jackknife_error(
     ``se^2 = (G-1)/G sum_g (theta_(-g) - mean theta_(-g))^2``. The blocks may be correlated inside,
     as the points of one scrambled Sobol sequence are.
     """
-    return ((len(blocks) - 1) * left_out(blocks, functional).var(dim=0, correction=0)).sqrt()
+    return ((len(blocks) - 1) * _variance(left_out(blocks, functional), correction=0)).sqrt()
 
 
 def left_out(
@@ -180,4 +180,10 @@ def mean_and_error(series: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     The error is the spread of ``batch_means``, so autocorrelation within a walker is accounted for.
     """
     batches = batch_means(series)
-    return series.mean(dim=(0, 1)), batches.std(dim=0) / math.sqrt(len(batches))
+    return series.mean(dim=(0, 1)), (_variance(batches) / len(batches)).sqrt()
+
+
+def _variance(values: torch.Tensor, correction: int = 1) -> torch.Tensor:
+    """Variances of columns [n, ...]; unlike torch's, of no columns at all without a warning."""
+    deviations = values - values.mean(dim=0)
+    return deviations.square().sum(dim=0) / (len(values) - correction)

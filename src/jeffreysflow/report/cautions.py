@@ -28,16 +28,22 @@ def cautions(
     ``advice`` by reference comes from tempering; ``skipped`` are training steps by flow.
     """
     lines, tempered = [], {}
-    for name in found.experiment.references:
+    for name, reference in found.experiment.references.items():
         doubts = doubts_about_values(found.estimates.get(f"reference:{name}", ()))
         texts = [*advice.get(name, ()), *(doubt.text for doubt in doubts)]
         texts += repairs(found, name) if texts else []
         lines += [Caution(f"reference {name}", text) for text in texts]
         log_z = found.estimate(f"reference:{name}", "log_z")
-        if log_z is not None:
+        # the classical limit has another log Z
+        if log_z is not None and reference.target == "potential":
             tempered[name] = log_z.value, log_z.stderr
     for name, flow in found.experiment.flows.items():
-        doubts = doubts_about_flow(found.estimates.get(name, ()), flow.reference, tempered)
+        doubts = doubts_about_flow(
+            found.estimates.get(name, ()),
+            flow.reference,
+            tempered,
+            classical=found.experiment.is_classical(flow.reference),
+        )
         texts = [*(doubt.text for doubt in doubts), *_skipped(found, name, skipped.get(name, 0))]
         lines += [Caution(f"flow {name}", text) for text in texts]
         doubts = doubts_about_values(found.estimates.get(f"ensemble:{name}", ()))

@@ -11,7 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.stores.tables import ConvergenceRow, DiagnosticRow, EstimateRow
+from jeffreysflow.stores.tables import (
+    BeadRow,
+    BeadTruthRow,
+    ConvergenceRow,
+    DiagnosticRow,
+    EstimateRow,
+)
 
 __all__ = [
     "Curve",
@@ -32,13 +38,16 @@ class Results:
     """The tables of one experiment.
 
     ``estimates`` by source (a flow, or ``reference:<name>``), ``diagnostics`` by reference,
-    ``convergence`` by flow.
+    ``convergence`` and ``beads`` by flow, the latter for a path integral alone, with its
+    ``bead_truth``.
     """
 
     experiment: Experiment
     estimates: Mapping[str, Sequence[EstimateRow]] = field(default_factory=dict)
     diagnostics: Mapping[str, Sequence[DiagnosticRow]] = field(default_factory=dict)
     convergence: Mapping[str, Sequence[ConvergenceRow]] = field(default_factory=dict)
+    beads: Mapping[str, Sequence[BeadRow]] = field(default_factory=dict)
+    bead_truth: Sequence[BeadTruthRow] = ()
 
     def estimate(self, source: str, quantity: str) -> EstimateRow | None:
         """A quantity at the last level it is known for."""
@@ -89,10 +98,23 @@ class Results:
         return max((row.level for row in self.estimates.get(flow, ())), default=1)
 
     def flows_of(self, reference: str) -> list[str]:
-        """The flows trained from a reference, by theta; those that choose it themselves last."""
+        """The flows trained from a reference, by theta; those that choose it themselves last.
+
+        Those trained from a flow of that reference come after it, pass by pass.
+        """
         flows = self.experiment.flows
-        names = [name for name, flow in flows.items() if flow.reference == reference]
-        return sorted(names, key=lambda name: (_order(flows[name].theta), name))
+        names = [name for name in flows if self.experiment.tempered(name) == reference]
+        return sorted(names, key=lambda name: (self._passes(name), _order(flows[name].theta), name))
+
+    def _passes(self, flow: str) -> int:
+        found = self.experiment.flows[flow].reference
+        return 0 if found in self.experiment.references else 1 + self._passes(found)
+
+    def origin(self, flow: str) -> str:
+        """What a flow was trained from, in words."""
+        found = self.experiment.flows[flow].reference
+        kind = "reference" if found in self.experiment.references else "the ensembles of"
+        return f"on {kind} {found}"
 
     def sequences(self) -> list[str]:
         """The flows that follow a ladder level by level, reference by reference."""
@@ -105,7 +127,8 @@ class Results:
         """
         flows = self.experiment.flows
         theta = fixed_theta(flows[flow].theta)
-        others = [fixed_theta(flows[other].theta) for other in self.flows_of(flows[flow].reference)]
+        family = self.flows_of(self.experiment.tempered(flow))
+        others = [fixed_theta(flows[other].theta) for other in family]
         shared = others.count(theta) > 1
         return flow if shared or theta is None else f"θ = {theta:g}"
 

@@ -26,11 +26,14 @@ def doubts_about_flow(
     rows: Sequence[EstimateRow],
     reference: str,
     tempered: Mapping[str, tuple[float, float | None]],
+    *,
+    classical: bool = False,
 ) -> list[Doubt]:
     """All that is off with a flow trained on ``reference``.
 
     ``tempered`` holds log Z and its error for each reference that has them; a flow whose own
-    reference has none is compared with the first.
+    reference has none is compared with the first. A ``classical`` reference is of other levels than
+    the flow's, so that their disagreement means nothing.
     """
     last = {row.quantity: row for row in rows}
     weights = ("amortised_ess", "pareto_k", "tail_share", "largest_weight")
@@ -41,7 +44,7 @@ def doubts_about_flow(
         doubts += _disagreement(last["log_z"], name, *tempered[name])
     if "exact_samples" in last:
         return doubts + _lost_mode(last)
-    return doubts + _strangers(rows)
+    return doubts if classical else doubts + _strangers(rows)
 
 
 def doubts_about_values(rows: Sequence[EstimateRow]) -> list[Doubt]:

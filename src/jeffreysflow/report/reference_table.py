@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, percent, with_error
@@ -43,11 +44,17 @@ def _column(found: Results, name: str) -> dict[str, Cell]:
         ),
         "largest R-hat": _worst(found, name, "rhat", 1, ".3f", LARGEST_RHAT),
         "smallest ESS": _worst(found, name, "ess", -1, ",.0f"),
-        "log Z by BAR": log_z_cell(found, source),
+        "log Z by BAR": _log_z(found, name),
         "bias": bias_cell(found, source),
         "largest |z|": largest_z_cell(found, source),
         "worst bin, |z|": profile_cell(found, source),
     }
+
+
+def _log_z(found: Results, name: str) -> Cell:
+    cell = log_z_cell(found, f"reference:{name}")
+    classical = found.experiment.is_classical(name)
+    return replace(cell, note="of the classical limit") if classical else cell
 
 
 def _levels(found: Results, reference: str) -> str:

@@ -46,7 +46,7 @@ def _sequences(found: Results) -> list[str]:
 
 def _sequence(found: Results, name: str) -> list[Cell]:
     flow = found.experiment.flows[name]
-    sources = (f"reference:{flow.reference}", f"ensemble:{name}", name)
+    sources = (f"reference:{found.experiment.tempered(name)}", f"ensemble:{name}", name)
     cess = _column(found, name, "cess")
     published = [row.published for row in cess.values() if row.published is not None]
     # medians are comparable over the same levels only
@@ -119,6 +119,9 @@ def _level(found: Results, name: str, level: int) -> list[Cell]:
     published = None if "cess" not in rows else rows["cess"].published
     cess = _percent(value.get("cess"))
     better = published is not None and value["cess"] >= published
+    if value.get("identity_used"):
+        # what was tried and not used
+        value = {key: x for key, x in value.items() if key not in ("theta", "renyi", "warm_start")}
     return [
         Cell(str(level)),
         _number(value.get("lam")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -33,8 +34,11 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels, open_levels
 from jeffreysflow.stores.tables import read_table, write_table
 from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.kernels import get_kernel
 
 __all__ = ["level_settings", "run"]
+
+_LEAPFROG_STEPS = 20
 
 
 def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
@@ -52,7 +56,8 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     if not 1 <= level <= steps:
         raise UserError(f"{experiment.name}/{flow}: level {level}; allowed: 1 to {steps}")
     folder = layout.flow(flow).level(level)
-    if _is_there(folder, hash):
+    made_from = _made_from(layout, flow, level)
+    if _is_there(folder, hash, made_from):
         declare_done(folder, hash)
         return
     device = use_device(experiment.device, section.training.threads)
@@ -111,6 +116,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         threads=torch.get_num_threads(),
         level=level,
         lam=lam_1,
+        made_from=made_from,
         **result.facts,
     )
     declare_done(folder, hash)
@@ -146,15 +152,27 @@ def _reference(layout: Layout, experiment: Experiment, flow: str, level: int) ->
     return resampled(ensemble, len(ensemble.x), stream).x
 
 
-def _is_there(folder: Path, hash: str) -> bool:
+def _made_from(layout: Layout, flow: str, level: int) -> str | None:
+    """Which flow the level below holds: another device may have made another one of the same
+    configuration.
+    """
+    below = layout.flow(flow).level(level - 1) / "flow.safetensors"
+    if level == 1 or not below.exists():
+        return None
+    return hashlib.sha256(below.read_bytes()).hexdigest()[:16]
+
+
+def _is_there(folder: Path, hash: str, made_from: str | None) -> bool:
     """Whether a level is complete and undamaged."""
     if not is_complete(folder / KEPT_RECORD, hash):
         return False
     try:
+        if read_record(folder / KEPT_RECORD)["made_from"] != made_from:
+            return False
         load_flow(folder / "flow.safetensors", hash)
         read_table(folder / "history.csv", HistoryRow)
         open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
-    except UserError:
+    except (UserError, KeyError):
         return False
     return True
 
@@ -162,6 +180,7 @@ def _is_there(folder: Path, hash: str) -> bool:
 def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSettings:
     """The settings of a level, from the configuration of its flow."""
     training, network = section.training, section.network
+    kernel = {"leapfrog_steps": _LEAPFROG_STEPS} if section.rejuvenation_kernel == "hmc" else {}
     return LevelSettings(
         lam_0=lam_0,
         lam_1=lam_1,
@@ -182,5 +201,7 @@ def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSett
         ensemble=section.ensemble,
         islands=section.islands,
         resample_below=section.resample_below,
-        rejuvenation_steps=section.rejuvenation_steps,
+        # a single flow's ensemble goes nowhere
+        rejuvenation_steps=0 if section.levels == "last" else section.rejuvenation_steps,
+        rejuvenation_kernel=get_kernel(section.rejuvenation_kernel, **kernel),
     )

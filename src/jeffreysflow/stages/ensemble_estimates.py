@@ -40,7 +40,7 @@ def add_ensemble(
     errors = torch.full_like(values, torch.nan)
     if len(islands) > 1:
         errors = jackknife_error(islands, functional)
-    table.add("ess", float(values[-2]), float(errors[-2]))
+    table.add("ess_after_resampling", float(values[-2]), float(errors[-2]))
     table.add("log_z", float(values[-1]), float(errors[-1]))
     table.add_measured(measured, values[:-2], errors[:-2], whole.n)
 

@@ -133,10 +133,12 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         _write_convergence(files.convergence, sums.blocks, sizes, measured.observables, table)
     tempered = {
         name: log_z
-        for name in experiment.references
-        if (log_z := _tempered_log_z(layout, name)) is not None
+        for name, reference in experiment.references.items()
+        # the classical limit has another log Z
+        if reference.target == "potential" and (log_z := _tempered_log_z(layout, name)) is not None
     }
-    doubts = doubts_about_flow(table.rows, section.reference, tempered)
+    classical = experiment.is_classical(section.reference)
+    doubts = doubts_about_flow(table.rows, section.reference, tempered, classical=classical)
     table.add("trusted", float(not any(doubt.grave for doubt in doubts)))
     _say(experiment, flow, doubts)
     _say(experiment, f"ensemble:{flow}", doubts_about_values(ensemble.rows))

@@ -7,7 +7,14 @@ from typing import Any
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.tables import ConvergenceRow, DiagnosticRow, EstimateRow, read_table
+from jeffreysflow.stores.tables import (
+    BeadRow,
+    BeadTruthRow,
+    ConvergenceRow,
+    DiagnosticRow,
+    EstimateRow,
+    read_table,
+)
 
 __all__ = ["read_tables"]
 
@@ -43,6 +50,16 @@ def read_tables(layout: Layout, experiment: Experiment) -> dict[str, Any]:
         }
         if followed
         else {},
+        **_beads(layout, experiment),
+    }
+
+
+def _beads(layout: Layout, experiment: Experiment) -> dict[str, Any]:
+    if experiment.path_integral is None:
+        return {}
+    return {
+        "beads": {name: read_table(layout.flow(name).beads, BeadRow) for name in experiment.flows},
+        "bead_truth": read_table(layout.bead_truth, BeadTruthRow),
     }
 
 

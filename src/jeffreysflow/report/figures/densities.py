@@ -40,8 +40,8 @@ class _Panel:
 
 
 def applies(experiment: Experiment) -> bool:
-    # views say which projections are worth showing
-    return not experiment.views
+    # views say which projections are worth showing; the modes of paths are not what is asked for
+    return not experiment.views and experiment.path_integral is None
 
 
 def draw(data: ExperimentData) -> Figure:

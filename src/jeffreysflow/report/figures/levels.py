@@ -59,8 +59,7 @@ def draw(data: ExperimentData) -> Figure:
     figure, parts = in_columns(len(sequences), _HEIGHT, wide=longest > _MANY)
     used: set[str] = set()
     for part, name in zip(parts, sequences, strict=True):
-        reference = data.experiment.flows[name].reference
-        part.suptitle(f"{name}, on reference {reference}", fontsize=7.5, x=0.02, ha="left")
+        part.suptitle(f"{name}, {data.origin(name)}", fontsize=7.5, x=0.02, ha="left")
         used |= _sequence(part, data, name)
     keys = [key for key in _KEYS if key.get_label() in used]
     columns = 2 if figure.get_figwidth() < 5 else len(keys)
@@ -94,7 +93,7 @@ def _sequence(part: SubFigure, data: ExperimentData, name: str) -> set[str]:
     ticks = range(len(level), 0, -max(-(-len(level) // _TICKS), 1))
     thetas.set(xlabel="level", ylabel="θ", ylim=(-0.08, 1.4), yticks=(0, 0.5, 1), xticks=ticks)
     thetas.set_xlim(0.5, max(len(level), 1) + 0.5)
-    _name_lambdas(sizes, data.ladder(data.experiment.flows[name].reference), ticks)
+    _name_lambdas(sizes, data.ladder(data.experiment.tempered(name)), ticks)
     return used
 
 

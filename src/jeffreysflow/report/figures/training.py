@@ -66,7 +66,7 @@ def draw(data: ExperimentData) -> Figure:
             _zoom(axes[quantity], curves[quantity])
     for flow in sequences:
         part = next(parts)
-        axes = _panels(part, f"{flow}, on reference {data.experiment.flows[flow].reference}")
+        axes = _panels(part, f"{flow}, {data.origin(flow)}")
         _sequence(part, axes, data, flow)
     return figure
 
