@@ -1,9 +1,11 @@
-"""Exact independent ring-polymer paths on a line, for tests of what is estimated from paths."""
+"""Exact independent ring-polymer paths on a line, for tests of what is estimated from paths, and
+what is known of oscillators in closed form."""
 
 import math
 
 import torch
 
+from jeffreysflow.pathintegral.normal_modes import frequencies
 from jeffreysflow.potentials import Potential, get_potential
 from jeffreysflow.streams import Stream
 
@@ -50,3 +52,15 @@ def turned_paths(u: torch.Tensor, angle: float = 0.6) -> torch.Tensor:
     cos, sin = math.cos(angle), math.sin(angle)
     first, second = u[..., 0], -u[..., 1]
     return torch.stack([cos * first - sin * second, sin * first + cos * second], dim=-1)
+
+
+def oscillator_truth(beads: int, beta: float, w: float, d: int) -> tuple[float, float, float]:
+    """<x^2> of a coordinate, E_N and C_N from ``Z_N = prod_k (b^2/N^2 (w_k^2 + w^2))^(-d/2)``."""
+    b = torch.tensor(beta, dtype=torch.float64, requires_grad=True)
+    # beta omega_k does not depend on beta
+    fixed = (beta * frequencies(beads, beta)).square()
+    log_z = -0.5 * d * ((fixed + (b * w).square()) / beads**2).log().sum()
+    (first,) = torch.autograd.grad(log_z, b, create_graph=True)
+    (second,) = torch.autograd.grad(first, b)
+    square = (1 / (frequencies(beads, beta).square() + w**2)).sum() / beta
+    return float(square), -float(first.detach()), beta**2 * float(second)

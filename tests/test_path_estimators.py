@@ -22,7 +22,7 @@ from jeffreysflow.pathintegral.takahashi_imada import corrected_average, fourth_
 from jeffreysflow.potentials import get_potential
 from jeffreysflow.streams import Stream
 from jeffreysflow.truth.matrix_multiplication import finite_bead_averages
-from path_cases import WELL, exact_paths, turned_paths
+from path_cases import WELL, exact_paths, oscillator_truth, turned_paths
 
 PATHS = 20_000
 OBSERVABLES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -52,18 +52,6 @@ def oscillator_paths(beads: int, beta: float, w: float, d: int, n: int) -> torch
 
 def heat_capacity(energies: PathEnergies, beta: float) -> torch.Tensor:
     return heat_capacity_values(energies, beta, energies.total.mean())
-
-
-def oscillator_truth(beads: int, beta: float, w: float, d: int) -> tuple[float, float, float]:
-    """<x^2> of a coordinate, E_N and C_N from ``Z_N = prod_k (b^2/N^2 (w_k^2 + w^2))^(-d/2)``."""
-    b = torch.tensor(beta, dtype=torch.float64, requires_grad=True)
-    # beta omega_k does not depend on beta
-    fixed = (beta * frequencies(beads, beta)).square()
-    log_z = -0.5 * d * ((fixed + (b * w).square()) / beads**2).log().sum()
-    (first,) = torch.autograd.grad(log_z, b, create_graph=True)
-    (second,) = torch.autograd.grad(first, b)
-    square = (1 / (frequencies(beads, beta).square() + w**2)).sum() / beta
-    return float(square), -float(first.detach()), beta**2 * float(second)
 
 
 @pytest.mark.parametrize("beads", [2, 8, 32])

@@ -79,6 +79,9 @@ class BeadTable:
                 continue
             covariance = _covariance(without[:, :, i])
             errors = covariance.diagonal().sqrt()
+            # what never varies, as an indicator that no path meets, has no weights to fit with
+            if not bool((errors > 0).all()):
+                continue
             fit = extrapolated(
                 torch.tensor(beads, dtype=torch.float64),
                 values[:, i],

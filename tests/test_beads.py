@@ -1,0 +1,422 @@
+"""Averages over beads: from low modes of a known law, and by the stages from end to end."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.config.path_integral import PathIntegralConfig
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.averages import WeightedSums
+from jeffreysflow.estimation.observables import parse_observables
+from jeffreysflow.pathintegral.normal_modes import frequencies
+from jeffreysflow.potentials import get_potential
+from jeffreysflow.stages import beads, distill, gather, generate, temper, truth
+from jeffreysflow.stages.bead_sums import BeadSums, bead_sums
+from jeffreysflow.stages.bead_table import BeadTable
+from jeffreysflow.stages.measured import Measured
+from jeffreysflow.stores.completion import write_record
+from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.tables import BeadRow, BeadTruthRow, read_table
+from jeffreysflow.streams import Stream
+from path_cases import oscillator_truth
+
+# --- an oscillator, whose low modes are independent Gaussians
+
+BETA, W, MODES, ACTION_BEADS, BEADS = 2.0, 3.0, 5, 32, [8, 12, 16, 24, 32]
+GROUPS, EACH = 32, 4096
+
+
+def experiment(**changes: Any) -> Experiment:
+    """Small enough for all stages."""
+    level = {
+        "theta": 0.5,
+        "renyi": 1,
+        "levels": "all",
+        "network": {"layers": 4, "hidden": 16, "bins": 8},
+    }
+    flow = level | {"training": {"steps": 40, "batch": 200}, "ensemble": 1000, "islands": 10}
+    return Experiment.model_validate(
+        {
+            "name": "oscillator",
+            "title": "an oscillator",
+            "scale": "test",
+            "seed": 4,
+            "device": "cpu",
+            "potential": {"name": "quantum_harmonic", "parameters": {"frequency": W}},
+            "observables": ["x1", "x1**2", "cos(x1)"],
+            "profiles": [{"expression": "x1", "lower": -1.5, "upper": 1.5, "bins": 12}],
+            "truth": {},
+            "path_integral": {
+                "beta": BETA,
+                "modes": MODES,
+                "action_beads": ACTION_BEADS,
+                "beads": BEADS,
+            },
+            "references": {
+                "classical": {
+                    "target": "classical",
+                    "ladder": {"kind": "fixed", "values": [0, 0.2, 1]},
+                    "walkers": 50,
+                    "warmup_rounds": 50,
+                    "rounds": 20,
+                    "local_steps": 3,
+                }
+            },
+            "flows": {
+                "first": {"reference": "classical", **flow},
+                "second": {"reference": "first", **flow},
+            },
+            "generation": {
+                "base_points": "sobol",
+                "samples": 16 * 512,
+                "scramblings": 16,
+                "batch": 512,
+            },
+            **changes,
+        }
+    )
+
+
+OSCILLATOR = experiment()
+
+
+def low_modes(n: int, seed: int, dimension: int = 1, assumed: float = W) -> Ensemble:
+    """Independent low modes of the ring of 32 beads, of log weights for the density of an
+    oscillator of frequency ``assumed``."""
+    omega_squared = frequencies(ACTION_BEADS, BETA)[:MODES].square()
+    normal = Stream(seed, "low modes").normal(n, MODES, dimension)
+    xi = (normal * (omega_squared + W**2).rsqrt()[:, None]).flatten(1)
+    stiffness = (omega_squared + assumed**2).repeat_interleave(dimension)
+    log_q = 0.5 * (stiffness / (2 * math.pi)).log().sum() - 0.5 * xi.square() @ stiffness
+    # how the energy of a sample is split, and what it is, does not matter to the paths
+    U_0, V = torch.full((n,), 0.3, dtype=torch.float64), xi[:, 0].square()
+    return Ensemble(xi, -U_0 - V - log_q, U_0, V)
+
+
+def stored(layout: Layout, of: Experiment, low: Ensemble) -> None:
+    """Low modes as if a flow had generated them."""
+    files, hash = layout.flow("second").generated, of.generation_hash("second")
+    writer = EnsembleWriter(
+        files / "store.zarr", "generated", hash, len(low.x), low.x.shape[1], scramblings=GROUPS
+    )
+    writer.write(low)
+    writer.close()
+    write_record(files / "done.json", "generate", hash, time.time())
+
+
+def rows_of(folder: Path, of: Experiment, low: Ensemble) -> list[BeadRow]:
+    layout = Layout(folder, of.name)
+    stored(layout, of, low)
+    truth.run(layout, of)
+    beads.run(layout, of, "second")
+    return read_table(layout.flow("second").beads, BeadRow)
+
+
+def worst_z(rows: list[BeadRow]) -> float:
+    """The largest deviation from an exact value in its own standard errors; rare bins left out."""
+    known = [
+        row
+        for row in rows
+        if row.exact is not None
+        and not (row.quantity.startswith("profile:") and row.exact < 1e-3)
+        # a distance is not normal about its exact value where noise is most of it
+        and not (row.quantity == "distance_from_quantum" and row.exact < 5 * row.stderr)
+    ]
+    # where all weights are equal the evidence is exact to rounding
+    return max(abs(row.value - row.exact) / (row.stderr + 1e-9) for row in known)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[BeadRow]:
+    return rows_of(tmp_path_factory.mktemp("exact"), OSCILLATOR, low_modes(GROUPS * EACH, 1))
+
+
+def only(rows: list[BeadRow], beads: int, action: str, quantity: str) -> BeadRow:
+    (found,) = [
+        row for row in rows if row[:3:2] == (beads, quantity) and row.action.startswith(action)
+    ]
+    return found
+
+
+def test_every_estimate_is_exact_at_every_number_of_beads(rows: list[BeadRow]) -> None:
+    finite = [row for row in rows if row.beads]
+    assert {(row.beads, row.action) for row in finite} == {
+        (N, action) for N in BEADS for action in ("primitive", "takahashi_imada")
+    }
+    known = {row.quantity for row in finite if row.exact is not None}
+    assert {"observable:x1", "observable:x1**2", "energy", "heat_capacity", "log_z"} <= known
+    assert {f"profile:x1:{i}" for i in range(12)} <= known
+    assert worst_z(finite) < 4.5
+
+
+@pytest.mark.parametrize("N", BEADS)
+def test_estimates_against_closed_forms(rows: list[BeadRow], N: int) -> None:
+    square, energy, capacity = oscillator_truth(N, BETA, W, 1)
+    for quantity, exact in (
+        ("observable:x1", 0.0),
+        ("observable:x1**2", square),
+        ("potential_energy", 0.5 * W**2 * square),
+        ("kinetic_virial", energy - 0.5 * W**2 * square),
+        ("kinetic_thermodynamic", energy - 0.5 * W**2 * square),
+        ("energy", energy),
+        ("heat_capacity", capacity),
+    ):
+        row = only(rows, N, "primitive", quantity)
+        assert abs(row.value - exact) < 4.5 * row.stderr, quantity
+        if row.exact is not None:
+            assert row.exact == pytest.approx(exact, abs=1e-7)
+
+
+def test_a_wrong_density_and_another_temperature_are_seen(tmp_path: Path) -> None:
+    few = GROUPS * 512
+    assert worst_z(rows_of(tmp_path / "right", OSCILLATOR, low_modes(few, 1))) < 4.5
+    wrong = low_modes(few, 1, assumed=1.1 * W)
+    assert worst_z(rows_of(tmp_path / "wrong", OSCILLATOR, wrong)) > 10
+    # exact values of one temperature, paths of another
+    layout, low = Layout(tmp_path / "hot", "oscillator"), low_modes(few, 1)
+    truth.run(layout, OSCILLATOR)
+    ring = OSCILLATOR.path_integral
+    assert ring is not None
+    hot = OSCILLATOR.model_copy(
+        update={"path_integral": ring.model_copy(update={"beta": 0.9 * BETA})}
+    )
+    stored(layout, hot, low)
+    beads.run(layout, hot, "second")
+    assert worst_z(read_table(layout.flow("second").beads, BeadRow)) > 10
+
+
+@pytest.mark.parametrize("w", [W, 2 * W])
+def test_ess_of_both_references_of_the_added_modes(w: float) -> None:
+    """With low modes and curvature exact all weights are equal; plain loses what is known."""
+    V = get_potential("quantum_harmonic", frequency=w, dimension=2)
+    omega_squared = frequencies(ACTION_BEADS, BETA).square()
+    exact, plain = omega_squared + w**2, omega_squared[MODES:] + 1
+    xi = Stream(2, "low").normal(20_000, MODES, 2) * exact[:MODES].rsqrt()[:, None]
+    log_q = 0.5 * (exact[:MODES] * (-xi.square().sum(dim=2)) + 2 * exact[:MODES].log()).sum(dim=1)
+    zero = torch.zeros_like(log_q)
+    low = Ensemble(xi.flatten(1), -log_q, zero, zero)
+    ring = PathIntegralConfig(
+        beta=BETA, modes=MODES, action_beads=ACTION_BEADS, beads=[ACTION_BEADS]
+    )
+    ess = bead_sums(V, ring, Measured((), ()), low, ACTION_BEADS, Stream(3, "high")).ess
+    assert ess["curvature"] == pytest.approx(1, abs=1e-9)
+    # (E w)^2 / E w^2 of one Gaussian drawn from another, by coordinate
+    ratio = plain / exact[MODES:]
+    known = float((ratio * (2 - ratio)).sqrt().prod()) ** 2
+    assert ess["plain"] == pytest.approx(known, abs=4.5 * math.sqrt(known * (1 - known) / 20_000))
+    assert known < 0.99
+
+
+@pytest.mark.parametrize("reference", ["plain", "curvature"])
+def test_two_dimensions_and_both_references_give_the_same_averages(reference: str) -> None:
+    V = get_potential("quantum_harmonic", frequency=W, dimension=2)
+    measured = Measured(parse_observables(["x2**2", "x1*x2"], 2), ())
+    ring = PathIntegralConfig(
+        beta=BETA, modes=MODES, action_beads=ACTION_BEADS, beads=[16], added_modes=reference
+    )
+    low = low_modes(16 * 1024, 5, dimension=2)
+    groups = [
+        bead_sums(V, ring, measured, low.rows(slice(start, start + 1024)), 16, Stream(6, start))
+        for start in range(0, len(low.x), 1024)
+    ]
+    table = BeadTable(BETA, 2, measured, [])
+    table.add(16, groups)
+    square, energy, capacity = oscillator_truth(16, BETA, W, 2)
+    for quantity, exact in (
+        ("observable:x2**2", square),
+        ("observable:x1*x2", 0.0),
+        ("energy", energy),
+        ("heat_capacity", capacity),
+        ("kinetic_thermodynamic", 0.5 * energy),
+    ):
+        row = only(table.rows, 16, "primitive", quantity)
+        assert abs(row.value - exact) < 4.5 * row.stderr, quantity
+
+
+def test_a_sample_without_weight_changes_nothing() -> None:
+    V, measured = get_potential("quantum_harmonic", frequency=W), Measured((), ())
+    ring = OSCILLATOR.path_integral
+    assert ring is not None
+    low = low_modes(500, 7)
+    lost = low.log_weights.clone()
+    lost[100:] = -torch.inf
+    sums = bead_sums(V, ring, measured, low._replace(log_weights=lost), 16, Stream(8, "high"))
+    part = bead_sums(V, ring, measured, low.rows(slice(100)), 16, Stream(8, "high"))
+    torch.testing.assert_close(sums.primitive.means, part.primitive.means)
+    torch.testing.assert_close(sums.fourth.means, part.fourth.means)
+    assert sums.ess["curvature"] == pytest.approx(part.ess["curvature"] / 5)
+
+
+def test_fourth_order_is_closer_to_the_limit(rows: list[BeadRow]) -> None:
+    for N in (8, 12):
+        primitive = only(rows, N, "primitive", "distance_from_quantum")
+        fourth = only(rows, N, "takahashi_imada", "distance_from_quantum")
+        assert fourth.exact < primitive.exact / 5
+        assert fourth.value + 4.5 * fourth.stderr < primitive.value - 4.5 * primitive.stderr
+
+
+def test_the_limit_of_many_beads(rows: list[BeadRow]) -> None:
+    limits = [row for row in rows if row.beads == 0]
+    assert {row.quantity for row in limits} == {
+        "energy",
+        *("observable:x1", "observable:x1**2", "observable:cos(x1)"),
+    }
+    for row in limits:
+        assert row.action.startswith("primitive order ")
+        assert abs(row.value - row.exact) < 4.5 * row.stderr + row.fit_error
+    energy = only(limits, 0, "primitive", "energy")
+    assert energy.exact == pytest.approx(0.5 * W / math.tanh(0.5 * BETA * W), abs=1e-6)
+    # negative control: sixteen beads are not the limit
+    sixteen = only(rows, 16, "primitive", "energy")
+    assert abs(sixteen.value - energy.exact) > 4.5 * sixteen.stderr
+
+
+def test_errors_of_the_limit_know_that_low_modes_are_shared() -> None:
+    """Errors are those of repetitions; of values taken as independent they would not be."""
+    repeats, groups, near = 120, 16, torch.tensor([12.0, 14.0, 16.0], dtype=torch.float64)
+    limits, squares, naive = [], [], []
+    for repeat in range(repeats):
+        shared, own = Stream(9, repeat).normal(groups, 1), Stream(10, repeat).normal(groups, 3)
+        values = 1 + 5 / near.square() + shared + 0.1 * own
+        table = BeadTable(1.0, 1, Measured((), ()), [])
+        for N, column in zip(near.tolist(), values.T, strict=True):
+            table.add(int(N), [_group(value) for value in column])
+        table.add_limit()
+        row = only(table.rows, 0, "primitive order 1", "energy")
+        limits.append(row.value)
+        squares.append(row.stderr**2)
+        naive.append(_independent_error(values) ** 2)
+    spread = float(torch.tensor(limits).var())
+    margin = 4.5 * math.sqrt(2 / repeats) * (1 + 1 / math.sqrt(groups))
+    assert abs(spread / torch.tensor(squares).mean() - 1) < margin
+    assert abs(spread / torch.tensor(naive).mean() - 1) > margin
+
+
+def _group(value: torch.Tensor) -> BeadSums:
+    """One path whose energies are all ``value``."""
+    zero = torch.zeros(1, dtype=torch.float64)
+    sums = [WeightedSums.of(zero, value.expand(1, columns)) for columns in (6, 2)]
+    return BeadSums(*sums, {"plain": 1.0})
+
+
+def _independent_error(values: torch.Tensor) -> float:
+    """Standard error at 1/N^2 = 0 of a straight line, N = 12, 14, 16 taken as independent."""
+    s = values.std(dim=0) / math.sqrt(len(values))
+    N = torch.tensor([12.0, 14.0, 16.0], dtype=torch.float64)
+    design = torch.stack([torch.ones_like(N), N**-2.0], dim=1) / s[:, None]
+    return float(torch.linalg.inv(design.T @ design)[0, 0].sqrt())
+
+
+def test_what_never_varies_has_no_limit() -> None:
+    table = BeadTable(1.0, 1, Measured((), ()), [])
+    for N in (8, 12, 16):
+        table.add(N, [_group(torch.tensor(2.0, dtype=torch.float64)) for _ in range(4)])
+    table.add_limit()
+    assert [row for row in table.rows if row.beads == 0] == []
+
+
+# --- all stages
+
+
+def run_all(folder: Path, of: Experiment = OSCILLATOR) -> Layout:
+    layout = Layout(folder, of.name)
+    temper.run(layout, of, "classical")
+    gather.run(layout, of, "classical")
+    truth.run(layout, of)
+    for flow in ("first", "second"):
+        for level in (1, 2):
+            distill.run(layout, of, flow, level)
+        generate.run(layout, of, flow)
+        beads.run(layout, of, flow)
+    return layout
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    return run_all(tmp_path_factory.mktemp("results"))
+
+
+@pytest.mark.parametrize("flow", ["first", "second"])
+def test_the_stages_from_classical_tempering_to_quantum_averages(layout: Layout, flow: str) -> None:
+    rows = read_table(layout.flow(flow).beads, BeadRow)
+    assert worst_z([row for row in rows if row.beads]) < 4.5
+    for N in BEADS:
+        assert only(rows, N, "primitive", "ess").value > 0.5
+        plain, curvature = (
+            only(rows, N, "primitive", f"ess_{name}").value for name in ("plain", "curvature")
+        )
+        assert plain < curvature
+    # the classical limit is another answer, so it was not what came out
+    exact = read_table(layout.bead_truth, BeadTruthRow)
+    (classical,) = [row.value for row in exact if row[:3] == (1, "classical", "observable:x1**2")]
+    square = only(rows, 32, "primitive", "observable:x1**2")
+    assert abs(square.value - classical) > 10 * square.stderr
+
+
+def test_the_second_flow_is_trained_from_the_ensembles_of_the_first(layout: Layout) -> None:
+    hash = OSCILLATOR.flow_hash("first")
+    for level in (1, 2):
+        file = layout.flow("first").level(level) / "ensemble.zarr"
+        ensemble = open_ensemble(file, "ensemble", hash).samples().x
+        reference = distill._reference(layout, OSCILLATOR, "second", level)
+        assert reference.shape == ensemble.shape
+        assert {tuple(x) for x in reference.tolist()} <= {tuple(x) for x in ensemble.tolist()}
+
+
+def test_the_same_bits_again(layout: Layout, tmp_path: Path) -> None:
+    again = run_all(tmp_path)
+    found, expected = _files(again.folder), _files(layout.folder)
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+    before = layout.flow("second").beads.read_bytes()
+    beads.run(layout, OSCILLATOR, "second")
+    assert layout.flow("second").beads.read_bytes() == before
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """All that must be the same bits; records hold times."""
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and file.name not in ("done.json", "record.json", ".lock")
+    }
+
+
+def test_what_is_missing_is_named(layout: Layout, tmp_path: Path) -> None:
+    tempered, layout = layout.reference("classical").folder, Layout(tmp_path, OSCILLATOR.name)
+    shutil.copytree(tempered, layout.reference("classical").folder)
+    with pytest.raises(UserError, match=r"flows/first/level_1: .*done\.json is missing"):
+        distill.run(layout, OSCILLATOR, "second", 1)
+    stored(layout, OSCILLATOR, low_modes(GROUPS * 8, 1))
+    with pytest.raises(UserError, match=r"bead_truth\.csv"):
+        beads.run(layout, OSCILLATOR, "second")
+    well = experiment(
+        path_integral=None,
+        references={
+            "classical": {
+                **OSCILLATOR.references["classical"].model_dump(),
+                "target": "potential",
+            }
+        },
+    )
+    with pytest.raises(UserError, match="has no path_integral, so no beads"):
+        beads.run(layout, well, "second")
+
+
+def test_the_exact_limits_are_beside_the_exact_finite_values(layout: Layout) -> None:
+    rows = read_table(layout.bead_truth, BeadTruthRow)
+    of = {row[:3]: row.value for row in rows}
+    assert of[0, "quantum", "energy"] == pytest.approx(0.5 * W / math.tanh(0.5 * BETA * W))
+    assert of[1, "classical", "observable:x1**2"] == pytest.approx(1 / (BETA * W**2))
+    bins = [row for row in rows if row.quantity.startswith("profile:")]
+    assert {row.action for row in bins} == {"quantum", "classical", "primitive"}
