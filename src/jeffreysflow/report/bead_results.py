@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-
-import numpy as np
 
 from jeffreysflow.report.data import Results
 from jeffreysflow.stores.tables import PRIMITIVE, BeadRow
 
-__all__ = ["bead_rows", "bead_score", "exact_by_beads", "last_passes", "limit", "shares"]
+__all__ = ["bead_rows", "bead_score", "exact_by_beads", "last_passes", "limit"]
 
 
 def bead_rows(
@@ -52,10 +49,3 @@ def last_passes(found: Results) -> list[str]:
     """The flows that no other flow is trained from."""
     flows = found.experiment.flows
     return [name for name in flows if all(flow.reference != name for flow in flows.values())]
-
-
-def shares(by_quantity: Mapping[str, float], profile: str, bins: int) -> np.ndarray:
-    """A number for each bin [bins] of a profile, of a mapping by quantity; NaN where there is
-    none.
-    """
-    return np.array([by_quantity.get(f"profile:{profile}:{i}", math.nan) for i in range(bins)])

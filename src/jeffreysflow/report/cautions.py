@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from jeffreysflow.report.bead_tables import bead_doubts
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.doubts import doubts_about_flow, doubts_about_values
 from jeffreysflow.report.repair import repairs
@@ -48,6 +49,7 @@ def cautions(
         lines += [Caution(f"flow {name}", text) for text in texts]
         doubts = doubts_about_values(found.estimates.get(f"ensemble:{name}", ()))
         lines += [Caution(f"ensemble of {name}", doubt.text) for doubt in doubts]
+        lines += [Caution(f"paths of {name}", text) for text in bead_doubts(found, name)]
     return lines
 
 

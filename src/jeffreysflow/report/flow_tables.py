@@ -99,7 +99,10 @@ def _gap(found: Results, name: str) -> Cell:
 def _relative_gap(found: Results, name: str) -> Cell:
     cell = estimate_cell(found, name, "gap_relative_to_reference")
     several = found.flow_steps(name) > 1
-    return replace(cell, note="of the last level" if several else "")
+    notes = ["of the last level"] if several else []
+    if found.experiment.is_classical(found.experiment.flows[name].reference):
+        notes.append("classical")
+    return replace(cell, note=", ".join(notes))
 
 
 def observable_table(found: Results) -> Table | None:

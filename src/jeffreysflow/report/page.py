@@ -12,6 +12,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jeffreysflow.config import TruthConfig
+from jeffreysflow.report.bead_tables import bead_table, path_table
 from jeffreysflow.report.cautions import cautions
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.flow_tables import flow_table, observable_table
@@ -33,6 +34,7 @@ __all__ = ["Chapter", "Picture", "page"]
 
 
 _PIXELS_A_POINT = 1.8
+_QUANTUM = "in one dimension: matrix multiplication at every N, diagonalisation for N → ∞"
 
 
 class Picture(NamedTuple):
@@ -68,6 +70,7 @@ def page(chapters: Sequence[Chapter]) -> str:
         scale=first.scale,
         seed=first.seed,
         headline=filled(headline_table(chapter.found for chapter in chapters)),
+        paths=filled(path_table(chapter.found for chapter in chapters)),
         sequences=filled(sequence_table(chapter.found for chapter in chapters)),
         chapters=[_content(chapter) for chapter in chapters],
         versions=versions(records),
@@ -84,6 +87,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
     notes = facts_by_source(records, "gather", "notes")
     skipped = {flow: sum(n) for flow, n in facts_by_source(records, "distill", "skipped").items()}
     levels = {name: level_table(found, name) for name in experiment.flows}
+    beads = {name: bead_table(found, name) for name in experiment.flows}
     observables = observable_table(found)
     return {
         "experiment": experiment,
@@ -95,6 +99,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
         "notes": {name: list(chain(*lines)) for name, lines in notes.items()},
         "flows": filled(flow_table(found, skipped, samples_a_second(records))),
         "levels": {name: filled(table) for name, table in levels.items() if table is not None},
+        "beads": {name: filled(table) for name, table in beads.items() if table is not None},
         "observables": None if observables is None else filled(observables),
         "pictures": [_shown(picture) for picture in chapter.pictures],
         "stages": stage_table(records),
@@ -119,10 +124,22 @@ def _method(truth: TruthConfig) -> str:
 def _facts(found: Results) -> dict[str, str]:
     experiment = found.experiment
     potential, base, truth = experiment.potential, experiment.base, experiment.truth
+    ring = experiment.path_integral
     parameters = ", ".join(f"{key} = {value}" for key, value in potential.parameters.items())
     samples = f"{experiment.generation.samples:,} {experiment.generation.base_points} points a flow"
+    facts = {"energy": " ".join(filter(None, [potential.name or potential.file, parameters]))}
+    if ring is not None:
+        numbers = ", ".join(map(str, ring.beads))
+        facts |= {
+            "path integral": f"β = {ring.beta:g}; flows act on {ring.modes} normal modes, trained "
+            f"on the action of {ring.action_beads} beads",
+            "paths": f"{numbers} beads; modes above those of the flow: {ring.added_modes}",
+            "base": "normal modes of paths in x²/2",
+            "exact values": "none" if truth is None else _QUANTUM,
+        }
+        return {**facts, "generated": samples}
     return {
-        "energy": " ".join(filter(None, [potential.name or potential.file, parameters])),
+        **facts,
         "base": f"mean {base.mean}, sd {base.sd} where Euclidean; uniform where periodic",
         "exact values": "none" if truth is None else _method(truth),
         "generated": samples,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jeffreysflow.report.data import Results
-from jeffreysflow.stores.tables import SummaryRow
+from jeffreysflow.stores.tables import BeadRow, SummaryRow
 
 __all__ = ["summary_rows"]
 
@@ -24,4 +24,23 @@ def summary_rows(results: Iterable[Results]) -> list[SummaryRow]:
                 )
                 for row in estimates
             ]
+        for flow, averages in found.beads.items():
+            level = found.flow_steps(flow)
+            rows += [
+                SummaryRow(
+                    *(name, flow, level, _bead_quantity(row)),
+                    *(row.value, row.stderr, row.exact, None),
+                    *(seed, scale),
+                )
+                for row in averages
+                if not row.quantity.startswith("profile:")
+            ]
     return rows
+
+
+def _bead_quantity(row: BeadRow) -> str:
+    """
+    >>> _bead_quantity(BeadRow(0, "primitive order 2", "energy", 5.53))
+    'energy@infinity:primitive order 2'
+    """
+    return f"{row.quantity}@{row.beads or 'infinity'}:{row.action}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,21 +13,23 @@ from jeffreysflow.config import Experiment, ProfileConfig
 from jeffreysflow.estimation.profiles import bin_scores, density, potential_of_mean_force
 from jeffreysflow.report.data import Curve
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.tables import ProfileRow, read_table
+from jeffreysflow.stores.tables import PRIMITIVE, BeadRow, ProfileRow, read_table
 
 __all__ = ["read_curves"]
 
 
 def read_curves(layout: Layout, experiment: Experiment) -> list[Curve]:
-    """Every profile of every reference, ensemble and flow.
+    """Every profile of every reference, ensemble and flow; of a path integral, averages over the
+    beads of the longest paths of each flow.
 
     Raises
     ------
     UserError : a table of profiles is missing or damaged.
     """
-    # those of a path integral are averages over its beads, in a table of their own
-    if not experiment.profiles or experiment.path_integral is not None:
+    if not experiment.profiles:
         return []
+    if experiment.path_integral is not None:
+        return _of_paths(layout, experiment, experiment.path_integral.beads[-1])
     files = {name: layout.reference(name).profiles for name in experiment.references}
     files |= {name: layout.flow(name).profiles for name in experiment.flows}
     curves = []
@@ -37,6 +40,23 @@ def read_curves(layout: Layout, experiment: Experiment) -> list[Curve]:
                 key = (source, profile.expression)
                 found = [row for row in rows if (row.source, row.profile) == key]
                 curves.append(_curve(profile, f"{source}:{name}", found))
+    return curves
+
+
+def _of_paths(layout: Layout, experiment: Experiment, beads: int) -> list[Curve]:
+    curves = []
+    for name in experiment.flows:
+        rows = read_table(layout.flow(name).beads, BeadRow)
+        found = {row.quantity: row for row in rows if (row.beads, row.action) == (beads, PRIMITIVE)}
+        for profile in experiment.profiles:
+            ends = np.linspace(profile.lower, profile.upper, profile.bins + 1).tolist()
+            bins = []
+            for i, (lower, upper) in enumerate(pairwise(ends)):
+                row = found[f"profile:{profile.expression}:{i}"]
+                place = ("generated", profile.expression, i, lower, upper)
+                bins.append(ProfileRow(*place, row.value, row.stderr, row.exact))
+            density = profile.model_copy(update={"kind": "density"})
+            curves.append(_curve(density, f"generated:{name}", bins))
     return curves
 
 

@@ -78,6 +78,9 @@ def _sequence(part: SubFigure, data: ExperimentData, name: str) -> set[str]:
     level = np.arange(1, len(theta) + 1)
     thetas.plot(level, theta, color=_FLOW, linewidth=0.7)
     for chosen, fill in ((warm, _FLOW), (~warm, "white")):
+        if not chosen.any():
+            # without points an unclipped line has no extent, and the layout fails
+            continue
         thetas.plot(
             level[chosen],
             theta[chosen],

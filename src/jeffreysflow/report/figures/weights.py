@@ -29,6 +29,8 @@ SECTION = "results"
 ORDER = 40
 
 _POINTS = 200
+_STYLES = ("-", "--", ":", "-.")
+"""Of flows that share a colour."""
 
 
 def applies(experiment: Experiment) -> bool:
@@ -41,6 +43,7 @@ def draw(data: ExperimentData) -> Figure:
     axes = figure.subplots(1, len(references), sharex=True, sharey=True, squeeze=False)[0]
     lowest, largest = 1e-2, 10.0
     for ax, reference in zip(axes, references, strict=True):
+        used: list[str] = []
         for name in data.flows_of(reference):
             theta = data.experiment.flows[name].theta
             label = data.label(name)
@@ -49,7 +52,10 @@ def draw(data: ExperimentData) -> Figure:
             weights, share = _survival(data.flows[name].log_weights)
             lowest = min(lowest, 0.1 * weights[np.searchsorted(share, 0.5)])
             largest = max(largest, weights[0])
-            ax.plot(weights, share, color=theta_colour(theta), label=label)
+            colour = theta_colour(theta)
+            style = _STYLES[used.count(colour) % len(_STYLES)]
+            used.append(colour)
+            ax.plot(weights, share, style, color=colour, label=label)
         ax.axvline(1, color=GREY, linewidth=0.6, linestyle="--")
         ax.set(xlabel="w / mean w", xscale="log", yscale="log", title=f"reference {reference}")
         plain_log_ticks(ax.xaxis)
