@@ -223,7 +223,7 @@ def test_the_ensemble_is_a_source_of_its_own(tmp_path: Path) -> None:
     assert len({(row.level, row.quantity) for row in rows}) == len(rows)
     prefixed = {row.quantity for row in rows if row.quantity.startswith("ensemble:")}
     assert {
-        *("ensemble:ess", "ensemble:log_z", "ensemble:bias", "ensemble:noise_floor"),
+        *("ensemble:ess_after_resampling", "ensemble:log_z", "ensemble:bias", "ensemble:noise_floor"),
         *("ensemble:observable:sin(x1)", "ensemble:z:sin(x1)", "ensemble:z:log_z"),
     } <= prefixed
     found = sources(layout)
@@ -240,7 +240,7 @@ def test_the_ensemble_is_a_source_of_its_own(tmp_path: Path) -> None:
     # the samples are independent, so islands must find the errors of independent samples
     naive = WeightedSums.of(*_values(layout))
     assert ensemble["log_z"].stderr == pytest.approx(naive.log_z_error, rel=0.6)
-    assert ensemble["ess"].value == pytest.approx(naive.ess, rel=1e-6)
+    assert ensemble["ess_after_resampling"].value == pytest.approx(naive.ess, rel=1e-6)
 
 
 def _values(layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
