@@ -223,7 +223,12 @@ def test_the_ensemble_is_a_source_of_its_own(tmp_path: Path) -> None:
     assert len({(row.level, row.quantity) for row in rows}) == len(rows)
     prefixed = {row.quantity for row in rows if row.quantity.startswith("ensemble:")}
     assert {
-        *("ensemble:ess_after_resampling", "ensemble:log_z", "ensemble:bias", "ensemble:noise_floor"),
+        *(
+            "ensemble:ess_after_resampling",
+            "ensemble:log_z",
+            "ensemble:bias",
+            "ensemble:noise_floor",
+        ),
         *("ensemble:observable:sin(x1)", "ensemble:z:sin(x1)", "ensemble:z:log_z"),
     } <= prefixed
     found = sources(layout)
