@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import NullLocator
@@ -59,9 +60,14 @@ def draw(data: ExperimentData) -> Figure:
     flows = last_passes(data)
     figure = new_figure(FULL_WIDTH, _HEIGHT * len(flows))
     parts = figure.subfigures(len(flows), 1, squeeze=False)[:, 0]
+    keys: dict[str, Artist] = {}
     for part, flow in zip(parts, flows, strict=True):
         part.suptitle(flow, fontsize=7.5, x=0.02, ha="left")
         _flow(part, data, flow)
+        for ax in part.axes:
+            handles, labels = ax.get_legend_handles_labels()
+            keys |= dict(zip(labels, handles, strict=True))
+    figure.legend(list(keys.values()), list(keys), loc="outside upper center", ncols=len(keys) or 1)
     return figure
 
 
@@ -109,7 +115,6 @@ def _distances(ax: Axes, data: ExperimentData, flow: str) -> None:
     ax.set_xticks(beads, [str(N) for N in beads])
     ax.xaxis.set_minor_locator(NullLocator())
     plain_log_ticks(ax.yaxis)
-    ax.legend(loc="upper right")
 
 
 def _slope(ax: Axes, exact: Mapping[int, float], power: int) -> None:
@@ -146,7 +151,6 @@ def _energies(ax: Axes, data: ExperimentData, flow: str) -> None:
     top.tick_params(length=2, pad=1)
     ax.annotate("N", (0, 1), (-10, 3), "axes fraction", "offset points", ha="right")
     ax.set(xlabel="1 / N²", ylabel="energy", xlim=_span(beads))
-    ax.legend(loc="lower left")
 
 
 def _deviations(ax: Axes, data: ExperimentData, flow: str) -> None:
