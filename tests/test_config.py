@@ -83,6 +83,12 @@ def test_a_hash_changes_with_the_source_of_a_users_energy(tmp_path: Path) -> Non
     assert hashes[0] != hashes[1]
 
 
+def test_a_number_may_come_as_text() -> None:
+    # as snakemake --config hands it over
+    flow = resolved(overrides={"three_well": {"flows": {"coarse-0.50": {"theta": "0.6"}}}})
+    assert flow.flow("coarse-0.50").theta == 0.6
+
+
 TEMPERED = "references.tempered"
 BAD_OVERRIDES = [
     ({"references": {"tempered": {"walker": 3}}}, f"{TEMPERED}: unknown key 'walker'.*'walkers'"),

@@ -79,12 +79,18 @@ class FlowConfig(Section):
     @field_validator("theta", "renyi", mode="before")
     @classmethod
     def _number_or_auto(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == "auto":
+            return value
         low, high = (0.0, 1.0) if info.field_name == "theta" else (1.0, math.inf)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value != "auto" and not (number and low <= value <= high):
+        try:
+            # a command line hands numbers over as text
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not low <= number <= high:
             allowed = "from 0 to 1" if high == 1 else "of at least 1"
             raise ValueError(f"must be a number {allowed}, or auto; found {value!r}")
-        return value
+        return number
 
     @model_validator(mode="after")
     def _islands_fit(self) -> Self:
