@@ -148,7 +148,7 @@ def test_training_never_sees_what_judges_it() -> None:
     sources = torch.cat([next(transport.source) for _ in range(4)]).to(torch.float64)
     targets = torch.cat([next(transport.reference) for _ in range(4)]).to(torch.float64)
     kept_back = below.x[step.unseen].to(torch.float32).to(torch.float64)
-    assert len(kept_back) == 1000
+    assert len(kept_back) == 2500
     assert not torch.isin(sources[:, 0], kept_back[:, 0]).any()
     assert torch.isin(sources[:, 0], below.x.to(torch.float32).to(torch.float64)[:, 0]).all()
     assert not torch.isin(targets[:, 0], step.test.to(torch.float32).to(torch.float64)[:, 0]).any()

@@ -85,8 +85,8 @@ def distill_level(
     -------
     A result whose ``facts`` are ``ess`` (of the pushed ensemble), ``cess`` and ``cess_identity``
     (of this flow, and of no flow at all), ``cess_held_out`` (over the part of the ensemble that
-    was not trained on, every fifth island; at level 1 all of it); ``log_z`` (of this level against
-    the base) with ``log_z_error``; ``log_z_lower``, ``log_z_upper`` and their distance
+    was not trained on, every other island; at level 1 all of it); ``log_z`` (of this level against
+    the base, over that part) with ``log_z_error``; ``log_z_lower``, ``log_z_upper``, their distance
     ``jeffreys_gap`` (of this step, over held-out weighted flow samples);
     ``gap_relative_to_reference`` (over held-out reference samples: it flatters a reference that
     misses a mode, and chooses nothing); the choices ``theta``, ``renyi``, ``warm_start`` (1: from
@@ -157,7 +157,7 @@ def _trained(
 
 def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
     ensemble, increments, cess_held_out = best.pushed
-    before = step.below.log_weights
+    before, unseen = step.below.log_weights, ensemble.log_weights[step.unseen]
     lower, upper = jeffreys_bracket(before[step.unseen], increments[step.unseen])
     with torch.no_grad():
         D = forward_bracket(best.flow, step.test, *step.energies).mean()
@@ -166,8 +166,8 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         "cess": conditional_ess(before, increments),
         "cess_held_out": cess_held_out,
         "cess_identity": conditional_ess(before, step.identity),
-        "log_z": log_evidence(ensemble.log_weights),
-        "log_z_error": log_evidence_error(ensemble.log_weights, islands),
+        "log_z": log_evidence(unseen),
+        "log_z_error": log_evidence_error(unseen, islands * len(unseen) // len(before)),
         "log_z_lower": lower,
         "log_z_upper": upper,
         "jeffreys_gap": upper - lower,

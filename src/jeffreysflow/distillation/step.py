@@ -18,12 +18,13 @@ from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
-__all__ = ["Pushed", "Step"]
+__all__ = ["HELD_OUT_EVERY", "Pushed", "Step"]
 
 _REFERENCE_HELD_OUT = 20
 """One in so many reference samples is not trained on,"""
-_ISLANDS_HELD_OUT = 5
-"""nor is one in so many islands of the ensemble below: resampling copies rows within an island."""
+HELD_OUT_EVERY = 2
+"""nor is one in so many islands of the ensemble, the same ones at all levels: a flow fits those it
+was trained on better than others, so only these have weights that nothing was trained on."""
 
 
 class Pushed(NamedTuple):
@@ -41,7 +42,7 @@ class Step:
     back.
 
     ``below`` the ensemble of the level below (at level 1, exact base samples), and ``unseen`` the
-    rows of it that training does not see: every fifth island, or at level 1, where training draws
+    rows of it that training does not see: every other island, or at level 1, where training draws
     fresh base samples, all of it. ``test`` reference samples that training does not see.
 
     Parameters
@@ -71,7 +72,7 @@ class Step:
         else:
             self.below = below
             row = torch.arange(len(below.x), device=reference.device)
-            held_out = row * settings.islands // len(row) % _ISLANDS_HELD_OUT == 0
+            held_out = row * settings.islands // len(row) % HELD_OUT_EVERY == 0
             self.unseen, seen = row[held_out], below.rows(row[~held_out])
             n = min(len(seen.x), len(self._training))
             drawn = resampled(seen, n, stream("resampled source"))

@@ -14,6 +14,7 @@ from jeffreysflow.distillation.ensemble import Ensemble, resampled
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import distill_level
 from jeffreysflow.distillation.settings import LevelSettings
+from jeffreysflow.distillation.step import HELD_OUT_EVERY
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.flow import Flow
@@ -105,6 +106,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         level=level,
         lam=lam_1,
         islands=section.islands,
+        held_out_every=HELD_OUT_EVERY,
         seed=experiment.seed,
     )
     write_record(

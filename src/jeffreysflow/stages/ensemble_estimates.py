@@ -46,7 +46,8 @@ def add_ensemble(
 
 
 def island_sums(store: Ensembles, measured: Measured) -> list[WeightedSums]:
-    """The sums over each island of an ensemble; over all of it where it does not tell islands.
+    """The sums over each island of an ensemble that no flow was trained on; over all of it where it
+    does not tell islands.
 
     Raises
     ------
@@ -56,7 +57,8 @@ def island_sums(store: Ensembles, measured: Measured) -> list[WeightedSums]:
     if islands < 1 or n % islands:
         raise UserError(f"{store.path}: {n} samples cannot be {islands} equal islands")
     each, sums = n // islands, []
-    for start in range(0, n, each):
+    stride = each * int(store.attributes.get("held_out_every", 1))
+    for start in range(0, n, stride):
         slabs = checked_slabs(store, ROWS_AT_A_TIME, start, start + each)
         parts = [WeightedSums.of(log_weights, measured.values(x, U)) for x, log_weights, U in slabs]
         sums.append(combined(parts))
