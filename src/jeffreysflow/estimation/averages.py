@@ -13,6 +13,7 @@ __all__ = [
     "batch_means",
     "combined",
     "jackknife_error",
+    "jackknife_variance",
     "left_out",
     "mean_and_error",
 ]
@@ -149,7 +150,14 @@ def jackknife_error(
     ``se^2 = (G-1)/G sum_g (theta_(-g) - mean theta_(-g))^2``. The blocks may be correlated inside,
     as the points of one scrambled Sobol sequence are.
     """
-    return ((len(blocks) - 1) * _variance(left_out(blocks, functional), correction=0)).sqrt()
+    return jackknife_variance(left_out(blocks, functional)).sqrt()
+
+
+def jackknife_variance(without: torch.Tensor) -> torch.Tensor:
+    """Jackknife variances [K] of a functional from its values with one of G blocks left out, [G, K]
+    (see ``jackknife_error``).
+    """
+    return (len(without) - 1) * _variance(without, correction=0)
 
 
 def left_out(

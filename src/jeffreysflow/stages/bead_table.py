@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from jeffreysflow.estimation.averages import WeightedSums, combined, left_out
+from jeffreysflow.estimation.averages import WeightedSums, combined, jackknife_variance, left_out
 from jeffreysflow.pathintegral.extrapolation import extrapolated
 from jeffreysflow.pathintegral.ring_polymer import log_mode_measure
 from jeffreysflow.stages.bead_sums import BeadSums
@@ -122,7 +122,7 @@ class BeadTable:
         values: torch.Tensor,
         without: torch.Tensor,
     ) -> None:
-        errors = _covariance_diagonal(without).sqrt()
+        errors = jackknife_variance(without).sqrt()
         for name, value, error in zip(names, values.tolist(), errors.tolist(), strict=True):
             exact = self._exact.get((beads, action, name))
             self.rows.append(BeadRow(beads, action, name, value, error, exact))
@@ -142,16 +142,11 @@ class BeadTable:
         distance = (values[:J] - goal).norm()
         # the part of the errors that lies along the deviation
         along = (values[:J] - goal) / distance
-        error = _covariance_diagonal((without[:, :J] @ along)[:, None]).sqrt()
+        error = jackknife_variance((without[:, :J] @ along)[:, None]).sqrt()
         known = float((torch.tensor(exact, dtype=torch.float64) - goal).norm())
         self.rows.append(
             BeadRow(beads, action, "distance_from_quantum", float(distance), float(error), known)
         )
-
-
-def _covariance_diagonal(without: torch.Tensor) -> torch.Tensor:
-    """Jackknife variances [K] of functionals with one of G groups left out, [G, K]."""
-    return (len(without) - 1) * without.var(dim=0, correction=0)
 
 
 def _covariance(without: torch.Tensor) -> torch.Tensor:
