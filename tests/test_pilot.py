@@ -164,7 +164,7 @@ def test_no_more_levels_than_allowed(tmp_path: Path, capsys: pytest.CaptureFixtu
     layout, experiment = experiment_in(tmp_path, {**PILOT, "max_levels": 2})
     run(layout, experiment)
     assert facts(layout)["levels"] == 3
-    assert "2 levels (max_levels; 3 would swap at about one half)" in capsys.readouterr().err
+    assert "2 levels (max_levels; 3 asked for)" in capsys.readouterr().err
 
 
 def test_what_is_missing_foreign_or_damaged_is_one_line(tmp_path: Path) -> None:

@@ -133,6 +133,10 @@ def test_suggested_levels_are_about_twice_the_barrier() -> None:
     assert suggested_levels(0.0) == 2
 
 
+def test_suggested_levels_may_be_denser_for_flows() -> None:
+    assert suggested_levels(6.5, 3.0) == 21
+
+
 @pytest.mark.parametrize(
     ("ladder", "annealed"),
     [

@@ -95,7 +95,10 @@ class SuggestedLadder(Section):
     """As many lambda values as the communication barrier asks for, found by a short pilot run."""
 
     kind: Literal["suggested"] = "suggested"
-    """A pilot measures the barrier Lambda; about 2 Lambda intervals, adapted further in warm-up."""
+    """A pilot measures the barrier Lambda, which says how many; adapted further in warm-up."""
+    levels_per_barrier: float = Field(default=2.0, gt=0)
+    """Positive levels a unit of Lambda: 2 is best for swaps (rejection of about one half), flows
+    that carry an ensemble from level to level may ask for more."""
     max_levels: int = Field(default=40, ge=2)
     """Positive levels of the pilot, and the most that it may suggest."""
     largest_step: float = Field(default=1.0, gt=0, le=1)

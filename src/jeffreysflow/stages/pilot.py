@@ -101,12 +101,13 @@ def _pilot(
     if ranks.rank > 0:
         return
     barrier, error = barrier_and_error(statistics.swap_acceptance)
-    wanted = max(suggested_levels(barrier) - 1, math.ceil(1 / section.largest_step))
+    asked = suggested_levels(barrier, section.levels_per_barrier) - 1
+    wanted = max(asked, math.ceil(1 / section.largest_step))
     intervals = min(wanted, section.max_levels)
     print(
         f"{experiment.name}/{reference}: barrier {barrier:.2f} +- {error:.2f}: {intervals} levels"
         + (
-            f" (max_levels; {wanted} would swap at about one half)"
+            f" (max_levels; {wanted} asked for)"
             if wanted > section.max_levels
             else ""
         ),

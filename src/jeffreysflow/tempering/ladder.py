@@ -126,6 +126,8 @@ def adapted_ladder(
     return tuple(float(lam) for lam in spaced(high))
 
 
-def suggested_levels(barrier: float) -> int:
-    """Number of levels for a global barrier Lambda: about ``2 Lambda`` intervals."""
-    return max(1, math.ceil(2 * barrier)) + 1
+def suggested_levels(barrier: float, per_barrier: float = 2.0) -> int:
+    """Number of levels for a global barrier Lambda: ``per_barrier Lambda`` intervals, of which each
+    rejects a share of about ``1 / per_barrier``; 2 is best for round trips (Syed et al. 2022).
+    """
+    return max(1, math.ceil(per_barrier * barrier)) + 1
