@@ -106,11 +106,7 @@ def _pilot(
     intervals = min(wanted, section.max_levels)
     print(
         f"{experiment.name}/{reference}: barrier {barrier:.2f} +- {error:.2f}: {intervals} levels"
-        + (
-            f" (max_levels; {wanted} asked for)"
-            if wanted > section.max_levels
-            else ""
-        ),
+        + (f" (max_levels; {wanted} asked for)" if wanted > section.max_levels else ""),
         file=sys.stderr,
         flush=True,
     )
