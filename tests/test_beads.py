@@ -90,6 +90,9 @@ def experiment(**changes: Any) -> Experiment:
 OSCILLATOR = experiment()
 
 
+OSCILLATION = get_potential("quantum_harmonic", frequency=W)
+
+
 def low_modes(n: int, seed: int, dimension: int = 1, assumed: float = W) -> Ensemble:
     """Independent low modes of the ring of 32 beads, of log weights for the density of an
     oscillator of frequency ``assumed``."""
@@ -155,6 +158,7 @@ def test_every_estimate_is_exact_at_every_number_of_beads(rows: list[BeadRow]) -
     }
     known = {row.quantity for row in finite if row.exact is not None}
     assert {"observable:x1", "observable:x1**2", "energy", "heat_capacity", "log_z"} <= known
+    assert {"potential_energy", "kinetic_thermodynamic", "kinetic_virial"} <= known
     assert {f"profile:x1:{i}" for i in range(12)} <= known
     assert worst_z(finite) < 4.5
 
@@ -229,7 +233,7 @@ def test_two_dimensions_and_both_references_give_the_same_averages(reference: st
         bead_sums(V, ring, measured, low.rows(slice(start, start + 1024)), 16, Stream(6, start))
         for start in range(0, len(low.x), 1024)
     ]
-    table = BeadTable(BETA, 2, measured, [])
+    table = BeadTable(V, BETA, measured, [])
     table.add(16, groups)
     square, energy, capacity = oscillator_truth(16, BETA, W, 2)
     for quantity, exact in (
@@ -257,6 +261,16 @@ def test_a_sample_without_weight_changes_nothing() -> None:
     assert sums.ess["curvature"] == pytest.approx(part.ess["curvature"] / 5)
 
 
+def test_what_has_no_gradient_has_no_fourth_order(tmp_path: Path) -> None:
+    of = experiment(observables=["x1 < 0", "x1**2"])
+    rows = rows_of(tmp_path, of, low_modes(GROUPS * 64, 1))
+    found = {row.action for row in rows if row.beads and row.quantity == "observable:x1 < 0"}
+    assert found == {"primitive"}
+    row = only(rows, 8, "primitive", "observable:x1 < 0")
+    assert row.exact == pytest.approx(0.5, abs=1e-9)
+    assert only(rows, 8, "takahashi_imada", "observable:x1**2").exact is not None
+
+
 def test_fourth_order_is_closer_to_the_limit(rows: list[BeadRow]) -> None:
     for N in (8, 12):
         primitive = only(rows, N, "primitive", "distance_from_quantum")
@@ -268,7 +282,7 @@ def test_fourth_order_is_closer_to_the_limit(rows: list[BeadRow]) -> None:
 def test_the_limit_of_many_beads(rows: list[BeadRow]) -> None:
     limits = [row for row in rows if row.beads == 0]
     assert {row.quantity for row in limits} == {
-        "energy",
+        *("energy", "potential_energy", "kinetic_virial"),
         *("observable:x1", "observable:x1**2", "observable:cos(x1)"),
     }
     for row in limits:
@@ -288,7 +302,7 @@ def test_errors_of_the_limit_know_that_low_modes_are_shared() -> None:
     for repeat in range(repeats):
         shared, own = Stream(9, repeat).normal(groups, 1), Stream(10, repeat).normal(groups, 3)
         values = 1 + 5 / near.square() + shared + 0.1 * own
-        table = BeadTable(1.0, 1, Measured((), ()), [])
+        table = BeadTable(OSCILLATION, 1.0, Measured((), ()), [])
         for N, column in zip(near.tolist(), values.T, strict=True):
             table.add(int(N), [_group(value) for value in column])
         table.add_limit()
@@ -318,7 +332,7 @@ def _independent_error(values: torch.Tensor) -> float:
 
 
 def test_what_never_varies_has_no_limit() -> None:
-    table = BeadTable(1.0, 1, Measured((), ()), [])
+    table = BeadTable(OSCILLATION, 1.0, Measured((), ()), [])
     for N in (8, 12, 16):
         table.add(N, [_group(torch.tensor(2.0, dtype=torch.float64)) for _ in range(4)])
     table.add_limit()

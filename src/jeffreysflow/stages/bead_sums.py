@@ -16,7 +16,7 @@ from jeffreysflow.pathintegral.normal_modes import to_beads
 from jeffreysflow.pathintegral.ring_polymer import action
 from jeffreysflow.pathintegral.takahashi_imada import corrected_average, fourth_order
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages.bead_truth import on_beads
+from jeffreysflow.stages.bead_truth import correctable, on_beads
 from jeffreysflow.stages.measured import Measured
 from jeffreysflow.streams import Stream
 
@@ -29,7 +29,8 @@ class BeadSums:
 
     ``primitive``: the observables, potential, thermodynamic and virial kinetic energy, total energy
     E, E^2, the slope of the heat capacity, and the bins of the profiles. ``fourth``, by
-    Takahashi-Imada weights: the corrected observables, potential and total energy. ``ess`` by
+    Takahashi-Imada weights: the corrected observables (those with a gradient), potential and total
+    energy. ``ess`` by
     reference of the added modes.
     """
 
@@ -81,7 +82,10 @@ def bead_sums(
     )
     bins = [_bin_shares(V, profile, x) for profile in measured.profiles]
     fourth = fourth_order(V, x, ring.beta)
-    corrected = [corrected_average(V, function, x, ring.beta) for function in functions]
+    corrected = [
+        corrected_average(V, on_beads(V, observable), x, ring.beta)
+        for observable in correctable(V, measured)
+    ]
     return BeadSums(
         WeightedSums.of(log_w, torch.cat([primitive, *bins], dim=1)),
         WeightedSums.of(

@@ -10,7 +10,9 @@ import torch
 from jeffreysflow.estimation.averages import WeightedSums, combined, jackknife_variance, left_out
 from jeffreysflow.pathintegral.extrapolation import extrapolated
 from jeffreysflow.pathintegral.ring_polymer import log_mode_measure
+from jeffreysflow.potentials import Potential
 from jeffreysflow.stages.bead_sums import BeadSums
+from jeffreysflow.stages.bead_truth import correctable
 from jeffreysflow.stages.measured import Measured
 from jeffreysflow.stores.tables import (
     PRIMITIVE,
@@ -24,7 +26,7 @@ __all__ = ["BeadTable"]
 
 _ENERGIES = ("potential_energy", "kinetic_thermodynamic", "kinetic_virial", "energy")
 _FOURTH = ("potential_energy", "energy")
-_EXTRAPOLATED = ("energy", "observable:")
+_EXTRAPOLATED = ("energy", "potential_energy", "kinetic_virial", "observable:")
 
 
 class BeadTable:
@@ -33,11 +35,12 @@ class BeadTable:
     """
 
     def __init__(
-        self, beta: float, dimension: int, measured: Measured, truth: Sequence[BeadTruthRow]
+        self, V: Potential, beta: float, measured: Measured, truth: Sequence[BeadTruthRow]
     ) -> None:
         self.rows: list[BeadRow] = []
-        self._beta, self._dimension = beta, dimension
+        self._beta, self._dimension = beta, V.dimension
         self._observables = [f"observable:{of.name}" for of in measured.observables]
+        self._corrected = [f"observable:{of.name}" for of in correctable(V, measured)]
         self._bins = [
             f"profile:{profile.name}:{i}"
             for profile in measured.profiles
@@ -62,9 +65,10 @@ class BeadTable:
         self._add_distance(beads, PRIMITIVE, values, without)
         fourth = [group.fourth for group in groups]
         values, without = self._with_errors(fourth, lambda part: part.means)
-        names = [*self._observables, *_FOURTH]
+        names = [*self._corrected, *_FOURTH]
         self._add_rows(beads, TAKAHASHI_IMADA, names, values, without)
-        self._add_distance(beads, TAKAHASHI_IMADA, values, without)
+        if self._corrected == self._observables:
+            self._add_distance(beads, TAKAHASHI_IMADA, values, without)
 
     def add_limit(self) -> None:
         """Energy and observables at infinitely many beads, by a polynomial in 1/N^2."""

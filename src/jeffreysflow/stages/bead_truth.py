@@ -24,7 +24,7 @@ from jeffreysflow.truth.diagonalisation import quantum_averages
 from jeffreysflow.truth.matrix_multiplication import classical_averages, finite_bead_averages
 from jeffreysflow.truth.thermal import ThermalAverages, bin_shares
 
-__all__ = ["on_beads", "run"]
+__all__ = ["correctable", "on_beads", "run"]
 
 
 def run(layout: Layout, experiment: Experiment) -> None:
@@ -51,13 +51,27 @@ def on_beads(V: Potential, observable: Observable) -> Callable[[torch.Tensor], t
     return lambda x: observable.function(x, V.energy(x)).to(torch.float64).expand(len(x))
 
 
+def correctable(V: Potential, measured: Measured) -> list[Observable]:
+    """The observables that a fourth-order action can average: those with a gradient in x, which
+    indicators as ``x1 < 0`` have not.
+    """
+    x = torch.zeros(1, V.dimension, dtype=torch.float64, requires_grad=True)
+    return [of for of in measured.observables if on_beads(V, of)(x).requires_grad]
+
+
 def _rows(
     V: Potential, measured: Measured, beads: int, action: str, exact: ThermalAverages
 ) -> list[BeadTruthRow]:
-    values = {f"observable:{of.name}": exact.mean(on_beads(V, of)) for of in measured.observables}
+    fourth = action == TAKAHASHI_IMADA
+    observables = correctable(V, measured) if fourth else measured.observables
+    values = {f"observable:{of.name}": exact.mean(on_beads(V, of)) for of in observables}
     values |= {"energy": exact.energy, "heat_capacity": exact.heat_capacity, "log_z": exact.log_Z}
+    values["potential_energy"] = potential = exact.mean(V.energy)
+    if not fourth:
+        kinetic = ("kinetic_thermodynamic", "kinetic_virial")
+        values |= dict.fromkeys(kinetic, exact.energy - potential)
     for profile in measured.profiles:
-        if action != TAKAHASHI_IMADA and profile.name == "x1":
+        if not fourth and profile.name == "x1":
             shares = bin_shares(exact, profile.edges).tolist()
             values |= {f"profile:x1:{i}": share for i, share in enumerate(shares)}
     return [BeadTruthRow(beads, action, name, value) for name, value in values.items()]

@@ -48,7 +48,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
             sums[beads].append(bead_sums(V, ring, measured, low, beads, stream))
             progress.update(sum(map(len, sums.values())))
     progress.close()
-    table = BeadTable(ring.beta, V.dimension, measured, read_table(layout.bead_truth, BeadTruthRow))
+    table = BeadTable(V, ring.beta, measured, read_table(layout.bead_truth, BeadTruthRow))
     for beads, of_beads in sums.items():
         table.add(beads, of_beads)
     table.add_limit()
