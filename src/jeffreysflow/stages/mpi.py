@@ -1,16 +1,23 @@
-"""The ranks of an MPI launch as a communicator, or one rank where there is no MPI library."""
+"""The ranks of an MPI launch as a communicator, or one rank where there is no MPI library; and
+what a stage on many ranks begins with.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from jeffreysflow.errors import UserError
+from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
 
-__all__ = ["MpiCommunicator", "check_ranks", "on_rank_0", "world"]
+__all__ = ["MpiCommunicator", "check_ranks", "on_rank_0", "sole_launch", "world"]
 
 T = TypeVar("T")
 
@@ -33,6 +40,26 @@ class MpiCommunicator:
 
     def barrier(self) -> None:
         self._communicator.Barrier()
+
+
+@contextmanager
+def sole_launch(
+    folder: Path, expect_ranks: int | None, communicator: Communicator | None = None
+) -> Iterator[Communicator]:
+    """All ranks of this launch, as the only ones that write to ``folder``; one thread a rank.
+
+    Raises
+    ------
+    UserError : a wrong number of ranks, or another launch is at work in the folder.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    ranks = communicator or world()
+    on_rank_0(ranks, lambda: check_ranks(ranks, expect_ranks))
+    with ExitStack() as held:
+        sole_writer = SoleWriter(folder)
+        on_rank_0(ranks, lambda: held.enter_context(sole_writer) is sole_writer)
+        yield ranks
 
 
 def world() -> Communicator:

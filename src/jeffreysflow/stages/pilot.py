@@ -5,22 +5,18 @@ from __future__ import annotations
 import math
 import sys
 import time
-from contextlib import ExitStack
 from dataclasses import replace
-
-import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.reference import SuggestedLadder
 from jeffreysflow.errors import UserError
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.check import check_experiment
-from jeffreysflow.stages.mpi import check_ranks, on_rank_0, world
+from jeffreysflow.stages.mpi import on_rank_0, sole_launch
 from jeffreysflow.stages.target import build_base, build_path
 from jeffreysflow.stages.temper import tempering_settings
 from jeffreysflow.stores.completion import is_complete, write_record
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.tempering.archive import MemoryArchive
 from jeffreysflow.tempering.communicator import Communicator
 from jeffreysflow.tempering.engine import Engine
@@ -52,19 +48,14 @@ def run(
     UserError : a wrong number of ranks, a reference that needs no pilot, a bad energy.
     """
     started = time.time()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    ranks = communicator or world()
-    on_rank_0(ranks, lambda: check_ranks(ranks, expect_ranks))
     ladder = experiment.reference(reference).ladder
     if not isinstance(ladder, SuggestedLadder):
         raise UserError(
             f"{experiment.name}/{reference}: only a ladder of kind 'suggested' has a pilot, "
             f"this one is '{ladder.kind}'"
         )
-    with ExitStack() as held:
-        sole_writer = SoleWriter(layout.reference(reference).folder)
-        on_rank_0(ranks, lambda: held.enter_context(sole_writer) is sole_writer)
+    folder = layout.reference(reference).folder
+    with sole_launch(folder, expect_ranks, communicator) as ranks:
         _pilot(layout, experiment, reference, ladder, ranks, started)
 
 

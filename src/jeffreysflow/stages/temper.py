@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
-
-import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.reference import (
@@ -19,12 +16,11 @@ from jeffreysflow.config.reference import (
 from jeffreysflow.errors import UserError
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.check import check_experiment
-from jeffreysflow.stages.mpi import check_ranks, on_rank_0, world
+from jeffreysflow.stages.mpi import on_rank_0, sole_launch
 from jeffreysflow.stages.steps import pilot_ladder
 from jeffreysflow.stages.target import build_base, build_path
 from jeffreysflow.stores.completion import KEPT_RECORD, declare_done, write_record
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.stores.replicas import (
     ReplicasArchive,
     found_hash,
@@ -59,14 +55,9 @@ def run(
     UserError : a wrong number of ranks, a bad energy or ladder, an energy that is not finite.
     """
     started = time.time()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    ranks = communicator or world()
-    on_rank_0(ranks, lambda: check_ranks(ranks, expect_ranks))
     experiment.reference(reference)
-    with ExitStack() as held:
-        sole_writer = SoleWriter(layout.reference(reference).folder)
-        on_rank_0(ranks, lambda: held.enter_context(sole_writer) is sole_writer)
+    folder = layout.reference(reference).folder
+    with sole_launch(folder, expect_ranks, communicator) as ranks:
         _temper(layout, experiment, reference, ranks, started)
 
 
