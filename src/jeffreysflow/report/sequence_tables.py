@@ -21,7 +21,7 @@ _HEADINGS = (
 _SHOWN = 4
 _LEVEL_HEADINGS = (
     *("level", "λ", "CESS", "published", "held out", "identity", "ESS", "θ", "α", "trainings"),
-    *("start", "MALA accepted"),
+    *("start", "moves accepted"),
 )
 
 
