@@ -14,6 +14,7 @@ from jeffreysflow.tempering.kernel import Kernel
 __all__ = ["rejuvenated"]
 
 _ADAPTATION_STEPS = 40
+_ADAPTATION_ROWS = 2000
 
 
 def rejuvenated(
@@ -28,14 +29,14 @@ def rejuvenated(
     """The ensemble after ``steps`` moves on ``U_lam``, and the mean acceptance.
 
     An exact kernel (MALA, HMC) leaves pi_lam invariant, so samples move and weights stay. The step
-    size is found on the first ``batch`` samples, with a falling gain towards the kernel's optimal
-    acceptance, from a tenth of the base's smallest variance on; those samples and all others are
-    then moved with it, ``batch`` at a time.
+    size is found on about 2,000 samples, spread evenly over all, with a falling gain towards the
+    kernel's optimal acceptance, from a tenth of the base's smallest variance on; those samples and
+    all others are then moved with it, ``batch`` at a time.
     """
     if steps == 0:
         return ensemble, math.nan
-    first = path.evaluate(ensemble.x[:batch])
-    step_size = _adapted_step_size(first, path, lam, kernel, stream)
+    some = path.evaluate(ensemble.x[:: max(1, len(ensemble.x) // _ADAPTATION_ROWS)])
+    step_size = _adapted_step_size(some, path, lam, kernel, stream)
     moved, accepted = [], 0.0
     for start in range(0, len(ensemble.x), batch):
         point = path.evaluate(ensemble.x[start : start + batch])
