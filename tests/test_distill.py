@@ -62,7 +62,7 @@ def experiment(**generation: object) -> Experiment:
                     "reference": "good",
                     "theta": 0.5,
                     "levels": "all",
-                    "training": {"steps": 60, "first_steps": 90, "batch": 300},
+                    "training": {"steps": 60, "batch": 300},
                     "network": NETWORK,
                     "ensemble": 5000,
                     "rejuvenation_steps": 2,
@@ -117,12 +117,6 @@ def test_a_level_writes_its_flow_history_ensemble_and_record(layout: Layout) -> 
     assert ensemble.x.shape == (5000, 2)
     assert effective_sample_size(ensemble.log_weights) == pytest.approx(record["ess"])
     assert log_evidence(ensemble.log_weights) == pytest.approx(record["log_z"])
-
-
-@pytest.mark.parametrize(("level", "steps"), [(1, 90), (2, 60), (3, 60)])
-def test_the_first_level_may_be_trained_longer(layout: Layout, level: int, steps: int) -> None:
-    history = read_table(layout.flow("stepwise").level(level) / "history.csv", HistoryRow)
-    assert history[-1].step == steps - 1
 
 
 def test_all_levels_lead_to_the_target(layout: Layout) -> None:

@@ -28,9 +28,6 @@ class TrainingConfig(Section):
 
     steps: int = Field(default=800, ge=1)
     """Optimiser steps."""
-    first_steps: int | None = Field(default=None, ge=1)
-    """Optimiser steps of the first level, which has no flow below to start from; `steps` when left
-    out."""
     batch: int = Field(default=1000, ge=2)
     """Samples of each side a step."""
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -45,10 +42,6 @@ class TrainingConfig(Section):
     """Arithmetic of the training; weights are always float64."""
     threads: int = Field(default=1, ge=1)
     """CPU threads; the last bits of a result depend on it, so it belongs to the configuration."""
-
-    def steps_of(self, level: int) -> int:
-        """Optimiser steps of one training of a level."""
-        return self.steps if level > 1 or self.first_steps is None else self.first_steps
 
 
 class FlowConfig(Section):

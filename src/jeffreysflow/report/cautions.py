@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -53,8 +54,7 @@ def cautions(
 
 
 def _skipped(found: Results, flow: str, steps: int) -> list[str]:
-    rows = found.estimates.get(flow, ())
-    trainings = {row.level: round(row.value) for row in rows if row.quantity == "attempts"}
-    training, levels = found.experiment.flows[flow].training, range(1, found.flow_steps(flow) + 1)
-    of = sum(training.steps_of(level) * trainings.get(level, 1) for level in levels)
+    attempts = found.total(flow, "attempts")
+    trainings = found.flow_steps(flow) if math.isnan(attempts) else round(attempts)
+    of = found.experiment.flows[flow].training.steps * trainings
     return [f"{steps} of {of} training steps were skipped as not finite"] if steps else []

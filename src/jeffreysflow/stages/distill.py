@@ -79,14 +79,14 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
 
     what = f"distill {experiment.name}/{flow}" + ("" if steps == 1 else f" level {level}/{steps}")
-    progress = Progress(section.training.steps_of(level), what)
+    progress = Progress(section.training.steps, what)
 
     def report(row: HistoryRow) -> None:
         progress.update(row.step + 1, loss=row.loss, theta=row.theta)
 
     result = distill_level(
         path,
-        level_settings(section, level, lam_0, lam_1),
+        level_settings(section, lam_0, lam_1),
         below,
         reference,
         lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
@@ -179,7 +179,7 @@ def _is_there(folder: Path, hash: str, made_from: str | None) -> bool:
     return True
 
 
-def level_settings(section: FlowConfig, level: int, lam_0: float, lam_1: float) -> LevelSettings:
+def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSettings:
     """The settings of a level, from the configuration of its flow."""
     training, network = section.training, section.network
     kernel = {"leapfrog_steps": _LEAPFROG_STEPS} if section.rejuvenation_kernel == "hmc" else {}
@@ -189,7 +189,7 @@ def level_settings(section: FlowConfig, level: int, lam_0: float, lam_1: float) 
         theta=None if section.theta == "auto" else section.theta,
         order=None if section.renyi == "auto" else section.renyi,
         recipe=Recipe(
-            steps=training.steps_of(level),
+            steps=training.steps,
             batch=training.batch,
             learning_rate=training.learning_rate,
             averaging=training.averaging,
