@@ -160,8 +160,10 @@ BAD_PATH_INTEGRALS = [
         "flows.first.reference: unknown reference 'second'; allowed: classical",
     ),
     ({"flows": {"first": {"reference": "first"}}}, "unknown reference 'first'; allowed: classical"),
-    ({"flows": {"first": {"levels": "last"}}}, "flows.second: a flow and the flow it is trained"),
-    ({"flows": {"second": {"levels": "last"}}}, "flows.second: .*both need `levels: all`"),
+    (
+        {"flows": {"first": {"levels": "last"}}},
+        "flows.second.reference: 'first' has one level; .* with `levels: all`",
+    ),
 ]
 
 

@@ -90,14 +90,17 @@ def suggested_ladder(wildcards):
 
 
 def levels_of_flow(wildcards):
-    """What level k of a flow is trained from: a demultiplexed reference, or level k of a flow."""
+    """What level k of a flow is trained from: a demultiplexed reference, or level k of a flow,
+    the last where there is one level only."""
     experiment, layout = experiment_of(wildcards), Layout(RESULTS, wildcards.experiment)
-    name = experiment.flow(wildcards.flow).reference
-    tempered = layout.reference(experiment.tempered(wildcards.flow))
-    if name in experiment.references:
-        return [tempered.levels / "done.json"]
-    level = layout.flow(name).level(int(wildcards.k))
-    return [tempered.levels / "done.json", level / "done.json"]
+    section = experiment.flow(wildcards.flow)
+    tempered = (
+        layout.reference(experiment.tempered(wildcards.flow)).levels / "done.json"
+    )
+    if section.reference in experiment.references:
+        return [tempered]
+    levels = levels_done(wildcards.experiment, section.reference)
+    return [tempered, levels[-1 if section.levels == "last" else int(wildcards.k) - 1]]
 
 
 def level_below(wildcards):
@@ -108,17 +111,17 @@ def level_below(wildcards):
 
 
 def all_levels(wildcards):
+    return levels_done(wildcards.experiment, wildcards.flow)
+
+
+def levels_done(name, flow):
     """The completion records of all levels of a flow."""
-    experiment, layout = experiment_of(wildcards), Layout(RESULTS, wildcards.experiment)
-    if experiment.flow_steps(wildcards.flow) is None:
+    experiment, layout = EXPERIMENTS[name], Layout(RESULTS, name)
+    if experiment.flow_steps(flow) is None:
         # raises what makes Snakemake come back once the pilot has run
-        checkpoints.pilot.get(
-            experiment=wildcards.experiment,
-            reference=experiment.tempered(wildcards.flow),
-        )
-    steps = flow_steps(layout, experiment, wildcards.flow)
-    folder = layout.flow(wildcards.flow)
-    return [folder.level(k) / "done.json" for k in range(1, steps + 1)]
+        checkpoints.pilot.get(experiment=name, reference=experiment.tempered(flow))
+    steps = flow_steps(layout, experiment, flow)
+    return [layout.flow(flow).level(k) / "done.json" for k in range(1, steps + 1)]
 
 
 def all_diagnostics(wildcards):

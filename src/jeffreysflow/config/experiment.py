@@ -107,10 +107,10 @@ class Experiment(Section):
                 f"flows.{name}.reference: unknown reference '{found}'; "
                 f"{allowed_names(found, known)}"
             )
-        levels = self.flows[name].levels, self.flows[found].levels if found in earlier else "all"
-        if found not in self.references and "last" in levels:
+        if found in earlier and self.flows[found].levels == "last":
             raise ValueError(
-                f"flows.{name}: a flow and the flow it is trained from both need `levels: all`"
+                f"flows.{name}.reference: '{found}' has one level; a flow is trained from the "
+                "ensembles of one with `levels: all`"
             )
 
     def tempered(self, flow: str) -> str:

@@ -139,14 +139,16 @@ def _levels(layout: Layout, experiment: Experiment, reference: str) -> Levels:
 
 
 def _reference(layout: Layout, experiment: Experiment, flow: str, level: int) -> torch.Tensor:
-    """What a level is trained towards [n, d]: samples of tempering, or the ensemble at that level
-    of the flow it is trained from, made of equal weight.
+    """What a level is trained towards [n, d]: samples of tempering, or the ensemble of the flow it
+    is trained from, made of equal weight; at that level, or at the last where there is one flow.
     """
     section = experiment.flow(flow)
     name = section.reference
     if name in experiment.references:
         levels = _levels(layout, experiment, name)
         return levels.samples(-1 if section.levels == "last" else level).x
+    if section.levels == "last":
+        level = flow_steps(layout, experiment, name)
     folder, hash = layout.flow(name).level(level), experiment.flow_hash(name)
     read_record(folder / "done.json", hash)
     ensemble = open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
