@@ -23,7 +23,7 @@ from jeffreysflow.stages import beads, distill, gather, generate, temper, truth
 from jeffreysflow.stages.bead_sums import BeadSums, bead_sums
 from jeffreysflow.stages.bead_table import BeadTable
 from jeffreysflow.stages.measured import Measured
-from jeffreysflow.stores.completion import write_record
+from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import BeadRow, BeadTruthRow, read_table
@@ -75,6 +75,7 @@ def experiment(**changes: Any) -> Experiment:
             "flows": {
                 "first": {"reference": "classical", **flow},
                 "second": {"reference": "first", **flow},
+                "direct": {"reference": "second", **flow, "levels": "last"},
             },
             "generation": {
                 "base_points": "sobol",
@@ -385,6 +386,22 @@ def test_the_second_flow_is_trained_from_the_ensembles_of_the_first(layout: Layo
         reference = distill._reference(layout, OSCILLATOR, "second", level)
         assert reference.shape == ensemble.shape
         assert {tuple(x) for x in reference.tolist()} <= {tuple(x) for x in ensemble.tolist()}
+
+
+def test_one_flow_is_trained_from_the_last_ensemble(layout: Layout, tmp_path: Path) -> None:
+    tempered, sequence = layout.reference("classical").folder, layout.flow("second").folder
+    layout = Layout(tmp_path, OSCILLATOR.name)
+    shutil.copytree(tempered, layout.reference("classical").folder)
+    shutil.copytree(sequence, layout.flow("second").folder)
+    distill.run(layout, OSCILLATOR, "direct", 1)
+    record = read_record(layout.flow("direct").level(1) / "done.json")
+    assert record["lam"] == 1.0
+    assert record["cess"] > record["cess_identity"] + 0.2
+    # it is the last level that it is made from: without it there is nothing to learn
+    shutil.rmtree(layout.flow("second").level(2))
+    shutil.rmtree(layout.flow("direct").level(1))
+    with pytest.raises(UserError, match=r"flows/second/level_2: .*done\.json is missing"):
+        distill.run(layout, OSCILLATOR, "direct", 1)
 
 
 def test_the_same_bits_again(layout: Layout, tmp_path: Path) -> None:
