@@ -197,6 +197,15 @@ def test_only_what_a_flow_is_trained_for_changes_its_hash(
         assert plain.bead_hash(flow) != other.bead_hash(flow)
 
 
+def test_exact_values_are_made_again_for_other_beads_but_not_for_another_reference_of_theirs() -> (
+    None
+):
+    plain = resolved(experiments=WELL)
+    for ring, again in (({"beads": [8, 16]}, True), ({"added_modes": "plain"}, False)):
+        other = resolved(experiments=WELL, overrides={WELL: {"path_integral": ring}})
+        assert (plain.truth_hash() != other.truth_hash()) == again
+
+
 def test_a_flow_of_a_flow_depends_on_it_and_not_the_other_way_round() -> None:
     plain = resolved(experiments=WELL)
     for changed in ("first", "second"):

@@ -203,6 +203,7 @@ class Experiment(Section):
     def truth_hash(self) -> str:
         """Hash of all that determines the exact values."""
         section = None if self.truth is None else self.truth.model_dump()
+        ring = self.path_integral
         return _hash(
             {
                 "target": self.target_hash(),
@@ -210,6 +211,7 @@ class Experiment(Section):
                 "observables": self.observables,
                 "profiles": [profile.model_dump(exclude={"kind"}) for profile in self.profiles],
             }
+            | ({} if ring is None else {"beads": ring.beads})
         )
 
     def bead_hash(self, name: str) -> str:
