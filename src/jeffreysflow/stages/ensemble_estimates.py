@@ -13,7 +13,10 @@ from jeffreysflow.stages.measured import Measured
 from jeffreysflow.stores.ensembles import Ensembles, open_ensemble
 from jeffreysflow.stores.layout import Layout
 
-__all__ = ["add_ensemble", "island_sums"]
+__all__ = ["add_ensemble", "island_errors", "island_sums"]
+
+_FEWEST_ISLANDS = 3
+"""An event that fewer islands have seen has no standard error: their spread cannot tell one."""
 
 
 def add_ensemble(
@@ -33,16 +36,27 @@ def add_ensemble(
     islands = island_sums(open_ensemble(store, "ensemble", experiment.flow_hash(flow)), measured)
     whole = combined(islands)
 
-    def functional(part: WeightedSums) -> torch.Tensor:
-        return torch.cat([part.means, part.means.new_tensor([part.ess, part.log_z])])
-
-    values = functional(whole)
-    errors = torch.full_like(values, torch.nan)
-    if len(islands) > 1:
-        errors = jackknife_error(islands, functional)
+    values = _functional(whole)
+    errors = island_errors(islands, len(measured.observables))
     table.add("ess_after_resampling", float(values[-2]), float(errors[-2]))
     table.add("log_z", float(values[-1]), float(errors[-1]))
     table.add_measured(measured, values[:-2], errors[:-2], whole.n)
+
+
+def island_errors(islands: list[WeightedSums], observables: int) -> torch.Tensor:
+    """Jackknife errors of all means, ESS and log Z; NaN from a single island, and for any of the
+    first ``observables`` that is zero on all but one or two of them.
+    """
+    if len(islands) == 1:
+        return torch.full_like(_functional(islands[0]), torch.nan)
+    errors = jackknife_error(islands, _functional)
+    seen = torch.stack([island.means[:observables] != 0 for island in islands]).sum(dim=0)
+    errors[:observables][seen < _FEWEST_ISLANDS] = torch.nan
+    return errors
+
+
+def _functional(part: WeightedSums) -> torch.Tensor:
+    return torch.cat([part.means, part.means.new_tensor([part.ess, part.log_z])])
 
 
 def island_sums(store: Ensembles, measured: Measured) -> list[WeightedSums]:

@@ -91,8 +91,10 @@ class EstimateTable:
         exact, variances, exact_error = self.exact(observables)
         known = ~exact.isnan()
         if bool(known.any()):
-            bias, bias_error = mean - exact, torch.hypot(error, exact_error)
-            self.add("bias", float(bias[known].norm()), float(bias_error[known].norm()))
+            bias, bias_error = mean - exact, torch.hypot(error, exact_error)[known]
+            # a rare event without an error of its own adds nothing to that of the bias
+            bias_error = bias_error if bool(bias_error.isnan().all()) else bias_error.nan_to_num()
+            self.add("bias", float(bias[known].norm()), float(bias_error.norm()))
             self.add("noise_floor", noise_floor(variances[known], n))
         parts = (measured.of_profiles(means), measured.of_profiles(errors))
         for profile, *part in zip(measured.profiles, *parts, strict=True):
