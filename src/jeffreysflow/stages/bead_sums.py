@@ -30,8 +30,7 @@ class BeadSums:
     ``primitive``: the observables, potential, thermodynamic and virial kinetic energy, total energy
     E, E^2, the slope of the heat capacity, and the bins of the profiles. ``fourth``, by
     Takahashi-Imada weights: the corrected observables (those with a gradient), potential and total
-    energy. ``ess`` by
-    reference of the added modes.
+    energy. ``ess`` by reference of the added modes.
     """
 
     primitive: WeightedSums

@@ -55,8 +55,9 @@ def correctable(V: Potential, measured: Measured) -> list[Observable]:
     """The observables that a fourth-order action can average: those with a gradient in x, which
     indicators as ``x1 < 0`` have not.
     """
-    x = torch.zeros(1, V.dimension, dtype=torch.float64, requires_grad=True)
-    return [of for of in measured.observables if on_beads(V, of)(x).requires_grad]
+    with torch.enable_grad():
+        x = torch.zeros(1, V.dimension, dtype=torch.float64, requires_grad=True)
+        return [of for of in measured.observables if on_beads(V, of)(x).requires_grad]
 
 
 def _rows(
