@@ -238,8 +238,9 @@ def test_the_summary_has_exactly_the_promised_columns(tmp_path: Path) -> None:
     rows = summary_rows([Results(**tables(an_experiment()))])
     write_table(tmp_path / "summary.csv", SummaryRow, rows)
     lines = (tmp_path / "summary.csv").read_text().splitlines()
-    assert lines[0] == "experiment,flow,level,quantity,value,stderr,exact,published,seed,scale"
-    assert "wells,half,1,ess,0.912,0.001,,0.825,3,smoke" in lines
+    columns = "experiment,flow,level,quantity,value,stderr,exact,published,seed,scale"
+    assert lines[0] == columns + ",dof,n_eff,limit"
+    assert "wells,half,1,ess,0.912,0.001,,0.825,3,smoke,,," in lines
     assert lines[1].startswith("wells,reference:tempered,2,observable:sin(x1),")
 
 

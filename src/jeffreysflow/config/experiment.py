@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 _NOT_TARGET = {"beads", "added_modes", "published_distance"}
 """Of a path integral: what is done with a flow, not what it is trained for."""
 
-FORMAT = 5
+FORMAT = 6
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 
 

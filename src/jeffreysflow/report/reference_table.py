@@ -88,6 +88,6 @@ def _worst(
     ]
     if not rows:
         return Cell(MISSING)
-    _, level, _, series, _, value, _ = max(rows, key=lambda row: sign * row.value)
-    tone = "bad" if value > limit else ""
-    return Cell(f"{value:{form}}", f"{series} at level {level}", tone)
+    worst = max(rows, key=lambda row: sign * row.value)
+    tone = "bad" if worst.value > limit else ""
+    return Cell(f"{worst.value:{form}}", f"{worst.series} at level {worst.level}", tone)

@@ -21,6 +21,7 @@ def summary_rows(results: Iterable[Results]) -> list[SummaryRow]:
                     *(name, source, row.level, row.quantity),
                     *(row.value, row.stderr, row.exact, row.published),
                     *(seed, scale),
+                    *(row.dof, row.n_eff, row.limit),
                 )
                 for row in estimates
             ]
@@ -31,6 +32,7 @@ def summary_rows(results: Iterable[Results]) -> list[SummaryRow]:
                     *(name, flow, level, _bead_quantity(row)),
                     *(row.value, row.stderr, row.exact, None),
                     *(seed, scale),
+                    row.dof,
                 )
                 for row in averages
                 if not row.quantity.startswith("profile:")

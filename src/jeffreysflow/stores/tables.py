@@ -64,10 +64,16 @@ class DiagnosticRow(NamedTuple):
     quantity: str
     value: float
     stderr: float | None = None
+    dof: float | None = None
 
 
 class EstimateRow(NamedTuple):
-    """`estimates.csv`: one quantity at one level; fractions, not per cent."""
+    """`estimates.csv`: one quantity at one level; fractions, not per cent.
+
+    The 95 % interval is ``value +- t(.975, dof) stderr``; an empty ``stderr`` says that no error is
+    known. ``n_eff`` is how many independent samples would have this error. ``limit`` belongs to an
+    event that no sample met (its probability is below the limit, at 95 %) or that all did (above).
+    """
 
     level: int
     quantity: str
@@ -76,6 +82,9 @@ class EstimateRow(NamedTuple):
     exact: float | None = None
     published: float | None = None
     exact_stderr: float | None = None
+    dof: float | None = None
+    n_eff: float | None = None
+    limit: float | None = None
 
 
 class ConvergenceRow(NamedTuple):
@@ -104,6 +113,7 @@ class ProfileRow(NamedTuple):
     stderr: float | None = None
     exact: float | None = None
     exact_stderr: float | None = None
+    dof: float | None = None
 
 
 class BeadTruthRow(NamedTuple):
@@ -118,7 +128,8 @@ class BeadTruthRow(NamedTuple):
 class BeadRow(NamedTuple):
     """`beads.csv`: an estimate at ``beads`` of an ``action`` beside its exact value there.
 
-    At 0 beads, the limit of infinitely many, with the error of the fit apart from the statistical.
+    At 0 beads, the limit of infinitely many: ``stderr`` is then that of both kinds together, and
+    ``fit_error`` the part of it that is the fit's. ``dof`` as in ``EstimateRow``.
     """
 
     beads: int
@@ -128,6 +139,7 @@ class BeadRow(NamedTuple):
     stderr: float | None = None
     exact: float | None = None
     fit_error: float | None = None
+    dof: float | None = None
 
 
 class SummaryRow(NamedTuple):
@@ -143,6 +155,9 @@ class SummaryRow(NamedTuple):
     published: float | None
     seed: int
     scale: str
+    dof: float | None = None
+    n_eff: float | None = None
+    limit: float | None = None
 
 
 _Row = TypeVar(

@@ -74,9 +74,9 @@ def _title(data: ExperimentData, reference: str) -> str:
 def _by_level(data: ExperimentData, reference: str, quantity: str) -> list[list[float]]:
     """The finite values of a quantity over all series, level by level."""
     levels: dict[int, list[float]] = {}
-    for scope, level, _, _, name, value, _ in data.diagnostics.get(reference, ()):
-        if scope == "level" and name == quantity and level is not None:
-            found = levels.setdefault(level, [])
-            if math.isfinite(value):
-                found.append(value)
+    for row in data.diagnostics.get(reference, ()):
+        if row.scope == "level" and row.quantity == quantity and row.level is not None:
+            found = levels.setdefault(row.level, [])
+            if math.isfinite(row.value):
+                found.append(row.value)
     return [values or [math.nan] for _, values in sorted(levels.items())]

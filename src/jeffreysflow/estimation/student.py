@@ -1,0 +1,61 @@
+"""Deviations and intervals from errors that are themselves estimated: Student's t."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scipy.special import log_ndtr, ndtri_exp, stdtrit
+from scipy.stats import t as student
+
+__all__ = ["combined_dof", "effective_dof", "half_width", "normal_equivalent"]
+
+
+def half_width(stderr: float, dof: float | None = None, level: float = 0.95) -> float:
+    """Half the width of an interval of this ``level``: ``t((1 + level) / 2, dof) stderr``.
+
+    ``dof`` None or infinite stands for a standard error known exactly.
+
+    >>> round(half_width(1.0), 3), round(half_width(1.0, 9), 3)
+    (1.96, 2.262)
+    """
+    dof = 1e12 if dof is None or math.isinf(dof) else dof
+    return float(stdtrit(dof, 0.5 * (1 + level))) * stderr
+
+
+def normal_equivalent(t: float, dof: float | None) -> float:
+    """The standard normal deviate that is exceeded as rarely as ``t`` is by Student's t of ``dof``.
+
+    So one limit, as |z| > 4, has one rate of false alarms for every number of degrees of freedom.
+
+    >>> round(normal_equivalent(4.0, 9), 2), normal_equivalent(4.0, None)
+    (2.96, 4.0)
+    """
+    if dof is None or math.isinf(dof) or not math.isfinite(t):
+        return t
+    if not dof > 0:
+        return math.nan
+    log_tail = float(student.logsf(abs(t), dof))
+    if log_tail < float(log_ndtr(-abs(t))):
+        return t
+    return math.copysign(-float(ndtri_exp(log_tail)), t)
+
+
+def effective_dof(squares: torch.Tensor) -> torch.Tensor:
+    """Degrees of freedom [...] of a variance estimated by a sum of ``squares`` [n, ...].
+
+    ``2 S_1^2 / (S_2 - S_1^2 / n)`` with ``S_p = sum_i squares_i^p`` over independent terms: those
+    of the chi-square law with as much relative variance as the sum shows (Satterthwaite 1946,
+    doi 10.2307/3002019). Normal deviations give n, an event that m of many samples met gives 2 m.
+    """
+    n, total = len(squares), squares.sum(dim=0)
+    spread = squares.square().sum(dim=0) - total.square() / n
+    return 2 * total.square() / spread.clamp(min=0)
+
+
+def combined_dof(errors: torch.Tensor, dofs: torch.Tensor) -> float:
+    """Degrees of freedom of ``sqrt(sum errors^2)`` of independent errors [m] of ``dofs`` [m] (Welch
+    1947): ``(sum e^2)^2 / sum(e^4 / dof)``.
+    """
+    variances = errors.double().square()
+    return float(variances.sum().square() / (variances.square() / dofs.double()).sum())
