@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from jeffreysflow.errors import UserError
-from jeffreysflow.estimation.observables import observable_values, parse_observables
+from jeffreysflow.estimation.observables import (
+    observable_values,
+    parse_observable,
+    parse_observables,
+)
 
 X = torch.tensor([[0.3, -0.7], [1.2, 0.4], [-2.0, 3.0]], dtype=torch.float64)
 U = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
@@ -91,3 +95,31 @@ def test_values_that_are_no_numbers_are_named() -> None:
     (number,) = parse_observables(["one"], 2, {"one": lambda x: 1.0})
     with pytest.raises(UserError, match="found float"):
         number(X, U)
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        ("x1 < 0", True),
+        ("-1 < x1 <= 1.2", True),
+        ("(x1 > 0) * (x2 > 0)", True),
+        ("+((x1 > 0) * (x2 > 0) * (U < 1))", True),
+        ("1 - (x1 < 0) * (x2 < 0)", True),
+        ("x1", False),
+        ("sin(x1) * x2 - 1", False),
+        ("2", False),
+        ("(x1 > 0) * x2", None),
+        ("(x1 < -1) + (x1 > 1)", None),
+        ("2 * (x1 < -1)", None),
+        ("-(x1 < 0)", None),
+        ("2 - (x1 < 0)", None),
+    ],
+)
+def test_events_are_known_by_their_expression(text: str, event: bool | None) -> None:
+    assert parse_observable(text, 2).is_event is event
+    if event:
+        assert set(parse_observable(text, 2)(X, U).tolist()) <= {0.0, 1.0}
+
+
+def test_of_a_users_function_only_values_tell() -> None:
+    assert parse_observable("inside", 2, {"inside": lambda x: x[:, 0] > 0}).is_event is None

@@ -8,9 +8,10 @@ import torch
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import validated
 from jeffreysflow.errors import UserError
-from jeffreysflow.estimation.observables import observable_values, parse_observable
+from jeffreysflow.estimation.observables import Observable, observable_values, parse_observable
 from jeffreysflow.estimation.profiles import Profile, bin_scores, density, potential_of_mean_force
 from jeffreysflow.stages.check import check_experiment
+from jeffreysflow.stages.measured import Measured
 from jeffreysflow.streams import Stream
 
 BINS = 24
@@ -35,6 +36,45 @@ def test_bins_count_what_lies_inside() -> None:
     edge = torch.tensor([[0.0, -2.5], [0.0, 3.5], [0.0, -2.25]], dtype=torch.float64)
     inside = observable_values(PROFILE.indicators()[:2], edge, edge[:, 0])
     assert inside.tolist() == [[1, 0], [0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("text", ["x2", "x1 * x2", "(x1 > 0) * x2", "2"])
+@pytest.mark.parametrize(
+    ("lower", "upper", "bins"), [(-2.5, 3.5, BINS), (0.1, 0.7, 3), (0, 1e-300, 5)]
+)
+def test_all_bins_at_once_are_their_indicators(
+    text: str, lower: float, upper: float, bins: int
+) -> None:
+    profile = Profile(parse_observable(text, 2), lower, upper, bins)
+    x = Stream(7).normal(5000, 2)
+    edges, beyond = profile.edges, torch.tensor([-1e9, 1e9], dtype=torch.float64)
+    at = torch.cat([edges, torch.nextafter(edges, beyond[:1]), torch.nextafter(edges, beyond[1:])])
+    x = torch.cat([x, torch.stack([torch.ones_like(at), at], dim=1), torch.outer(beyond, beyond)])
+    expected = observable_values(profile.indicators(), x, x[:, 0])
+    found = profile.values(x, x[:, 0])
+    assert found.dtype == torch.float64
+    assert torch.equal(found, expected)
+    assert all(bin.is_event for bin in profile.indicators())
+
+
+def test_measuring_a_profile_evaluates_its_expression_once() -> None:
+    calls = []
+
+    def counted(x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        calls.append(len(x))
+        return x[:, 1]
+
+    observable = parse_observable("x1", 2)
+    profile = Profile(Observable("counted", counted), -2.5, 3.5, BINS)
+    measured = Measured([observable], [profile, PROFILE])
+    x = Stream(8).normal(300, 2)
+    values = measured.values(x, x[:, 0])
+    assert calls == [300]
+    assert torch.equal(values, observable_values(measured.all, x, x[:, 0]))
+    assert len(calls) == 1 + BINS, "the indicators evaluate it once a bin"
+    # what is no number is still named
+    with pytest.raises(UserError, match="not finite"):
+        profile.values(x * torch.nan, x[:, 0])
 
 
 def test_scores_of_exact_samples_are_standard_normal_and_others_are_not() -> None:

@@ -49,6 +49,9 @@ class Observable:
 
     name: str
     function: Function
+    is_event: bool | None = None
+    """True where all values are 0 or 1 by the expression itself, False where no comparison is in
+    it; None where only values can tell: a user's function, sums and multiples of events."""
 
     def __call__(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
         """Values [n] in float64 for samples ``x`` [n, d] of target energy ``U`` [n], kT.
@@ -106,14 +109,32 @@ def parse_observable(
     UserError : anything else, with its position and the nearest valid name.
     """
     if named and text in named:
-        function = named[text]
-        return Observable(text, lambda x, U: function(x))
+        users = named[text]
+        return Observable(text, lambda x, U: users(x))
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         where = f" at position {error.offset}" if isinstance(error, SyntaxError) else ""
         raise UserError(f"observable '{text}': not an expression{where}") from error
-    return Observable(text, _Parser(text, dimension, named or {}).compile(tree.body))
+    function = _Parser(text, dimension, named or {}).compile(tree.body)
+    return Observable(text, function, _is_event(tree.body))
+
+
+def _is_event(node: ast.expr) -> bool | None:
+    """Comparisons, their products and complements are events."""
+    match node:
+        case ast.Compare():
+            return True
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _is_event(operand)
+        case ast.BinOp(left=ast.Constant(value=1), op=ast.Sub(), right=right) if _is_event(right):
+            return True
+        case ast.BinOp(left=left, op=ast.Mult(), right=right) if _is_event(left) and _is_event(
+            right
+        ):
+            return True
+    compared = any(isinstance(part, ast.Compare) for part in ast.walk(node))
+    return None if compared else False
 
 
 class _Parser:

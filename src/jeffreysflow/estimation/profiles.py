@@ -39,9 +39,26 @@ class Profile:
         """
         edges = self.edges.tolist()
         return [
-            Observable(f"profile:{self.name}:{i}", _inside(self.observable, *edges[i : i + 2]))
+            Observable(
+                f"profile:{self.name}:{i}", _inside(self.observable, *edges[i : i + 2]), True
+            )
             for i in range(self.bins)
         ]
+
+    def values(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        """The values of all ``indicators`` [n, bins], from one evaluation of the observable.
+
+        Raises
+        ------
+        UserError : the observable is not a finite number a sample.
+        """
+        value = self.observable(x, U)
+        # of equal edges the last counts, as in half-open intervals
+        bin = torch.searchsorted(self.edges.to(value), value.contiguous(), right=True) - 1
+        inside = ((bin >= 0) & (bin < self.bins)).nonzero()[:, 0]
+        values = value.new_zeros(len(value), self.bins)
+        values[inside, bin[inside]] = 1.0
+        return values
 
 
 def _inside(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.convergence import block_size
-from jeffreysflow.estimation.observables import parse_observables
 from jeffreysflow.pathintegral.checks import check_bounded_below
 from jeffreysflow.potentials.user import check_potential
-from jeffreysflow.stages.measured import build_measured
+from jeffreysflow.stages.observable_check import check_observables
 from jeffreysflow.stages.target import build_bare_potential, build_path
-from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
 from jeffreysflow.truth.exact_map import exact_inputs
 from jeffreysflow.truth.quadrature import grid_axes
@@ -18,7 +16,7 @@ __all__ = ["check_experiment"]
 
 
 def check_experiment(experiment: Experiment) -> None:
-    """Evaluate the energy, its gradient and all expressions at a few points; build the rest.
+    """Evaluate the energy, its gradient and all expressions at some points; build the rest.
 
     Raises
     ------
@@ -30,17 +28,11 @@ def check_experiment(experiment: Experiment) -> None:
     check_potential(path.target, path.base, name)
     for reference in experiment.references.values():
         get_kernel(reference.kernel.name, **reference.kernel.parameters)
-    target, x = path.target, path.base.sample(2, Stream(experiment.seed, "check"))
+    target = path.target
     if experiment.path_integral is not None:
         target = build_bare_potential(experiment)
         check_bounded_below(target, name)
-        x = x[:, : target.dimension]
-    U = target.energy(x)
-    build_measured(experiment, target).values(x, U)
-    named = getattr(target, "observables", {})
-    views = [expression for view in experiment.views for expression in view]
-    for expression in parse_observables(views, target.dimension, named):
-        expression(x, U)
+    check_observables(experiment, path, target)
     if experiment.path_integral is not None:
         pass
     elif experiment.truth is not None and experiment.truth.method == "quadrature":

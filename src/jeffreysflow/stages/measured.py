@@ -35,7 +35,8 @@ class Measured:
 
     def values(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
         """All of them [n, all] for samples ``x`` [n, d] of target energy ``U`` [n], kT."""
-        return observable_values(self.all, x, U)
+        parts = [observable_values(self.observables, x, U)]
+        return torch.cat([*parts, *(profile.values(x, U) for profile in self.profiles)], dim=1)
 
     def of_observables(self, values: torch.Tensor) -> torch.Tensor:
         """The part of values [all] that belongs to the observables."""
