@@ -58,10 +58,14 @@ def test_rhat_flags_a_walker_stuck_in_a_mode() -> None:
 
 def test_short_and_constant_series() -> None:
     assert all(map(math.isnan, series_diagnostics(torch.zeros(3, 5))))
-    assert series_diagnostics(torch.ones(10, 5)) == (1.0, 50.0, 1.0)
+    assert series_diagnostics(torch.ones(10, 5))[:3] == (1.0, 50.0, 1.0)
     alone = series_diagnostics(Stream(3).normal(50, 1))
-    assert math.isnan(alone.rhat)
+    assert alone.rhat < 1.2
     assert alone.ess > 10
+    wandering = series_diagnostics(
+        torch.linspace(0, 1, 50)[:, None] + 0.1 * Stream(3).normal(50, 1)
+    )
+    assert wandering.rhat > 1.2
 
 
 def test_periodic_coordinates_are_diagnosed_on_the_circle() -> None:
@@ -75,10 +79,8 @@ def test_periodic_coordinates_are_diagnosed_on_the_circle() -> None:
 
 
 def test_advice() -> None:
-    good = {(1, "U"): 1.01, (1, "x1"): math.nan}
-    assert advice([0.5, 0.21], 3, good, adaptive=True) == []
-    lines = advice([0.5, 0.12], 0, {(1, "U"): 1.06, (2, "x1"): 1.21}, adaptive=False)
-    assert len(lines) == 3
+    assert advice([0.5, 0.21], 3, adaptive=True) == []
+    lines = advice([0.5, 0.12], 0, adaptive=False)
+    assert len(lines) == 2
     assert "levels 1 and 2 swap at 12.0%" in lines[0]
     assert "round trip" in lines[1]
-    assert "2 of 2 series, worst 1.210 (x1 at level 2)" in lines[2]

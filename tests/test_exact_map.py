@@ -308,7 +308,7 @@ def test_divergence_over_weighted_exact_samples(
     potential = get_potential("rastrigin_8d")
     base = Base(potential.domain, sd=1.5)
     exact = exact_means(potential, lambda x, U: (base.energy(x) - U)[:, None], SAMPLES)
-    assert abs(z(*found, float(exact.means), float(exact.errors))) < 4.5
+    assert abs(z(found.value, found.error, float(exact.means), float(exact.errors))) < 4.5
 
 
 def test_exact_values_are_shown_with_errors_worth_showing() -> None:

@@ -17,7 +17,7 @@ from jeffreysflow.estimation.averages import WeightedSums, combined, jackknife_e
 from jeffreysflow.estimation.observables import parse_observables
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages import estimate, truth
-from jeffreysflow.stages.ensemble_estimates import island_errors, island_sums
+from jeffreysflow.stages.ensemble_estimates import island_sums
 from jeffreysflow.stages.measured import Measured
 from jeffreysflow.stages.results import read_tables
 from jeffreysflow.stores.completion import write_record
@@ -117,22 +117,6 @@ def test_errors_of_independent_samples_hold_without_resampling_only() -> None:
         log_z, square = mean_square_z(resample_after, None)
         assert log_z > 10
         assert square > 1 + 4.5 * spread
-
-
-@pytest.mark.parametrize(("on", "has_error"), [(1, False), (2, False), (3, True)])
-def test_an_event_that_few_islands_saw_has_no_error(on: int, has_error: bool) -> None:
-    zero = torch.zeros(10, dtype=torch.float64)
-    islands = []
-    for island in range(6):
-        event = zero.clone()
-        event[0] = float(island < on)
-        values = torch.stack([event, Stream(5, island).normal(10)], dim=1)
-        islands.append(WeightedSums.of(zero, values))
-    rare, other, *_ = island_errors(islands, 2).isfinite().tolist()
-    assert rare == has_error
-    assert other
-    # bins of profiles, which follow, have a floor of their own
-    assert bool(island_errors(islands, 0)[0].isfinite())
 
 
 def test_an_ensemble_that_is_no_whole_number_of_islands_is_refused() -> None:

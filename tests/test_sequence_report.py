@@ -231,10 +231,8 @@ def test_a_profile_far_from_the_exact_one_is_a_caution() -> None:
     row = EstimateRow(LEVELS, "profile_largest_z:x1", 9.25)
     estimates = {**found.estimates, "ensemble:chain": [*found.estimates["ensemble:chain"], row]}
     (line,) = cautions(Results(found.experiment, estimates), {}, {})
-    assert line == (
-        "ensemble of chain",
-        "a bin of the profile of x1 is 9.2 standard errors off",
-    )
+    text = "a bin of the profile of x1 is 9.2 standard errors off"
+    assert line == ("ensemble of chain", text, True)
     table = flow_table(Results(found.experiment, estimates), {})
     assert by_heading(table, "ensemble of chain")["worst bin, |z|"] == Cell("9.2", "x1", "bad")
 

@@ -124,11 +124,11 @@ def levels_done(name, flow):
     return [layout.flow(flow).level(k) / "done.json" for k in range(1, steps + 1)]
 
 
-def all_diagnostics(wildcards):
-    """Of every reference: log Z is compared with one that has it."""
+def reference_estimates(wildcards):
+    """Of every reference: a flow is compared with its own, log Z with one that has it."""
     layout = Layout(RESULTS, wildcards.experiment)
     references = experiment_of(wildcards).references
-    return [layout.reference(name).diagnostics for name in references]
+    return [layout.reference(name).estimates for name in references]
 
 
 def training_threads(wildcards):

@@ -18,6 +18,7 @@ rule estimate_reference:
     input:
         truth=LAYOUT.truth,
         levels=REFERENCE.levels / "done.json",
+        diagnostics=REFERENCE.diagnostics,
     output:
         REFERENCE.estimates,
     log:
@@ -38,7 +39,7 @@ rule estimate_flow:
     input:
         truth=LAYOUT.truth,
         generated=FLOW.generated / "done.json",
-        diagnostics=all_diagnostics,
+        references=reference_estimates,
     output:
         FLOW.estimates,
     log:

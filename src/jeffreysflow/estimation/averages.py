@@ -1,40 +1,52 @@
-"""Averages with standard errors: of weighted samples seen in a stream, and of correlated ones."""
+"""Averages of weighted samples that arrive in pieces, with all that their errors need."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
+from jeffreysflow.estimation.moments import power_sums, shifted
+
 __all__ = [
     "WeightedSums",
-    "batch_means",
     "combined",
     "jackknife_error",
     "jackknife_variance",
     "left_out",
-    "mean_and_error",
 ]
+
+ROUNDING = 2.0**-46
+"""No error is smaller than this part of the numbers that it belongs to."""
 
 
 @dataclass(frozen=True)
 class WeightedSums:
     """All that estimates need of ``n`` weighted samples, so that blocks add up.
 
-    With ``l`` the log weights, ``w = exp(l - log_scale)`` and ``f`` [n, J] the observables followed
-    by ``l`` itself, so J = observables + 1:
+    With ``l`` the log weights, ``w = exp(l - log_scale)``, ``f`` [n, K] the observables followed by
+    ``l`` itself (K = observables + 1) and ``d = f - centre``:
 
-    ``first`` = sum of w times [1, f, f^2], ``second`` = sum of w^2 times [1, f, f^2], each
-    [1 + 2 J], and ``plain`` = sum of [l, l^2].
+    ``first``, ``second`` [3, K] and ``fourth`` [5, K] are the sums of w, w^2 and w^4 times powers
+    of d from 0 on; ``plain`` [3] those of powers of d of l, unweighted, over the samples that have
+    a weight; ``weights`` [5] those of ``w - weight_centre``. Centres are means of a block, so that
+    a large offset cancels nothing. ``lowest`` and ``highest`` [K] of f where w > 0.
     """
 
     n: int
     log_scale: float
+    centre: torch.Tensor
     first: torch.Tensor
     second: torch.Tensor
+    fourth: torch.Tensor
     plain: torch.Tensor
+    weight_centre: float
+    weights: torch.Tensor
+    lowest: torch.Tensor
+    highest: torch.Tensor
 
     @classmethod
     def of(cls, log_weights: torch.Tensor, values: torch.Tensor) -> WeightedSums:
@@ -42,52 +54,85 @@ class WeightedSums:
         log_weights = log_weights.to(torch.float64)
         log_scale = float(log_weights.max())
         w = (log_weights - (log_scale if log_scale > -math.inf else 0.0)).exp()
-        # 0 * (-inf) must count as the limit of w log w, which is 0
-        finite = log_weights.masked_fill(log_weights == -math.inf, 0.0)
+        absent = log_weights == -math.inf
+        # w log w is 0 where w is: any finite number does
+        finite = log_weights.masked_fill(absent, max(log_scale, -1e300))
         f = torch.cat([values.to(torch.float64), finite[:, None]], dim=1)
-        powers = torch.cat([torch.ones_like(f[:, :1]), f, f.square()], dim=1)
-        plain = torch.stack([log_weights.sum(), log_weights.square().sum()])
-        return cls(len(w), log_scale, w @ powers, w.square() @ powers, plain)
+        total = float(w.sum())
+        centre = w @ f / total if total > 0 else f.mean(dim=0)
+        d = f - centre
+        present = (~absent).to(torch.float64)
+        weight_centre = total / len(w)
+        return cls(
+            len(w),
+            log_scale,
+            centre,
+            power_sums(w, d, 2),
+            power_sums(w.square(), d, 2),
+            power_sums(w.square().square(), d, 4),
+            power_sums(present, d[:, -1:], 2)[:, 0],
+            weight_centre,
+            power_sums(torch.ones_like(w), (w - weight_centre)[:, None], 4)[:, 0],
+            f.masked_fill(absent[:, None], math.inf).amin(dim=0),
+            f.masked_fill(absent[:, None], -math.inf).amax(dim=0),
+        )
 
     @property
-    def _observables(self) -> int:
-        return (len(self.first) - 1) // 2 - 1
-
-    @property
-    def _all_means(self) -> torch.Tensor:
-        return self.first[1 : self._observables + 2] / self.first[0]
+    def _offsets(self) -> torch.Tensor:
+        return self.first[1] / self.first[0]
 
     @property
     def means(self) -> torch.Tensor:
         """Self-normalised means [observables], ``sum w f / sum w``."""
-        return self._all_means[:-1]
+        return (self.centre + self._offsets)[:-1]
+
+    @property
+    def _all_variances(self) -> torch.Tensor:
+        return (self.first[2] / self.first[0] - self._offsets.square()).clamp(min=0)
 
     @property
     def variances(self) -> torch.Tensor:
-        """Variances [observables] under the weights, ``sum w f^2 / sum w - means^2``."""
-        J = self._observables + 1
-        squares = self.first[J + 1 : -1] / self.first[0]
-        return (squares - self.means.square()).clamp(min=0)
+        """Variances [observables] under the weights, ``sum w (f - mean)^2 / sum w``."""
+        return self._all_variances[:-1]
+
+    @property
+    def constant(self) -> torch.Tensor:
+        """Which observables are the same at all samples that have a weight [observables]."""
+        return (self.lowest == self.highest)[:-1]
+
+    @property
+    def zero_weights(self) -> int:
+        """How many samples have weight zero."""
+        return self.n - round(float(self.plain[0]))
 
     @property
     def log_z(self) -> float:
         """``log mean exp(l)``."""
-        return self.log_scale + math.log(float(self.first[0]) / self.n)
+        total = float(self.first[0, 0])
+        return self.log_scale + math.log(total / self.n) if total > 0 else -math.inf
+
+    @property
+    def effective(self) -> float:
+        """Effective number of samples, ``(sum w)^2 / sum w^2``; 0 where all weights are."""
+        total = float(self.first[0, 0])
+        return total**2 / float(self.second[0, 0]) if total > 0 else 0.0
 
     @property
     def ess(self) -> float:
         """Effective sample size as a fraction, ``(sum w)^2 / (n sum w^2)``."""
-        return float(self.first[0] ** 2 / (self.n * self.second[0]))
+        return self.effective / self.n
 
     @property
     def log_z_lower(self) -> float:
         """``mean l = -R``, the lower end of the bracket of log Z (``-inf`` with a zero weight)."""
-        return float(self.plain[0]) / self.n
+        if self.zero_weights:
+            return -math.inf
+        return float(self.centre[-1] + self.plain[1] / self.n)
 
     @property
     def log_z_upper(self) -> float:
         """``sum w l / sum w = D``, the upper end of the bracket of log Z."""
-        return float(self._all_means[-1])
+        return float((self.centre + self._offsets)[-1])
 
     @property
     def jeffreys_gap(self) -> float:
@@ -97,27 +142,55 @@ class WeightedSums:
     @property
     def _delta_variances(self) -> torch.Tensor:
         """``sum w^2 (f - mean)^2 / (sum w)^2`` [observables + 1]."""
-        J = self._observables + 1
-        f, ff = self.second[1 : J + 1], self.second[J + 1 :]
-        mean = self._all_means
-        spread = ff - 2 * mean * f + mean.square() * self.second[0]
-        return spread.clamp(min=0) / self.first[0] ** 2
+        return shifted(self.second, -self._offsets)[2].clamp(min=0) / self.first[0] ** 2
 
     @property
     def errors(self) -> torch.Tensor:
-        """Standard errors of ``means`` [observables], independent samples, delta method."""
-        return self._delta_variances[:-1].sqrt()
+        """Standard errors of ``means`` [observables], independent samples, delta method; no smaller
+        than rounding.
+        """
+        size = (self._all_variances + (self.centre + self._offsets).square()).sqrt()
+        return torch.maximum(self._delta_variances.sqrt(), ROUNDING * size)[:-1]
+
+    @property
+    def dof(self) -> torch.Tensor:
+        """Degrees of freedom [observables] of ``errors``, at most n - 1, by ``effective_dof`` of
+        the squares ``w^2 (f - mean)^2`` that they are sums of; at least 1.
+        """
+        total = shifted(self.second, -self._offsets)[2]
+        squares = shifted(self.fourth, -self._offsets)[4]
+        dof = 2 * total.square() / (squares - total.square() / self.n).clamp(min=1e-300)
+        return dof.nan_to_num(nan=self.n - 1.0).clamp(min=1.0, max=self.n - 1.0)[:-1]
 
     @property
     def log_z_error(self) -> float:
-        """Standard error of ``log_z``: ``sqrt((1/ESS - 1) / n)``."""
-        return math.sqrt(max(1 / self.ess - 1, 0.0) / self.n)
+        """Standard error of ``log_z``: ``sqrt((1/ESS - 1) / n)``, no smaller than rounding."""
+        if not self.ess > 0:
+            return math.nan
+        total = float(self.first[0, 0])
+        variance = float(self.weights[2] - self.weights[1] ** 2 / self.n)
+        rounding = ROUNDING * (1 + abs(self.log_z))
+        return max(math.sqrt(max(variance, 0.0)) / total, rounding)
+
+    @property
+    def log_z_dof(self) -> float:
+        """Degrees of freedom of ``log_z_error``, from the fourth moment of the weights."""
+        central = shifted(self.weights, -self.weights[1] / self.n)
+        total, squares = float(central[2]), float(central[4])
+        spread = squares - total**2 / self.n
+        limit = self.n - 1.0
+        return limit if spread <= 0 else min(max(2 * total**2 / spread, 1.0), limit)
 
     @property
     def log_z_lower_error(self) -> float:
         """Standard error of ``log_z_lower``."""
-        variance = float(self.plain[1]) / self.n - self.log_z_lower**2
-        return math.sqrt(max(variance, 0.0) / self.n)
+        return math.sqrt(max(self._plain_variance, 0.0) / self.n)
+
+    @property
+    def _plain_variance(self) -> float:
+        if self.zero_weights:
+            return math.nan
+        return float(self.plain[2]) / self.n - (float(self.plain[1]) / self.n) ** 2
 
     @property
     def jeffreys_gap_error(self) -> float:
@@ -125,21 +198,50 @@ class WeightedSums:
 
         The influence of one sample is ``n w / sum w (l - D) - (l - mean l)``.
         """
-        squares = float(self.first[-1] / self.first[0]) - self.log_z_upper**2
-        plain = float(self.plain[1]) / self.n - self.log_z_lower**2
+        squares = float(self._all_variances[-1])
         weighted = float(self._delta_variances[-1]) * self.n
-        return math.sqrt(max(weighted - 2 * squares + plain, 0.0) / self.n)
+        variance = weighted - 2 * squares + self._plain_variance
+        return math.sqrt(max(variance, 0.0) / self.n) if variance == variance else math.nan
 
 
 def combined(blocks: Sequence[WeightedSums]) -> WeightedSums:
     """The sums of all blocks together."""
     log_scale = max(block.log_scale for block in blocks)
-    scales = [math.exp(block.log_scale - log_scale) for block in blocks]
-    first = torch.stack([s * block.first for s, block in zip(scales, blocks, strict=True)])
-    second = torch.stack([s * s * block.second for s, block in zip(scales, blocks, strict=True)])
-    plain = torch.stack([block.plain for block in blocks])
-    n = sum(block.n for block in blocks)
-    return WeightedSums(n, log_scale, first.sum(dim=0), second.sum(dim=0), plain.sum(dim=0))
+    scales = torch.tensor(
+        [
+            math.exp(block.log_scale - log_scale) if block.log_scale > -math.inf else 0.0
+            for block in blocks
+        ],
+        dtype=torch.float64,
+    )
+    counts = torch.tensor([block.n for block in blocks], dtype=torch.float64)
+    centres = torch.stack([block.centre for block in blocks])
+    masses = scales * torch.stack([block.first[0, 0] for block in blocks])
+    share = masses if float(masses.sum()) > 0 else counts
+    centre = (share / share.sum()) @ centres
+
+    def total(name: str, power: int) -> torch.Tensor:
+        sums = torch.stack([getattr(block, name) for block in blocks], dim=1)
+        return (shifted(sums, centres - centre) * (scales**power)[:, None]).sum(dim=1)
+
+    plain = torch.stack([block.plain for block in blocks], dim=1)
+    weight_centres = scales * torch.tensor([block.weight_centre for block in blocks])
+    weight_centre = float((counts / counts.sum()) @ weight_centres)
+    weights = torch.stack([block.weights for block in blocks], dim=1)
+    weights = weights * scales ** torch.arange(5)[:, None]
+    return WeightedSums(
+        sum(block.n for block in blocks),
+        log_scale,
+        centre,
+        total("first", 1),
+        total("second", 2),
+        total("fourth", 4),
+        shifted(plain, (centres - centre)[:, -1]).sum(dim=1),
+        weight_centre,
+        shifted(weights, weight_centres - weight_centre).sum(dim=1),
+        torch.stack([block.lowest for block in blocks]).amin(dim=0),
+        torch.stack([block.highest for block in blocks]).amax(dim=0),
+    )
 
 
 def jackknife_error(
@@ -157,41 +259,21 @@ def jackknife_variance(without: torch.Tensor) -> torch.Tensor:
     """Jackknife variances [K] of a functional from its values with one of G blocks left out, [G, K]
     (see ``jackknife_error``).
     """
-    return (len(without) - 1) * _variance(without, correction=0)
+    return (len(without) - 1) * (without - without.mean(dim=0)).square().mean(dim=0)
 
 
 def left_out(
     blocks: Sequence[WeightedSums], functional: Callable[[WeightedSums], torch.Tensor]
 ) -> torch.Tensor:
-    """A functional [K] of all blocks but one, for each of them: [G, K]."""
-    return torch.stack(
-        [functional(combined([*blocks[:g], *blocks[g + 1 :]])) for g in range(len(blocks))]
-    )
+    """A functional [K] of all blocks but one, for each of them: [G, K].
 
-
-def batch_means(series: torch.Tensor, at_least: int = 16) -> torch.Tensor:
-    """Means [batches, ...] of a series [draw, walker, ...], one a walker.
-
-    Walkers are independent ladders, so theirs are independent. With fewer than ``at_least`` walkers
-    each is cut into consecutive pieces, independent only if these are long.
+    The blocks before and those after each are summed once: the cost is linear in G.
     """
-    draws, walkers = series.shape[:2]
-    pieces = min(-(-at_least // walkers), draws) if walkers < at_least else 1
-    length = draws // pieces
-    cut = series[: pieces * length].reshape(pieces, length, walkers, *series.shape[2:])
-    return cut.mean(dim=1).flatten(0, 1)
+    before = list(accumulate(blocks, _pair))
+    after = list(accumulate(reversed(blocks), _pair))[::-1]
+    inner = [_pair(before[g - 1], after[g + 1]) for g in range(1, len(blocks) - 1)]
+    return torch.stack([functional(part) for part in (after[1], *inner, before[-2])])
 
 
-def mean_and_error(series: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean over draws and walkers of a series [draw, walker, ...] and its standard error [...].
-
-    The error is the spread of ``batch_means``, so autocorrelation within a walker is accounted for.
-    """
-    batches = batch_means(series)
-    return series.mean(dim=(0, 1)), (_variance(batches) / len(batches)).sqrt()
-
-
-def _variance(values: torch.Tensor, correction: int = 1) -> torch.Tensor:
-    """Variances of columns [n, ...]; unlike torch's, of no columns at all without a warning."""
-    deviations = values - values.mean(dim=0)
-    return deviations.square().sum(dim=0) / (len(values) - correction)
+def _pair(a: WeightedSums, b: WeightedSums) -> WeightedSums:
+    return combined((a, b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from scipy.special import log_ndtr, ndtri_exp, stdtrit
@@ -53,9 +54,11 @@ def effective_dof(squares: torch.Tensor) -> torch.Tensor:
     return 2 * total.square() / spread.clamp(min=0)
 
 
-def combined_dof(errors: torch.Tensor, dofs: torch.Tensor) -> float:
-    """Degrees of freedom of ``sqrt(sum errors^2)`` of independent errors [m] of ``dofs`` [m] (Welch
-    1947): ``(sum e^2)^2 / sum(e^4 / dof)``.
+def combined_dof(errors: Sequence[float], dofs: Sequence[float]) -> float:
+    """Degrees of freedom of ``sqrt(sum errors^2)`` of independent errors of ``dofs`` (Welch 1947):
+    ``(sum e^2)^2 / sum(e^4 / dof)``; infinite where all that counts is known exactly.
     """
-    variances = errors.double().square()
-    return float(variances.sum().square() / (variances.square() / dofs.double()).sum())
+    largest = max(errors)
+    variances = [(error / largest) ** 2 for error in errors]
+    spread = math.fsum(v**2 / dof for v, dof in zip(variances, dofs, strict=True))
+    return math.fsum(variances) ** 2 / spread if spread > 0 else math.inf

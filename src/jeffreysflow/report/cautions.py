@@ -4,53 +4,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jeffreysflow.report.bead_tables import bead_doubts
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.doubts import doubts_about_flow, doubts_about_values
+from jeffreysflow.report.doubts import Doubt
+from jeffreysflow.report.flow_doubts import doubts_about_ensemble, doubts_about_flow
+from jeffreysflow.report.reference_doubts import doubts_about_reference
 from jeffreysflow.report.repair import repairs
+from jeffreysflow.report.witnesses import witness_of
 
 __all__ = ["Caution", "cautions"]
 
 
 class Caution(NamedTuple):
-    """``source`` is a flow or a reference."""
+    """``source`` is a flow or a reference; ``grave`` where it is not to be trusted."""
 
     source: str
     text: str
+    grave: bool = False
 
 
 def cautions(
-    found: Results, advice: Mapping[str, Iterable[str]], skipped: Mapping[str, int]
+    found: Results,
+    advice: Mapping[str, Iterable[str]],
+    skipped: Mapping[str, int],
+    first_nan: Mapping[str, Mapping[str, Any] | None] | None = None,
 ) -> list[Caution]:
-    """All that is off with the references and the flows.
+    """All that is off with the references, the flows, and the ensembles of sequences.
 
-    ``advice`` by reference comes from tempering; ``skipped`` are training steps by flow.
+    ``advice`` and ``first_nan`` by reference come from tempering; ``skipped`` are training steps by
+    flow.
     """
-    lines, tempered = [], {}
-    for name, reference in found.experiment.references.items():
-        doubts = doubts_about_values(found.estimates.get(f"reference:{name}", ()))
+    lines = []
+    for name in found.experiment.references:
+        doubts = doubts_about_reference(
+            found.estimates.get(f"reference:{name}", ()),
+            found.diagnostics.get(name, ()),
+            (first_nan or {}).get(name),
+        )
         texts = [*advice.get(name, ()), *(doubt.text for doubt in doubts)]
         texts += repairs(found, name) if texts else []
-        lines += [Caution(f"reference {name}", text) for text in texts]
-        log_z = found.estimate(f"reference:{name}", "log_z")
-        # the classical limit has another log Z
-        if log_z is not None and reference.target == "potential":
-            tempered[name] = log_z.value, log_z.stderr
+        lines += _of(f"reference {name}", doubts, texts)
     for name, flow in found.experiment.flows.items():
-        doubts = doubts_about_flow(
-            found.estimates.get(name, ()),
-            flow.reference,
-            tempered,
-            classical=found.experiment.is_classical(flow.reference),
-        )
+        witness = witness_of(found.experiment, name, found.estimates)
+        classical = found.experiment.is_classical(flow.reference)
+        doubts = doubts_about_flow(found.estimates.get(name, ()), witness, classical=classical)
         texts = [*(doubt.text for doubt in doubts), *_skipped(found, name, skipped.get(name, 0))]
-        lines += [Caution(f"flow {name}", text) for text in texts]
-        doubts = doubts_about_values(found.estimates.get(f"ensemble:{name}", ()))
-        lines += [Caution(f"ensemble of {name}", doubt.text) for doubt in doubts]
-        lines += [Caution(f"paths of {name}", text) for text in bead_doubts(found, name)]
+        lines += _of(f"flow {name}", doubts, texts)
+        doubts = doubts_about_ensemble(found.estimates.get(f"ensemble:{name}", ()), witness)
+        lines += _of(f"ensemble of {name}", doubts, [doubt.text for doubt in doubts])
+        lines += [Caution(f"paths of {name}", text, True) for text in bead_doubts(found, name)]
     return lines
+
+
+def _of(source: str, doubts: Iterable[Doubt], texts: Iterable[str]) -> list[Caution]:
+    """The grave ones first."""
+    grave = {doubt.text for doubt in doubts if doubt.grave}
+    lines = [Caution(source, text, text in grave) for text in texts]
+    return sorted(lines, key=lambda line: not line.grave)
 
 
 def _skipped(found: Results, flow: str, steps: int) -> list[str]:

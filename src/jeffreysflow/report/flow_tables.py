@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from jeffreysflow.estimation.pareto import PARETO_LIMIT
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import MISSING, duration, theta_text, with_error
+from jeffreysflow.report.numbers import MISSING, count, duration, theta_text
 from jeffreysflow.report.table import (
     LARGEST_Z,
     Cell,
@@ -21,6 +21,7 @@ from jeffreysflow.report.table import (
     percent_cell,
     profile_cell,
     source_text,
+    value_text,
     z_score,
 )
 from jeffreysflow.stores.tables import EstimateRow
@@ -148,6 +149,8 @@ def _observable(row: EstimateRow | None) -> Cell:
     if row is None:
         return Cell(MISSING)
     z = z_score(row)
-    note = "" if math.isnan(z) else f"z = {z:.1f}".replace("-", "−")
+    notes = [] if math.isnan(z) else [f"z = {z:.1f}".replace("-", "−")]
+    if row.n_eff is not None:
+        notes.append(f"n = {count(row.n_eff)}")
     tone = "bad" if abs(z) > LARGEST_Z else ""
-    return Cell(with_error(row.value, row.stderr or math.nan), note, tone)
+    return Cell(value_text(row), "; ".join(notes), tone)

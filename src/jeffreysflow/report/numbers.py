@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["MISSING", "duration", "percent", "theta_text", "with_error"]
+__all__ = ["MISSING", "count", "duration", "percent", "theta_text", "with_error"]
 
 MISSING = "–"
 
@@ -58,6 +58,18 @@ def percent(value: float, error: float = math.nan) -> str:
     if math.isfinite(error) and error > 0:
         return with_error(100 * value, 100 * error, fine=False) + " %"
     return f"{100 * value:.1f} %" if value == 0 or abs(value) >= 5e-4 else f"{100 * value:.1g} %"
+
+
+def count(number: float) -> str:
+    """A number of samples to two digits.
+
+    >>> count(31.7), count(2163.0), count(1.234e6)
+    ('32', '2,200', '1,200,000')
+    """
+    if not math.isfinite(number) or number <= 0:
+        return MISSING
+    power = max(math.floor(math.log10(number)) - 1, 0)
+    return f"{round(number / 10**power) * 10**power:,}"
 
 
 def duration(seconds: float) -> str:

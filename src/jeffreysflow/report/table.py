@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, percent, with_error
+from jeffreysflow.report.scores import LARGEST_Z, z_score
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = [
@@ -24,12 +25,10 @@ __all__ = [
     "percent_cell",
     "profile_cell",
     "source_text",
+    "value_text",
     "z_cell",
     "z_score",
 ]
-
-LARGEST_Z = 4.0
-"""Standard errors from an exact value beyond which a number is marked."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,6 @@ def _says(cell: Cell) -> bool:
     return cell.text != MISSING
 
 
-def z_score(row: EstimateRow) -> float:
-    """Deviation from the exact value in standard errors; NaN where one of them is unknown."""
-    if row.exact is None or not row.stderr:
-        return math.nan
-    return (row.value - row.exact) / math.hypot(row.stderr, row.exact_stderr or 0.0)
-
-
 def exact_text(row: EstimateRow | None) -> str:
     """The exact value of a row, with its error where six digits show it; what quadrature leaves of
     a zero is shown as zero."""
@@ -87,6 +79,19 @@ def exact_text(row: EstimateRow | None) -> str:
     if abs(value) < 1e-12:
         return "0"
     return with_error(value, error if error > 1e-6 * abs(value) else math.nan, digits=6)
+
+
+def value_text(row: EstimateRow) -> str:
+    """A value with its error; the limit of an event that no sample met, or that all did.
+
+    >>> value_text(EstimateRow(1, "observable:x1 > 4", 0.0, limit=0.00061))
+    '< 0.00061'
+    """
+    if row.limit is None or row.stderr:
+        return with_error(row.value, row.stderr or math.nan)
+    if row.value == 0:
+        return f"< {with_error(row.limit, digits=2)}"
+    return f"> 1 − {with_error(1 - row.limit, digits=2)}"
 
 
 def estimate_cell(found: Results, source: str, quantity: str) -> Cell:

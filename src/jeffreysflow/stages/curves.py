@@ -70,7 +70,7 @@ def _curve(profile: ProfileConfig, source: str, rows: Sequence[ProfileRow]) -> C
     width = float(edges[1] - edges[0])
     curve, curve_error = shape(value, error, width)
     exact_curve, _ = shape(exact, exact_error, width)
-    z = bin_scores(value, error, exact, exact_error.nan_to_num(0.0))
+    z = bin_scores(value, error.nan_to_num(0.0), exact, exact_error.nan_to_num(0.0))
     columns = (curve, curve_error, exact_curve, z)
     return Curve(profile.expression, source, edges, *(column.numpy() for column in columns))
 

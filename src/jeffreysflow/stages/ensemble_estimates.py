@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
-from jeffreysflow.estimation.averages import WeightedSums, combined, jackknife_error
+from jeffreysflow.estimation.averages import WeightedSums, combined
+from jeffreysflow.estimation.estimates import from_groups, group_errors
 from jeffreysflow.stages.checked_samples import ROWS_AT_A_TIME, checked_slabs
 from jeffreysflow.stages.estimate_table import EstimateTable
 from jeffreysflow.stages.measured import Measured
 from jeffreysflow.stores.ensembles import Ensembles, open_ensemble
 from jeffreysflow.stores.layout import Layout
 
-__all__ = ["add_ensemble", "island_errors", "island_sums"]
-
-_FEWEST_ISLANDS = 3
-"""An event that fewer islands have seen has no standard error: their spread cannot tell one."""
+__all__ = ["add_ensemble", "add_from_groups", "island_sums"]
 
 
 def add_ensemble(
@@ -25,38 +25,37 @@ def add_ensemble(
     """Add what the ensemble at the level of ``table`` estimates.
 
     Its samples are correlated: resampling copies them. Islands, which are resampled each by itself,
-    are independent given the flows, so leaving out one at a time gives errors; a single island
-    gives none.
+    are independent given the flows, so leaving out one at a time gives errors; few islands give
+    none.
 
     Raises
     ------
     UserError : the ensemble is missing, foreign, incomplete or damaged.
     """
     store = layout.flow(flow).level(table.level) / "ensemble.zarr"
-    islands = island_sums(open_ensemble(store, "ensemble", experiment.flow_hash(flow)), measured)
-    whole = combined(islands)
-
-    values = _functional(whole)
-    errors = island_errors(islands, len(measured.observables))
-    table.add("ess_after_resampling", float(values[-2]), float(errors[-2]))
-    table.add("log_z", float(values[-1]), float(errors[-1]))
-    table.add_measured(measured, values[:-2], errors[:-2], whole.n)
+    ensembles = open_ensemble(store, "ensemble", experiment.flow_hash(flow))
+    islands = island_sums(ensembles, measured)
+    add_from_groups(table, islands, ("ess", "log_z"), {"ess": "ess_after_resampling"})
+    table.add_measured(measured, from_groups(islands, copies=True), combined(islands).n)
 
 
-def island_errors(islands: list[WeightedSums], observables: int) -> torch.Tensor:
-    """Jackknife errors of all means, ESS and log Z; NaN from a single island, and for any of the
-    first ``observables`` that is zero on all but one or two of them.
+def add_from_groups(
+    table: EstimateTable,
+    groups: Sequence[WeightedSums],
+    names: Sequence[str],
+    called: Mapping[str, str],
+) -> None:
+    """Add properties of ``WeightedSums`` with their jackknife errors, under other names where
+    ``called`` so.
     """
-    if len(islands) == 1:
-        return torch.full_like(_functional(islands[0]), torch.nan)
-    errors = jackknife_error(islands, _functional)
-    seen = torch.stack([island.means[:observables] != 0 for island in islands]).sum(dim=0)
-    errors[:observables][seen < _FEWEST_ISLANDS] = torch.nan
-    return errors
 
+    def functional(part: WeightedSums) -> torch.Tensor:
+        return torch.tensor([getattr(part, name) for name in names], dtype=torch.float64)
 
-def _functional(part: WeightedSums) -> torch.Tensor:
-    return torch.cat([part.means, part.means.new_tensor([part.ess, part.log_z])])
+    values = functional(combined(groups)).tolist()
+    errors, dof = group_errors(groups, functional)
+    for name, *found, degrees in zip(names, values, errors.tolist(), dof.tolist(), strict=True):
+        table.add(called.get(name, name), *found, dof=degrees)
 
 
 def island_sums(store: Ensembles, measured: Measured) -> list[WeightedSums]:

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.estimation.averages import (
-    WeightedSums,
-    combined,
-    jackknife_error,
-    mean_and_error,
-)
+from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import (
     bias_by_size,
     convergence_slope,
     noise_floor,
 )
+from jeffreysflow.estimation.estimates import (
+    from_groups,
+    from_independent,
+    from_series,
+    group_errors,
+)
 from jeffreysflow.estimation.observables import Observable
-from jeffreysflow.report.doubts import Doubt, doubts_about_flow, doubts_about_values
+from jeffreysflow.estimation.series import drift
+from jeffreysflow.report.doubts import Doubt, is_trusted
+from jeffreysflow.report.flow_doubts import doubts_about_ensemble, doubts_about_flow
+from jeffreysflow.report.reference_doubts import doubts_about_reference
+from jeffreysflow.report.witnesses import witness_of
 from jeffreysflow.stages.ensemble_estimates import add_ensemble
 from jeffreysflow.stages.estimate_table import EstimateTable
 from jeffreysflow.stages.exact_divergence import EXACT_SAMPLES, exact_divergence
 from jeffreysflow.stages.generated_sums import GeneratedSums
 from jeffreysflow.stages.level_facts import add_level
+from jeffreysflow.stages.lost_modes import beyond_the_largest, share_of_reference_beyond
 from jeffreysflow.stages.measured import build_measured
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_potential
+from jeffreysflow.stages.weight_rows import add_weights
 from jeffreysflow.stores.completion import read_record
-from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.layout import Layout, ReferenceLayout
 from jeffreysflow.stores.levels import open_levels
 from jeffreysflow.stores.tables import (
     ConvergenceRow,
@@ -41,6 +49,7 @@ from jeffreysflow.stores.tables import (
     read_table,
     write_table,
 )
+from jeffreysflow.tempering.kernels import get_kernel
 
 __all__ = ["run_flow", "run_reference"]
 
@@ -49,7 +58,7 @@ _SCALARS = ("ess", "log_z", "log_z_lower", "log_z_upper", "jeffreys_gap")
 
 def run_reference(layout: Layout, experiment: Experiment, reference: str) -> None:
     """Write `estimates.csv` and `profiles.csv` of a reference: equal-weight averages at its last
-    level.
+    level, how far each drifts through the run, and whether the reference is to be trusted.
 
     Raises
     ------
@@ -60,15 +69,22 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     levels = open_levels(files.levels / "store.zarr", hash)
     x, U_0, V = levels.samples(-1)
     measured = build_measured(experiment, build_potential(experiment))
-    values = measured.values(x, U_0 + V)
-    means, errors = mean_and_error(values.reshape(levels.draws, levels.walkers, -1))
-    published = experiment.reference(reference).published
-    table = EstimateTable("reference", len(levels) - 1, layout.truth, published)
-    table.add_measured(measured, means, errors, len(x))
-    tempered = _tempered_log_z(layout, reference)
-    if tempered is not None:
-        table.add("log_z", *tempered)
-    _say(experiment, f"reference:{reference}", doubts_about_values(table.rows))
+    series = measured.values(x, U_0 + V).reshape(levels.draws, levels.walkers, -1)
+    section = experiment.reference(reference)
+    table = EstimateTable("reference", len(levels) - 1, layout.truth, section.published)
+    table.add_measured(measured, from_series(series), len(x))
+    for j, observable in enumerate(measured.observables):
+        table.add(f"drift:{observable.name}", drift(series[..., j]))
+    diagnostics = read_table(files.diagnostics, DiagnosticRow) if files.diagnostics.exists() else []
+    for row in diagnostics:
+        # by Bennett's acceptance ratio; there is none on the power path
+        if (row.scope, row.quantity) == ("run", "log_z"):
+            table.add("log_z", row.value, row.stderr, dof=row.dof)
+    kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
+    table.add("exact_kernel", float(kernel.target_acceptance is not None))
+    doubts = doubts_about_reference(table.rows, diagnostics, _first_nan(files))
+    table.add("trusted", float(is_trusted(doubts)))
+    _say(experiment, f"reference:{reference}", doubts)
     _write_profiles(files.profiles, table)
     write_table(files.estimates, EstimateRow, table.rows)
 
@@ -89,6 +105,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     measured = build_measured(experiment, build_potential(experiment))
     sums = GeneratedSums(files.generated / "store.zarr", hash, measured, experiment)
     whole, largest = combined(sums.blocks), sums.largest
+    witness = witness_of(experiment, flow, _of_references(layout, experiment))
     published = dict(section.published)
     ensemble = EstimateTable("ensemble", steps, layout.truth, published)
     if steps > 1:
@@ -100,51 +117,85 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     for level in range(1, steps + 1):
         record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
         add_level(table, record, level)
-    errors, scalar_errors = whole.errors, _scalar_errors(sums.groups)
-    if sums.sequences:
-        errors = jackknife_error(sums.groups, lambda part: part.means)
-    else:
-        for quantity in ("log_z", "log_z_lower", "jeffreys_gap"):
-            scalar_errors[quantity] = getattr(whole, f"{quantity}_error")
-    if steps == 1:
-        table.add("ess", whole.ess, scalar_errors["ess"])
-    table.add("amortised_ess", whole.ess, scalar_errors["ess"])
-    table.add("pareto_k", largest.k())
-    table.add("tail_share", largest.tail_share(whole.log_z + math.log(whole.n)))
-    table.add("largest_weight", largest.largest(whole.log_z))
-    scalars = {name: (getattr(whole, name), scalar_errors[name]) for name in _SCALARS[1:]}
+    scalars = _scalars(sums, whole)
+    for quantity in ("ess", "amortised_ess")[steps > 1 :]:
+        table.add(quantity, *scalars["ess"][:2], dof=scalars["ess"][2])
+    add_weights(table, whole, largest)
     scalars["jeffreys_gap_weighted"] = scalars["jeffreys_gap"]
     exact = exact_divergence(layout, experiment, flow)
     if exact is not None:
-        lower, error = scalars["log_z_lower"]
-        scalars["log_z_upper"] = exact
-        scalars["jeffreys_gap"] = exact[0] - lower, math.hypot(exact[1], error)
+        lower, error = scalars["log_z_lower"][:2]
+        gap_error = math.hypot(exact.error, error)
+        scalars["log_z_upper"] = exact.value, exact.error, math.inf
+        scalars["jeffreys_gap"] = exact.value - lower, gap_error, math.inf
         table.add("exact_samples", EXACT_SAMPLES)
-    for quantity, value in scalars.items():
-        table.add(quantity, *value)
-    table.add_measured(measured, whole.means, errors, whole.n)
+        share, n = beyond_the_largest(exact.log_weights, largest.largest_log_weight)
+        table.add("beyond_of_exact", share, n_eff=n)
+    for quantity, (value, error, dof) in scalars.items():
+        if quantity != "ess":
+            table.add(quantity, value, error, dof=dof)
+    if witness is not None:
+        reference = experiment.tempered(flow)
+        store = layout.reference(reference).levels / "store.zarr"
+        levels = open_levels(store, experiment.reference_hash(reference))
+        share, n = share_of_reference_beyond(
+            layout, experiment, flow, levels, largest.largest_log_weight
+        )
+        table.add("beyond_of_reference", share, n_eff=n)
+    estimates = from_groups(sums.groups) if sums.sequences else from_independent(whole)
+    table.add_measured(measured, estimates, whole.n)
     if sums.sequences:
-        gains = measured.of_observables((whole.errors / errors).square())
+        gains = measured.of_observables((whole.errors / estimates.errors).square())
         for observable, gain in zip(measured.observables, gains.tolist(), strict=True):
             table.add(f"sobol_gain:{observable.name}", gain)
     sizes = experiment.generation.convergence
     files.convergence.unlink(missing_ok=True)
     if sizes and table.has_truth:
         _write_convergence(files.convergence, sums.blocks, sizes, measured.observables, table)
-    tempered = {
-        name: log_z
-        for name, reference in experiment.references.items()
-        # the classical limit has another log Z
-        if reference.target == "potential" and (log_z := _tempered_log_z(layout, name)) is not None
-    }
     classical = experiment.is_classical(section.reference)
-    doubts = doubts_about_flow(table.rows, section.reference, tempered, classical=classical)
-    table.add("trusted", float(not any(doubt.grave for doubt in doubts)))
+    doubts = doubts_about_flow(table.rows, witness, classical=classical)
+    table.add("trusted", float(is_trusted(doubts)))
     _say(experiment, flow, doubts)
-    _say(experiment, f"ensemble:{flow}", doubts_about_values(ensemble.rows))
+    if steps > 1:
+        doubts = doubts_about_ensemble(ensemble.rows, witness)
+        ensemble.add("trusted", float(is_trusted(doubts)))
+        _say(experiment, f"ensemble:{flow}", doubts)
     _write_profiles(files.profiles, table, ensemble)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
     write_table(files.estimates, EstimateRow, [*table.rows, *prefixed])
+
+
+def _first_nan(files: ReferenceLayout) -> Mapping[str, Any] | None:
+    done = files.replicas / "done.json"
+    return read_record(done).get("first_nan") if done.exists() else None
+
+
+def _of_references(layout: Layout, experiment: Experiment) -> dict[str, list[EstimateRow]]:
+    files = {name: layout.reference(name).estimates for name in experiment.references}
+    return {
+        f"reference:{name}": read_table(file, EstimateRow)
+        for name, file in files.items()
+        if file.exists()
+    }
+
+
+def _scalars(sums: GeneratedSums, whole: WeightedSums) -> dict[str, tuple[float, float, float]]:
+    """ESS, log Z and its brackets with their errors and degrees of freedom: of independent groups,
+    or of independent samples where the delta method knows better.
+    """
+    errors, dofs = group_errors(
+        sums.groups, lambda part: torch.tensor([getattr(part, name) for name in _SCALARS])
+    )
+    found = {
+        name: (float(getattr(whole, name)), error, dof)
+        for name, error, dof in zip(_SCALARS, errors.tolist(), dofs.tolist(), strict=True)
+    }
+    if not sums.sequences:
+        found["log_z"] = whole.log_z, whole.log_z_error, whole.log_z_dof
+        for name in ("log_z_lower", "jeffreys_gap"):
+            error = getattr(whole, f"{name}_error")
+            found[name] = float(getattr(whole, name)), error, math.inf
+    return found
 
 
 def _say(experiment: Experiment, source: str, doubts: Sequence[Doubt]) -> None:
@@ -157,25 +208,6 @@ def _write_profiles(file: Path, *tables: EstimateTable) -> None:
     file.unlink(missing_ok=True)
     if rows:
         write_table(file, ProfileRow, rows)
-
-
-def _tempered_log_z(layout: Layout, reference: str) -> tuple[float, float | None] | None:
-    """log Z by BAR with its error; None on the power path, or before that reference was made."""
-    file = layout.reference(reference).diagnostics
-    for row in read_table(file, DiagnosticRow) if file.exists() else ():
-        if row.scope == "run" and row.quantity == "log_z":
-            return row.value, row.stderr
-    return None
-
-
-def _scalar_errors(groups: Sequence[WeightedSums]) -> dict[str, float]:
-    """Standard errors from independent groups of samples; NaN from a single one."""
-    if len(groups) < 2:
-        return dict.fromkeys(_SCALARS, math.nan)
-    errors = jackknife_error(
-        groups, lambda part: torch.tensor([getattr(part, name) for name in _SCALARS])
-    )
-    return dict(zip(_SCALARS, errors.tolist(), strict=True))
 
 
 def _write_convergence(

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from jeffreysflow.estimation.convergence import noise_floor
+from jeffreysflow.estimation.estimates import Estimates
 from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.estimation.profiles import Profile, bin_scores
-from jeffreysflow.report.table import z_score
+from jeffreysflow.estimation.student import normal_equivalent
+from jeffreysflow.report.scores import z_score
 from jeffreysflow.stages.measured import Measured
 from jeffreysflow.stores.tables import EstimateRow, ProfileRow, TruthRow, read_table
 
@@ -55,13 +57,24 @@ class EstimateTable:
         ]
 
     def add(
-        self, quantity: str, value: float, error: float | None = None, level: int | None = None
+        self,
+        quantity: str,
+        value: float,
+        error: float | None = None,
+        level: int | None = None,
+        *,
+        dof: float | None = None,
+        n_eff: float | None = None,
+        limit: float | None = None,
     ) -> None:
+        """Add a row; a number that is not one is missing, as are infinite degrees of freedom."""
+        dof = None if dof is None or math.isinf(dof) else dof
         at = level or self.level
         truth = self._truth.get(quantity.removeprefix("observable:"))
         exact, exact_error = (None, None) if truth is None else (truth.value, truth.stderr)
         published = self._published_at(quantity, at)
-        self._rows.append(EstimateRow(at, quantity, value, error, exact, published, exact_error))
+        numbers = (_known(error), exact, published, exact_error, _known(dof), _known(n_eff))
+        self._rows.append(EstimateRow(at, quantity, value, *numbers, _known(limit)))
 
     def _published_at(self, quantity: str, level: int) -> float | None:
         values = self._by_level.get(quantity, ())
@@ -77,43 +90,51 @@ class EstimateTable:
         known = [self._truth.get(observable.name, unknown)[1:] for observable in observables]
         return torch.tensor(known, dtype=torch.float64).reshape(-1, 3).T
 
-    def add_measured(
-        self, measured: Measured, means: torch.Tensor, errors: torch.Tensor, n: int
-    ) -> None:
-        """Each observable with its error, the bias of all that have exact values, and profiles.
-
-        ``means`` and ``errors`` [all measured] come from ``n`` samples.
+    def add_measured(self, measured: Measured, estimates: Estimates, n: int) -> None:
+        """Each observable with its error, the bias of all that have exact values, and profiles;
+        ``estimates`` of all that is measured, from ``n`` samples.
         """
         observables = measured.observables
-        mean, error = measured.of_observables(means), measured.of_observables(errors)
-        for observable, *found in zip(observables, mean.tolist(), error.tolist(), strict=True):
-            self.add(f"observable:{observable.name}", *found)
+        columns = [measured.of_observables(column).tolist() for column in estimates.columns]
+        for observable, mean, error, dof, n_eff, limit in zip(observables, *columns, strict=True):
+            known = limit if observable.is_event is not False else None
+            name = f"observable:{observable.name}"
+            self.add(name, mean, error, dof=dof, n_eff=n_eff, limit=known)
+        mean = measured.of_observables(estimates.means)
+        error = measured.of_observables(estimates.errors)
         exact, variances, exact_error = self.exact(observables)
-        known = ~exact.isnan()
-        if bool(known.any()):
-            bias, bias_error = mean - exact, torch.hypot(error, exact_error)[known]
-            # a rare event without an error of its own adds nothing to that of the bias
+        known_exact = ~exact.isnan()
+        if bool(known_exact.any()):
+            bias, bias_error = mean - exact, torch.hypot(error, exact_error)[known_exact]
+            # what has no error of its own adds nothing to that of the bias
             bias_error = bias_error if bool(bias_error.isnan().all()) else bias_error.nan_to_num()
-            self.add("bias", float(bias[known].norm()), float(bias_error.norm()))
-            self.add("noise_floor", noise_floor(variances[known], n))
-        parts = (measured.of_profiles(means), measured.of_profiles(errors))
-        for profile, *part in zip(measured.profiles, *parts, strict=True):
-            self._add_profile(profile, *part)
+            self.add("bias", float(bias[known_exact].norm()), float(bias_error.norm()))
+            self.add("noise_floor", noise_floor(variances[known_exact], n))
+        parts = [measured.of_profiles(column) for column in estimates.columns]
+        for profile, means, errors, dofs, _, _ in zip(measured.profiles, *parts, strict=True):
+            self._add_profile(profile, means, errors, dofs)
 
-    def _add_profile(self, profile: Profile, means: torch.Tensor, errors: torch.Tensor) -> None:
+    def _add_profile(
+        self, profile: Profile, means: torch.Tensor, errors: torch.Tensor, dofs: torch.Tensor
+    ) -> None:
         exact, _, exact_errors = self.exact(profile.indicators())
         edges = profile.edges.tolist()
         columns: tuple[list[Any], ...] = (
             *(list(range(profile.bins)), edges[:-1], edges[1:], means.tolist()),
-            *([_known(value) for value in part] for part in (errors, exact, exact_errors)),
+            *([_known(x) for x in part.tolist()] for part in (errors, exact, exact_errors, dofs)),
         )
         self.profile_rows += [
             ProfileRow(self.source, profile.name, *row) for row in zip(*columns, strict=True)
         ]
-        scores = bin_scores(means, errors, exact, exact_errors).abs()
-        if not bool(scores.isnan().all()):
-            self.add(f"profile_largest_z:{profile.name}", float(scores.nan_to_num(0.0).max()))
+        scores = bin_scores(means, errors.nan_to_num(0.0), exact, exact_errors).abs()
+        known = [
+            normal_equivalent(z, dof)
+            for z, dof in zip(scores.tolist(), map(_known, dofs.tolist()), strict=True)
+            if not math.isnan(z)
+        ]
+        if known:
+            self.add(f"profile_largest_z:{profile.name}", max(known))
 
 
-def _known(value: torch.Tensor) -> float | None:
-    return None if bool(value.isnan()) else float(value)
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value

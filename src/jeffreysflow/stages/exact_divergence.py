@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -18,7 +19,7 @@ from jeffreysflow.streams import Stream
 from jeffreysflow.truth.exact_map import exact_samples
 from jeffreysflow.truth.sampling import GridSampler
 
-__all__ = ["EXACT_SAMPLES", "exact_divergence", "pulled_back"]
+__all__ = ["EXACT_SAMPLES", "ExactDivergence", "exact_divergence", "pulled_back"]
 
 EXACT_SAMPLES = 20_000
 
@@ -26,9 +27,17 @@ _GRID = 1024
 """At least so many points a coordinate: a finer grid rejects fewer proposals."""
 
 
-def exact_divergence(
-    layout: Layout, experiment: Experiment, flow: str
-) -> tuple[float, float] | None:
+class ExactDivergence(NamedTuple):
+    """``value`` with its standard ``error``, and the log weights [n] of the exact samples, had the
+    flow made them.
+    """
+
+    value: float
+    error: float
+    log_weights: torch.Tensor
+
+
+def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> ExactDivergence | None:
     """``D = log Z + KL(pi_M || F#pi_0)``, the upper bound of log Z, with its standard error.
 
     None where exact values have no grid, or one too coarse for exact samples.
@@ -49,8 +58,9 @@ def exact_divergence(
     except ValueError as error:
         print(f"{experiment.name}/{flow}: no exact samples for the Jeffreys gap: {error}")
         return None
-    sums = WeightedSums.of(log_weights, pulled_back(flows, path, y)[:, None])
-    return float(sums.means), float(sums.errors)
+    made = pulled_back(flows, path, y)
+    sums = WeightedSums.of(log_weights, made[:, None])
+    return ExactDivergence(float(sums.means), float(sums.errors), made)
 
 
 def _exact_samples(

@@ -66,7 +66,6 @@ def run(layout: Layout, experiment: Experiment, reference: str) -> None:
     lines = advice(
         statistics.swap_acceptance.mean(axis=1).tolist(),
         float(statistics.round_trips.sum()),
-        {(row.level or 0, row.series): row.value for row in sampled if row.quantity == "rhat"},
         adaptive=section.ladder.kind in ("adaptive", "suggested"),
     )
     for line in [*lines, *notes]:
@@ -157,7 +156,7 @@ def _evidence_rows(levels: Levels, annealed: bool) -> tuple[list[DiagnosticRow],
         }
         for quantity, ratio in ratios.items():
             terms[quantity].append(ratio)
-            row = (f"{quantity}_ratio", ratio.value, ratio.error)
+            row = (f"{quantity}_ratio", ratio.value, ratio.error, ratio.dof)
             rows.append(DiagnosticRow("pair", k, float(levels.lam[k]), "", *row))
         for quantity, value in tail.items():
             rows.append(DiagnosticRow("pair", k, float(levels.lam[k]), "", quantity, value))
@@ -172,6 +171,6 @@ def _evidence_rows(levels: Levels, annealed: bool) -> tuple[list[DiagnosticRow],
         for quantity, chain in terms.items():
             if quantity != "log_z_backward" or trusted:
                 total = chained(chain)
-                row = (quantity, total.value, total.error)
+                row = (quantity, total.value, total.error, total.dof)
                 rows.append(DiagnosticRow("run", None, None, "", *row))
     return rows, notes

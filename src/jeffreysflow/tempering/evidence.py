@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from scipy.optimize import brentq
 from torch.nn.functional import logsigmoid
 
-from jeffreysflow.estimation.averages import mean_and_error
+from jeffreysflow.estimation.series import SeriesMean, series_mean
 
 __all__ = ["LogRatio", "bennett", "chained", "stepping_backward", "stepping_forward"]
 
@@ -28,8 +29,17 @@ class LogRatio:
 
     @property
     def error(self) -> float:
-        """Standard error from the spread of the walkers' mean influences."""
-        return float(mean_and_error(self.influence)[1])
+        """Standard error by batch means over the influences; NaN where the series is too short."""
+        return self._mean.error
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom of ``error``."""
+        return self._mean.dof
+
+    @cached_property
+    def _mean(self) -> SeriesMean:
+        return series_mean(self.influence)
 
 
 def chained(terms: Sequence[LogRatio]) -> LogRatio:

@@ -1,0 +1,135 @@
+"""Estimates of several observables: means with their errors, and how far to trust the errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from jeffreysflow.estimation.averages import (
+    ROUNDING,
+    WeightedSums,
+    combined,
+    jackknife_variance,
+    left_out,
+)
+from jeffreysflow.estimation.series import FEWEST_GROUPS, series_mean
+from jeffreysflow.estimation.student import effective_dof
+
+__all__ = [
+    "Estimates",
+    "from_groups",
+    "from_independent",
+    "from_series",
+    "group_errors",
+]
+
+_LEAST_DOF = 5.0
+"""An error that one or two samples make has fewer than this, and is none."""
+_FEWEST_SEEN = 3
+"""Nor is that of an event which fewer groups than this have seen, or missed."""
+_CONFIDENT = 3.0
+"""Where ``(1 - p)^n`` is 5 %, n p is about 3: the rule of three."""
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Estimates of J observables, each column [J].
+
+    ``errors`` are standard errors of ``means`` with ``dof`` degrees of freedom, NaN where none is
+    known; ``n_eff = variance / error^2`` says how many independent samples would have this error.
+    ``limits`` belong to what no sample met (mean 0: its probability is below the limit, at 95 %) or
+    every one did (mean 1: above); NaN elsewhere.
+    """
+
+    means: torch.Tensor
+    errors: torch.Tensor
+    dof: torch.Tensor
+    n_eff: torch.Tensor
+    limits: torch.Tensor
+
+    @property
+    def columns(self) -> tuple[torch.Tensor, ...]:
+        """Means, errors, degrees of freedom, effective numbers, limits."""
+        return self.means, self.errors, self.dof, self.n_eff, self.limits
+
+
+def _estimates(
+    means: torch.Tensor,
+    errors: torch.Tensor,
+    dof: torch.Tensor,
+    variances: torch.Tensor,
+    constant: torch.Tensor,
+    independent: float,
+) -> Estimates:
+    """``independent``: how many independent samples an event had the chance to be met by."""
+    errors = errors.masked_fill(constant | (dof < _LEAST_DOF), math.nan)
+    n_eff = (variances / errors.square()).masked_fill(constant, independent)
+    below = min(_CONFIDENT / independent, 1.0) if independent > 0 else 1.0
+    limits = torch.full_like(means, math.nan)
+    limits[constant & (means == 0)] = below
+    limits[constant & (means == 1)] = 1 - below
+    return Estimates(means, errors, dof.masked_fill(errors.isnan(), math.nan), n_eff, limits)
+
+
+def from_independent(sums: WeightedSums) -> Estimates:
+    """Of independent weighted samples, by the delta method."""
+    return _estimates(
+        sums.means, sums.errors, sums.dof, sums.variances, sums.constant, sums.effective
+    )
+
+
+def from_groups(groups: Sequence[WeightedSums], copies: bool = False) -> Estimates:
+    """Of independent groups of samples that may be correlated inside, by the jackknife.
+
+    Fewer than 8 groups give no errors. Where samples are ``copies`` of each other, as after
+    resampling, an event that none met had as many chances as the observable with the smallest
+    effective number had samples.
+    """
+    whole = combined(groups)
+    errors, dof = group_errors(groups, lambda part: part.means)
+    lowest, highest = (getattr(whole, name)[:-1] for name in ("lowest", "highest"))
+    above = torch.stack([group.highest[:-1] > lowest for group in groups]).sum(dim=0)
+    below = torch.stack([group.lowest[:-1] < highest for group in groups]).sum(dim=0)
+    errors[torch.minimum(above, below) < _FEWEST_SEEN] = math.nan
+    size = (whole.variances + whole.means.square()).sqrt()
+    errors = torch.maximum(errors, ROUNDING * size)
+    chances = whole.effective
+    if copies:
+        seen = (whole.variances / errors.square())[~whole.constant & ~errors.isnan()]
+        chances = min(chances, float(seen.min()) if len(seen) else float(len(groups)))
+    return _estimates(whole.means, errors, dof, whole.variances, whole.constant, chances)
+
+
+def group_errors(
+    groups: Sequence[WeightedSums], functional: Callable[[WeightedSums], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Jackknife errors of a functional [K] and their degrees of freedom; NaN from fewer than 8
+    groups. Few groups that deviate, as where few met an event, have few degrees of freedom.
+    """
+    if len(groups) < FEWEST_GROUPS:
+        unknown = torch.full_like(functional(combined(groups)), math.nan)
+        return unknown, unknown
+    without = left_out(groups, functional)
+    dof = effective_dof((without - without.mean(dim=0)).square())
+    limit = len(groups) - 1.0
+    return jackknife_variance(without).sqrt(), dof.nan_to_num(nan=limit).clamp(1.0, limit)
+
+
+def from_series(series: torch.Tensor) -> Estimates:
+    """Of correlated samples [draw, walker, J] of equal weight; see ``series_mean``."""
+    columns = [series_mean(series[..., j]) for j in range(series.shape[2])]
+    mean, error, dof, times = (
+        torch.tensor(column, dtype=torch.float64)
+        for column in (zip(*columns, strict=True) if columns else [()] * 4)
+    )
+    flat = series.double().flatten(0, 1)
+    variances = (flat - mean).square().mean(dim=0)
+    constant = flat.amin(dim=0) == flat.amax(dim=0) if len(columns) else mean.bool()
+    mean = torch.where(constant, flat[0], mean) if len(columns) else mean
+    known = times[times.isfinite()]
+    chances = float(known.min()) if len(known) else float(series.shape[1])
+    error = torch.maximum(error, ROUNDING * (variances + mean.square()).sqrt())
+    return _estimates(mean, error, dof, variances, constant, chances)

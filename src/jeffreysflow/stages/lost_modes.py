@@ -1,0 +1,46 @@
+"""Whether samples that a flow did not make lie where it draws next to nothing."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.stages.exact_divergence import pulled_back
+from jeffreysflow.stages.steps import flow_steps
+from jeffreysflow.stages.target import build_path
+from jeffreysflow.stores.flows import load_flow
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import Levels
+
+__all__ = ["beyond_the_largest", "share_of_reference_beyond"]
+
+_ROWS = 20_000
+_MARGIN = 1.0
+
+
+def beyond_the_largest(log_weights: torch.Tensor, largest: float) -> tuple[float, int]:
+    """The share of samples [n] whose log weight, had the flow made them, is larger by 1 than the
+    ``largest`` of its own samples; and n. Of a good flow's target samples hardly any is: the flow
+    would have made some of them.
+    """
+    n = len(log_weights)
+    return float((log_weights > largest + _MARGIN).double().mean()), n
+
+
+def share_of_reference_beyond(
+    layout: Layout, experiment: Experiment, flow: str, levels: Levels, largest: float
+) -> tuple[float, int]:
+    """``beyond_the_largest`` of up to 20,000 samples, evenly spread, of a reference's last level.
+
+    Raises
+    ------
+    UserError : a level of the flow, or the store, is missing, foreign or damaged.
+    """
+    files, hash = layout.flow(flow), experiment.flow_hash(flow)
+    steps = range(1, flow_steps(layout, experiment, flow) + 1)
+    flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
+    y = levels.samples(-1).x
+    y = y[:: math.ceil(len(y) / _ROWS)].to(torch.float64)
+    return beyond_the_largest(pulled_back(flows, build_path(experiment), y), largest)

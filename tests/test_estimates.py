@@ -1,0 +1,108 @@
+"""Errors, degrees of freedom, effective numbers, and limits of what was not seen."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy.stats import binom
+
+from jeffreysflow.estimation.averages import WeightedSums
+from jeffreysflow.estimation.estimates import (
+    Estimates,
+    from_groups,
+    from_independent,
+    from_series,
+)
+from jeffreysflow.estimation.student import half_width
+from jeffreysflow.streams import Stream
+
+
+def equal(values: torch.Tensor) -> WeightedSums:
+    return WeightedSums.of(torch.zeros(len(values), dtype=torch.float64), values)
+
+
+def of_events(*met: int, n: int = 1000) -> torch.Tensor:
+    """Columns [n, events] of events that so many samples met."""
+    return torch.stack([(torch.arange(n) < m).double() for m in met], dim=1)
+
+
+def test_an_event_that_no_sample_or_every_sample_met_has_a_limit_and_no_error() -> None:
+    found = from_independent(equal(of_events(0, 1000, 300)))
+    assert found.errors.isnan().tolist() == [True, True, False]
+    assert found.limits[:2].tolist() == [3e-3, 1 - 3e-3]
+    assert math.isnan(float(found.limits[2]))
+    assert found.n_eff.tolist() == pytest.approx([1000, 1000, 1000])
+    weighted = WeightedSums.of(Stream(1).normal(1000), of_events(0))
+    few = from_independent(weighted)
+    assert float(few.n_eff) == pytest.approx(1000 * weighted.ess)
+    assert float(few.limits) == pytest.approx(3 / (1000 * weighted.ess))
+
+
+def test_one_or_two_samples_make_no_error() -> None:
+    found = from_independent(equal(of_events(1, 2, 3, 5)))
+    assert found.errors.isnan().tolist() == [True, True, False, False]
+    assert found.limits.isnan().all()
+
+
+@pytest.mark.parametrize("mean", [2.0, 5.0, 20.0])
+def test_intervals_of_rare_events_cover(mean: float) -> None:
+    """An interval or a limit is printed, or nothing; what is printed holds."""
+    n, printed, hits = 5000, 0, 0
+    for repeat in range(400):
+        values = (Stream(2, "rare", repeat).uniform(n, 1) < mean / n).double()
+        found = from_independent(equal(values))
+        if not bool(found.errors.isnan()):
+            printed += 1
+            width = half_width(float(found.errors), float(found.dof))
+            hits += abs(float(found.means) - mean / n) < width
+        elif not bool(found.limits.isnan()):
+            printed += 1
+            hits += float(found.limits) > mean / n
+    assert printed > 100
+    assert hits >= binom.ppf(1e-4, printed, 0.95)
+
+
+def islands_with(event_on: int, islands: int = 12) -> list[WeightedSums]:
+    groups = []
+    for island in range(islands):
+        event = torch.zeros(10, dtype=torch.float64)
+        event[0] = float(island < event_on)
+        groups.append(equal(torch.stack([event, Stream(3, island).normal(10)], dim=1)))
+    return groups
+
+
+@pytest.mark.parametrize(("on", "has_error"), [(1, False), (2, False), (3, True)])
+def test_an_event_that_few_groups_saw_has_no_error(on: int, has_error: bool) -> None:
+    found = from_groups(islands_with(on), copies=True)
+    assert found.errors.isfinite().tolist() == [has_error, True]
+    assert found.limits.isnan().all()
+
+
+def test_copies_are_no_chances() -> None:
+    """Resampled samples are copies: an event that none met had fewer chances than samples."""
+    groups = [
+        equal(torch.stack([torch.zeros(100), Stream(4, island).normal(1).expand(100)], dim=1))
+        for island in range(40)
+    ]
+    assert float(from_groups(groups).limits[0]) == pytest.approx(3 / 4000)
+    assert float(from_groups(groups, copies=True).limits[0]) == pytest.approx(3 / 40, rel=0.5)
+
+
+def test_fewer_than_eight_groups_have_no_errors() -> None:
+    assert from_groups(islands_with(5, 7)).errors.isnan().all()
+    assert from_groups(islands_with(5, 8)).errors.isfinite().all()
+
+
+def test_correlated_series_know_their_effective_numbers() -> None:
+    walkers = Stream(5).normal(1, 100, 1).expand(50, 100, 1)
+    events = torch.zeros(50, 100, 1)
+    found: Estimates = from_series(torch.cat([walkers, events], dim=2))
+    assert float(found.n_eff[0]) == pytest.approx(100, rel=0.05)
+    assert float(found.limits[1]) == pytest.approx(3 / float(found.n_eff[1]))
+    # the slowest observable says how many chances an event had
+    assert float(found.n_eff[1]) < 250
+    nothing = from_series(torch.zeros(50, 100, 1))
+    assert float(nothing.limits[0]) == pytest.approx(0.03)
+    assert from_series(torch.zeros(50, 100, 0)).means.shape == (0,)
