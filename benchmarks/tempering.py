@@ -25,7 +25,6 @@ from jeffreysflow.tempering.archive import MemoryArchive
 from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
 from jeffreysflow.tempering.engine import Engine
 from jeffreysflow.tempering.kernels import get_kernel
-from jeffreysflow.tempering.ladder import linear_ladder
 from jeffreysflow.tempering.settings import TemperingSettings
 
 
@@ -56,7 +55,9 @@ def rates(
     base = Base(target.domain, sd=2.2).to(dtype)
     path = AnnealingPath(base, target)
 
-    settings = TemperingSettings(linear_ladder(5), walkers, rounds, thin=10, dtype=dtype)
+    settings = TemperingSettings(
+        tuple(k / 5 for k in range(6)), walkers, rounds, thin=10, dtype=dtype
+    )
     million = 5 * walkers * rounds * settings.local_steps / 1e6
 
     def rate() -> float:

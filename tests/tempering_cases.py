@@ -1,10 +1,16 @@
-"""Small experiments for the tests of the stage `temper`."""
+"""Ladders, and small experiments for the tests of the stage `temper`."""
 
 from pathlib import Path
 from typing import Any
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.stores.layout import Layout
+
+
+def linear_ladder(intervals: int) -> tuple[float, ...]:
+    """``intervals + 1`` equally spaced values from 0 to 1."""
+    return (*(k / intervals for k in range(intervals)), 1.0)
+
 
 REFERENCES: dict[str, dict[str, Any]] = {
     # as many blocks of walkers as ranks, two chunks of draws

@@ -139,7 +139,7 @@ def test_a_path_integral_refuses_an_energy_unbounded_below(
     experiment.write_text(
         "title: mine\npotential: {file: mine.py}\nobservables: [x1]\n"
         "path_integral: {beta: 1, modes: 3, action_beads: 8, beads: [8]}\n"
-        "references: {r: {target: classical, walkers: 1, warmup_rounds: 0, rounds: 1, "
+        "references: {r: {target: classical, walkers: 1, warmup_rounds: 0, rounds: 2, "
         "ladder: {kind: fixed, values: [0, 1]}}}\nflows: {f: {reference: r, levels: all}}\n"
     )
     arguments = ["validate", "--energies", f"experiments={experiment}"]

@@ -73,7 +73,7 @@ def test_a_hash_changes_with_what_it_covers_and_with_nothing_else() -> None:
 def test_a_hash_changes_with_the_source_of_a_users_energy(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(
         "title: t\npotential: {file: mine.py}\nreferences: {r: {walkers: 1, warmup_rounds: 0, "
-        "rounds: 1, ladder: {kind: fixed, values: [0, 1]}}}\nflows: {f: {reference: r, theta: 0}}\n"
+        "rounds: 2, ladder: {kind: fixed, values: [0, 1]}}}\nflows: {f: {reference: r, theta: 0}}\n"
     )
     hashes = []
     for text in ("dimension = 1", "dimension = 2"):
@@ -118,6 +118,11 @@ BAD_OVERRIDES = [
     ({"flows": {"coarse-0.50": {"theta": "atuo"}}}, "theta: must be .* or auto; found 'atuo'"),
     ({"flows": {"coarse-0.50": {"renyi": 0.5}}}, "renyi: must be a number of at least 1, or auto"),
     ({"flows": {"coarse-0.50": {"ensemble": 2010, "islands": 20}}}, "multiple of islands"),
+    ({"flows": {"coarse-0.50": {"islands": 2}}}, "coarse-0.50.islands: .*equal to 3, found 2"),
+    (
+        {"references": {"tempered": {"walkers": 1, "rounds": 5, "thin": 3}}},
+        "flows.*reference: 'tempered' records one sample .*; allowed: at least 2",
+    ),
     (
         {"flows": {"coarse-0.50": {"published_by_level": {"cess": [0.5, 0.6]}}}},
         "published_by_level.cess: 2 values for 1 levels",

@@ -16,6 +16,7 @@ import xarray
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size, log_evidence
 from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.parts import rows_of, which
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import get_potential
 from jeffreysflow.stages import distill, gather, generate, temper
@@ -23,6 +24,7 @@ from jeffreysflow.stages.device import use_device
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import Levels, open_levels
 from jeffreysflow.stores.tables import read_table
 from jeffreysflow.streams import Stream
 
@@ -116,7 +118,13 @@ def test_a_level_writes_its_flow_history_ensemble_and_record(layout: Layout) -> 
     assert stored.attributes["level"] == 1
     assert ensemble.x.shape == (5000, 2)
     assert effective_sample_size(ensemble.log_weights) == pytest.approx(record["ess"])
-    assert log_evidence(ensemble.log_weights) == pytest.approx(record["log_z"])
+    assert stored.attributes["estimate_islands"] == which("estimate", 40)
+    rows = rows_of(stored.attributes["estimate_islands"], 40, 5000)
+    estimating = ensemble.log_weights[rows]
+    assert log_evidence(estimating) == pytest.approx(record["log_z"])
+    assert effective_sample_size(estimating) == pytest.approx(record["ess_held_out"])
+    assert record["log_z_dof"] == 14
+    assert "ess_trained" not in record
 
 
 def test_all_levels_lead_to_the_target(layout: Layout) -> None:
@@ -129,6 +137,7 @@ def test_all_levels_lead_to_the_target(layout: Layout) -> None:
     for record in records:
         assert record["cess"] > record["cess_identity"]
         assert 0.2 < record["rejuvenation_acceptance"] < 0.95
+    assert all(0 < record["ess_trained"] <= 1 for record in records[1:])
     last = open_ensemble(layout.flow("stepwise").level(3) / "ensemble.zarr", "ensemble").samples()
     torch.testing.assert_close(last.U_0 + last.V, get_potential("three_well").energy(last.x))
 
@@ -151,6 +160,24 @@ def test_generated_samples_and_their_weights(layout: Layout) -> None:
     assert data.attrs["base_points"] == "iid"
     record = read_record(layout.flow("once").generated / "done.json")
     assert (record["samples"], record["weights_zero"]) == (20_000, 0)
+
+
+@pytest.mark.parametrize("flow", ["once", "stepwise"])
+def test_the_levels_are_opened_once(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, flow: str
+) -> None:
+    opened = []
+
+    def open_counted(path: Path, hash: str | None = None) -> Levels:
+        opened.append(path)
+        return open_levels(path, hash)
+
+    monkeypatch.setattr(distill, "open_levels", open_counted)
+    *between, reference = distill._task(layout, ONCE, flow, 1)
+    assert between == ([0.0, 1.0] if flow == "once" else [0.0, 0.15])
+    assert len(opened) == 1
+    # five of a hundred walkers, with all 25 draws
+    assert (len(reference.training), len(reference.test)) == (2375, 125)
 
 
 def test_the_same_bits_when_run_again(layout: Layout, tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ from jeffreysflow.tempering.kernels import get_kernel
 from jeffreysflow.tempering.ladder import (
     adapted_ladder,
     barrier_and_error,
-    linear_ladder,
     starting_ladder,
     suggested_levels,
 )
 from jeffreysflow.tempering.settings import TemperingSettings
+from tempering_cases import linear_ladder
 
 PILOT: dict[str, Any] = {
     "kind": "suggested",

@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ class Stored:
     """An ensemble in memory that reads like a store."""
 
     ensemble: Ensemble
-    attributes: dict[str, int]
+    attributes: dict[str, Any]
     path: Path = field(default_factory=lambda: Path("ensemble.zarr"))
 
     def __len__(self) -> int:
@@ -119,6 +120,17 @@ def test_errors_of_independent_samples_hold_without_resampling_only() -> None:
         assert square > 1 + 4.5 * spread
 
 
+def test_only_islands_that_estimate_are_summed() -> None:
+    ensemble = carried(0, ())
+    store = Stored(ensemble, {"islands": ISLANDS, "estimate_islands": [0, 3, 7]})
+    sums = island_sums(store, MEASURED)  # type: ignore[arg-type]
+    for island, part in zip([0, 3, 7], sums, strict=True):
+        rows = slice(island * EACH, (island + 1) * EACH)
+        alone = WeightedSums.of(ensemble.log_weights[rows], ensemble.x[rows, :1].square())
+        assert part.log_z == pytest.approx(alone.log_z, rel=1e-12)
+        assert float(part.means) == pytest.approx(float(alone.means), rel=1e-12)
+
+
 def test_an_ensemble_that_is_no_whole_number_of_islands_is_refused() -> None:
     store = Stored(carried(0, ()), {"islands": 3})
     with pytest.raises(UserError, match=r"ensemble\.zarr: 2000 samples cannot be 3 equal islands"):
@@ -130,8 +142,12 @@ def test_an_ensemble_that_is_no_whole_number_of_islands_is_refused() -> None:
 N = 2**14
 FACTS = {
     "ess": 0.8,
+    "ess_trained": 0.82,
+    "ess_held_out": 0.78,
     "cess": 0.81,
+    "cess_trained": 0.83,
     "cess_held_out": 0.79,
+    "overfitting": 0.01,
     "cess_identity": 0.1,
     "log_z": 1.7,
     "log_z_error": 0.01,

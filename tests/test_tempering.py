@@ -22,7 +22,6 @@ from jeffreysflow.tempering.ladder import (
     check_ladder,
     cumulative_barrier,
     geometric_ladder,
-    linear_ladder,
     suggested_levels,
 )
 from jeffreysflow.tempering.roundtrips import (
@@ -33,6 +32,7 @@ from jeffreysflow.tempering.roundtrips import (
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.swaps import attempted_pairs, swap_acceptance, swap_labels
 from jeffreysflow.tempering.tiles import TileGrid
+from tempering_cases import linear_ladder
 
 
 class Narrow(Potential):

@@ -11,6 +11,7 @@ import torch
 from jeffreysflow.distillation.divergences import JeffreysLoss
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import LevelResult, distill_level
+from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe, Transport, shuffled_batches, train
 from jeffreysflow.domain import Domain
@@ -136,7 +137,7 @@ def three_well(theta: float, ramp: float) -> LevelResult:
         three_well_path(),
         settings,
         None,
-        exact_samples(10_000, Stream(0, "reference")),
+        Reference(*(exact_samples(10_000, Stream(0, side)) for side in ("reference", "test"))),
         lambda purpose: Stream(0, "test", purpose),
     )
 

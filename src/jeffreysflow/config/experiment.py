@@ -98,7 +98,9 @@ class Experiment(Section):
         return self
 
     def _check_reference(self, name: str) -> None:
-        """A flow is trained from a tempering run, or from the ensembles of a flow before it."""
+        """A flow is trained from a tempering run of at least two samples, one to test with, or from
+        the ensembles of a flow before it.
+        """
         earlier = list(self.flows)[: list(self.flows).index(name)]
         known = [*self.references, *earlier]
         found = self.flows[name].reference
@@ -106,6 +108,11 @@ class Experiment(Section):
             raise ValueError(
                 f"flows.{name}.reference: unknown reference '{found}'; "
                 f"{allowed_names(found, known)}"
+            )
+        if found in self.references and self.references[found].samples < 2:
+            raise ValueError(
+                f"flows.{name}.reference: '{found}' records one sample (1 walker, rounds / thin = "
+                "1); allowed: at least 2"
             )
         if found in earlier and self.flows[found].levels == "last":
             raise ValueError(

@@ -63,8 +63,10 @@ class FlowConfig(Section):
     """The training recipe."""
     ensemble: int = Field(default=20_000, ge=2)
     """Samples of the weighted ensemble that is pushed through each level."""
-    islands: int = Field(default=20, ge=2)
-    """Equal parts of the ensemble that are resampled each on its own; their spread gives errors."""
+    islands: int = Field(default=40, ge=3)
+    """Equal parts of the ensemble that are resampled each on its own. Of every eight, four train,
+    one chooses among losses, and three estimate and give errors by their spread; fewer than 21
+    islands give no errors."""
     resample_below: float = Field(default=0.5, ge=0, le=1)
     """Resample the ensemble when its ESS falls below this fraction."""
     rejuvenation_steps: int = Field(default=20, ge=0)

@@ -23,6 +23,7 @@ from jeffreysflow.distillation.ensemble import (
     resampled,
 )
 from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.parts import FEWEST_WITH_ERROR, Reference, which
 from jeffreysflow.distillation.selection import COLLAPSED, first_that_holds
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Pushed, Step
@@ -59,7 +60,7 @@ def distill_level(
     path: AnnealingPath,
     settings: LevelSettings,
     below: Ensemble | None,
-    reference: torch.Tensor,
+    reference: Reference,
     stream: Callable[[str], Stream],
     flow_below: Flow | None = None,
     progress: Callable[[HistoryRow], None] = lambda row: None,
@@ -70,13 +71,14 @@ def distill_level(
     Training starts from the identity or from the parameters of ``flow_below``, whichever gives
     held-out samples the larger conditional ESS before it. A loss under which that ESS collapses
     gives way to the next safer one, if ``settings`` leave the choice; and if none does better than
-    no flow, there is none.
+    no flow, there is none. All that is chosen, resampling included, is chosen by the islands that
+    choose, so that those that estimate are as independent of it as fresh samples (`parts`).
 
     Parameters
     ----------
     path : an annealing path with a base.
     below : the ensemble of the level below; ``None`` at level 1, where the base is sampled.
-    reference : [N, d] float64 samples of this level's tempering; a twentieth is held out.
+    reference : float64 samples of this level's tempering, to train on and to test with.
     stream : the random stream of each purpose ("weights", "source", ...).
     flow_below : the flow of the level below.
     progress, say : are told of each training step, and of each decision.
@@ -84,11 +86,16 @@ def distill_level(
     Returns
     -------
     A result whose ``facts`` are ``ess`` (of the pushed ensemble), ``cess`` and ``cess_identity``
-    (of this flow, and of no flow at all), ``cess_held_out`` (over the part of the ensemble that
-    was not trained on, every other island; at level 1 all of it); ``log_z`` (of this level against
-    the base, over that part) with ``log_z_error``; ``log_z_lower``, ``log_z_upper``, their distance
-    ``jeffreys_gap`` (of this step, over held-out weighted flow samples);
-    ``gap_relative_to_reference`` (over held-out reference samples: it flatters a reference that
+    (of this flow, and of no flow at all), all over the whole ensemble; ``ess_held_out`` and
+    ``cess_held_out`` over the islands that estimate.
+
+    Over the islands that estimate: ``log_z`` (of this level against the base) with ``log_z_error``
+    and its degrees of freedom ``log_z_dof`` where there are eight or more of them; and of this step
+    ``log_z_lower``, ``log_z_upper``, their distance ``jeffreys_gap``. Beside these, but at level 1,
+    ``ess_trained`` and ``cess_trained`` over the islands trained on, and ``overfitting``, by how
+    much ``log_z_lower``, the mean log weight of the step, is larger there (kT).
+
+    ``gap_relative_to_reference`` (over the test part of the reference: it flatters a reference that
     misses a mode, and chooses nothing); the choices ``theta``, ``renyi``, ``warm_start`` (1: from
     the flow below), ``identity_used`` (1: no flow) and the number of trainings, ``attempts``;
     ``train_seconds``, ``push_seconds`` and ``skipped`` steps (of all of them), ``resampled`` and
@@ -96,7 +103,7 @@ def distill_level(
     """
     step = Step(path, settings, below, reference, stream)
     start = step.start(flow_below)
-    without = step.conditional_ess(step.identity)
+    without = step.conditional_ess(step.identity, "choose")
     trainings: list[_Trained] = []
 
     def trained(loss: JeffreysLoss, attempt: int) -> _Trained:
@@ -104,17 +111,17 @@ def distill_level(
         trainings.append(result)
         say(
             f"theta {loss.theta:g}, Renyi order {loss.order:g}: conditional ESS "
-            f"{result.pushed.cess_held_out:.1%} of held-out samples, {without:.1%} without a flow"
+            f"{result.pushed.score:.1%} of held-out samples, {without:.1%} without a flow"
         )
         return result
 
     best = first_that_holds(
         settings.candidates,
         trained,
-        lambda result: result.pushed.cess_held_out,
+        lambda result: result.pushed.score,
         max(COLLAPSED, without - _MARGIN),
     )
-    useless = settings.automatic and best.pushed.cess_held_out < without
+    useless = settings.automatic and best.pushed.score < without
     if useless:
         say("no flow does better than none: this level is the identity")
         flow = step.new_flow()
@@ -128,14 +135,13 @@ def distill_level(
         "skipped": sum(each.history[-1].skipped for each in trainings),
     }
     ensemble = best.pushed.ensemble
-    facts["resampled"] = float(facts["ess"] < settings.resample_below)
+    choosing = ensemble.log_weights[step.rows["choose"]]
+    facts["resampled"] = float(effective_sample_size(choosing) < settings.resample_below)
     if facts["resampled"]:
         n = len(ensemble.x)
         ensemble = resampled(ensemble, n, stream("resampling"), settings.islands)
     if settings.rejuvenation_steps:
-        ensemble, facts["rejuvenation_acceptance"] = step.moved(
-            ensemble, settings.lam_1, stream("rejuvenation")
-        )
+        ensemble, facts["rejuvenation_acceptance"] = step.moved(ensemble, stream("rejuvenation"))
     return LevelResult(best.flow, best.history, ensemble, facts)
 
 
@@ -156,18 +162,19 @@ def _trained(
 
 
 def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
-    ensemble, increments, cess_held_out = best.pushed
-    before, unseen = step.below.log_weights, ensemble.log_weights[step.unseen]
-    lower, upper = jeffreys_bracket(before[step.unseen], increments[step.unseen])
+    ensemble, increments, _ = best.pushed
+    before, estimate = step.below.log_weights, step.rows["estimate"]
+    after = ensemble.log_weights[estimate]
+    lower, upper = jeffreys_bracket(before[estimate], increments[estimate])
     with torch.no_grad():
-        D = forward_bracket(best.flow, step.test, *step.energies).mean()
-    return {
+        D = forward_bracket(best.flow, step.reference.test, *step.energies).mean()
+    facts = {
         "ess": effective_sample_size(ensemble.log_weights),
+        "ess_held_out": effective_sample_size(after),
         "cess": conditional_ess(before, increments),
-        "cess_held_out": cess_held_out,
+        "cess_held_out": step.conditional_ess(increments, "estimate"),
         "cess_identity": conditional_ess(before, step.identity),
-        "log_z": log_evidence(unseen),
-        "log_z_error": log_evidence_error(unseen, islands * len(unseen) // len(before)),
+        "log_z": log_evidence(after),
         "log_z_lower": lower,
         "log_z_upper": upper,
         "jeffreys_gap": upper - lower,
@@ -175,3 +182,13 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         "theta": best.loss.theta,
         "renyi": best.loss.order,
     }
+    independent = len(which("estimate", islands))
+    if independent >= FEWEST_WITH_ERROR:
+        facts["log_z_error"] = log_evidence_error(after, independent)
+        facts["log_z_dof"] = independent - 1
+    if step.trained_on:
+        train = step.rows["train"]
+        facts["ess_trained"] = effective_sample_size(ensemble.log_weights[train])
+        facts["cess_trained"] = conditional_ess(before[train], increments[train])
+        facts["overfitting"] = jeffreys_bracket(before[train], increments[train])[0] - lower
+    return facts

@@ -22,7 +22,8 @@ class LevelSettings:
     theta, order : weight of the reverse divergence and Renyi order; ``None`` leaves the choice to
         held-out samples, and then a flow that does worse than no flow is not used.
     layers, hidden, bins : of the flow; dtype : of its training.
-    ensemble : size of the ensemble that level 1 starts, in ``islands`` equal parts that never mix.
+    ensemble : size of the ensemble that level 1 starts, in ``islands`` >= 3 equal parts that never
+        mix (`parts`).
     batch : samples pushed at a time.
     resample_below : the ensemble is resampled when its ESS falls below this fraction.
     rejuvenation_steps : moves of the pushed ensemble by ``rejuvenation_kernel``, an exact one.
@@ -38,7 +39,7 @@ class LevelSettings:
     bins: int = 16
     dtype: torch.dtype = torch.float32
     ensemble: int = 20_000
-    islands: int = 20
+    islands: int = 40
     batch: int = 20_000
     resample_below: float = 0.5
     rejuvenation_steps: int = 0

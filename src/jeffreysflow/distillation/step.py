@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
+from jeffreysflow.distillation.parts import Part, Reference, rows_of, which
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.distillation.settings import LevelSettings
@@ -18,37 +19,30 @@ from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
-__all__ = ["HELD_OUT_EVERY", "Pushed", "Step"]
-
-_REFERENCE_HELD_OUT = 20
-"""One in so many reference samples is not trained on,"""
-HELD_OUT_EVERY = 2
-"""nor is one in so many islands of the ensemble, the same ones at all levels: a flow fits those it
-was trained on better than others, so only these have weights that nothing was trained on."""
+__all__ = ["Pushed", "Step"]
 
 
 class Pushed(NamedTuple):
     """The ensemble below after a map, the logarithms of its weight factors [n], and the conditional
-    ESS of the held-out rows.
+    ESS of the rows that choose.
     """
 
     ensemble: Ensemble
     increments: torch.Tensor
-    cess_held_out: float
+    score: float
 
 
 class Step:
-    """The samples on both sides of a level, each divided into a part to train on and a part kept
-    back.
+    """The samples on both sides of a level, each divided into parts (`parts`).
 
-    ``below`` the ensemble of the level below (at level 1, exact base samples), and ``unseen`` the
-    rows of it that training does not see: every other island, or at level 1, where training draws
-    fresh base samples, all of it. ``test`` reference samples that training does not see.
+    ``below`` is the ensemble of the level below (at level 1, exact base samples), ``rows`` are its
+    rows by part. At level 1, where training draws fresh base samples, it sees none of them, and
+    ``trained_on`` is false.
 
     Parameters
     ----------
     below : the ensemble of the level below; ``None`` at level 1.
-    reference : [N, d] float64 samples of this level's tempering.
+    reference : float64 samples of this level's tempering, or of another ensemble at this level.
     stream : the random stream of each purpose.
     """
 
@@ -57,28 +51,30 @@ class Step:
         path: AnnealingPath,
         settings: LevelSettings,
         below: Ensemble | None,
-        reference: torch.Tensor,
+        reference: Reference,
         stream: Callable[[str], Stream],
     ) -> None:
         assert path.base is not None
         self._path, self._base, self._settings, self._stream = path, path.base, settings, stream
-        order = stream("held out").permutation(len(reference)).to(reference.device)
-        kept_back = max(len(reference) // _REFERENCE_HELD_OUT, 1)
-        self.test, self._training = reference[order[:kept_back]], reference[order[kept_back:]]
+        self.reference, self.trained_on = reference, below is not None
+        self.below = (
+            base_ensemble(path, settings.ensemble, stream("ensemble")) if below is None else below
+        )
+        self.rows = {part: self._rows(part) for part in get_args(Part)}
         self._sources: torch.Tensor | None = None
-        if below is None:
-            self.below = base_ensemble(path, settings.ensemble, stream("ensemble"))
-            self.unseen = torch.arange(len(self.below.x), device=reference.device)
-        else:
-            self.below = below
-            row = torch.arange(len(below.x), device=reference.device)
-            held_out = row * settings.islands // len(row) % HELD_OUT_EVERY == 0
-            self.unseen, seen = row[held_out], below.rows(row[~held_out])
-            n = min(len(seen.x), len(self._training))
+        box_of = [reference.training]
+        if self.trained_on:
+            seen = self.below.rows(self.rows["train"])
+            n = min(len(seen.x), len(reference.training))
             drawn = resampled(seen, n, stream("resampled source"))
-            self._sources = self.moved(drawn, settings.lam_0, stream("moved source"))[0].x
+            self._sources = self._moved(drawn, settings.lam_0, stream("moved source"))[0].x
+            box_of.append(seen.x)
         self.energies = _energy_at(path, settings.lam_0), _energy_at(path, settings.lam_1)
-        self._box = spline_box(path.base, self.below.x, reference)
+        self._box = spline_box(path.base, *box_of)
+
+    def _rows(self, part: Part) -> torch.Tensor:
+        islands, n = self._settings.islands, len(self.below.x)
+        return rows_of(which(part, islands), islands, n).to(self.below.x.device)
 
     @property
     def identity(self) -> torch.Tensor:
@@ -86,9 +82,10 @@ class Step:
         log_w = -(self._settings.lam_1 - self._settings.lam_0) * self.below.V
         return torch.where(torch.isfinite(log_w), log_w, -torch.inf)
 
-    def conditional_ess(self, increments: torch.Tensor) -> float:
-        """Over the held-out rows, of weight factors [n] of all rows."""
-        return conditional_ess(self.below.log_weights[self.unseen], increments[self.unseen])
+    def conditional_ess(self, increments: torch.Tensor, part: Part) -> float:
+        """Over the rows of one part, of weight factors [n] of all rows."""
+        rows = self.rows[part]
+        return conditional_ess(self.below.log_weights[rows], increments[rows])
 
     def new_flow(self, start: Flow | None = None) -> Flow:
         """The identity, or a flow with the parameters of ``start`` on the intervals of this level,
@@ -106,7 +103,7 @@ class Step:
         """The flow of the level below where, untrained, it does better than the identity."""
         if flow_below is None:
             return None
-        few = self.unseen[: self._settings.batch]
+        few = self.rows["choose"][: self._settings.batch]
         sample = self.below.rows(few)
         _, increments = self._pushed(self.new_flow(flow_below), sample)
         ess = conditional_ess(sample.log_weights, increments)
@@ -124,27 +121,34 @@ class Step:
             rows = self._sources
             source = shuffled_batches(rows.to(dtype), batch, fresh)
         order = self._stream("reference" + number)
-        targets = shuffled_batches(self._training.to(dtype), batch, order)
+        targets = shuffled_batches(self.reference.training.to(dtype), batch, order)
         variance = self._path.domain.variance
         return Transport(
             source,
             targets,
             *self.energies,
             float(variance(rows).sum()),
-            float(variance(self._training).sum()),
+            float(variance(self.reference.training).sum()),
         )
 
     def push(self, flow: Flow) -> Pushed:
         """The ensemble below through ``flow``, which is in float64 from then on."""
         ensemble, increments = self._pushed(flow, self.below)
-        return Pushed(ensemble, increments, self.conditional_ess(increments))
+        return Pushed(ensemble, increments, self.conditional_ess(increments, "choose"))
 
-    def moved(self, ensemble: Ensemble, lam: float, stream: Stream) -> tuple[Ensemble, float]:
-        """An ensemble at ``lam`` after rejuvenation, and the acceptance."""
+    def moved(self, ensemble: Ensemble, stream: Stream) -> tuple[Ensemble, float]:
+        """The ensemble after this level when rejuvenated, and the acceptance. The step size is
+        found on the part that trains.
+        """
+        return self._moved(ensemble, self._settings.lam_1, stream, self.rows["train"])
+
+    def _moved(
+        self, ensemble: Ensemble, lam: float, stream: Stream, tuned_on: torch.Tensor | None = None
+    ) -> tuple[Ensemble, float]:
         settings = self._settings
         steps, batch = settings.rejuvenation_steps, settings.batch
         return rejuvenated(
-            ensemble, self._path, lam, settings.rejuvenation_kernel, steps, batch, stream
+            ensemble, self._path, lam, settings.rejuvenation_kernel, steps, batch, stream, tuned_on
         )
 
     def _pushed(self, flow: Flow, ensemble: Ensemble) -> tuple[Ensemble, torch.Tensor]:

@@ -10,11 +10,11 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.flow import FlowConfig
-from jeffreysflow.distillation.ensemble import Ensemble, resampled
+from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import distill_level
+from jeffreysflow.distillation.parts import Reference, of_ensemble, of_walkers, which
 from jeffreysflow.distillation.settings import LevelSettings
-from jeffreysflow.distillation.step import HELD_OUT_EVERY
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.flow import Flow
@@ -67,8 +67,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     path.base.to(device)
     path.target.to(device)
 
-    lam_0, lam_1 = _lambdas(layout, experiment, flow, level)
-    reference = _reference(layout, experiment, flow, level).to(device)
+    lam_0, lam_1, reference = _task(layout, experiment, flow, level)
     below: Ensemble | None = None
     flow_below: Flow | None = None
     if level > 1:
@@ -88,7 +87,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         path,
         level_settings(section, lam_0, lam_1),
         below,
-        reference,
+        reference.to(device),
         lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
         flow_below,
         report,
@@ -106,7 +105,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         level=level,
         lam=lam_1,
         islands=section.islands,
-        held_out_every=HELD_OUT_EVERY,
+        estimate_islands=which("estimate", section.islands),
         seed=experiment.seed,
     )
     write_record(
@@ -124,12 +123,25 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     declare_done(folder, hash)
 
 
-def _lambdas(layout: Layout, experiment: Experiment, flow: str, level: int) -> tuple[float, float]:
-    """Where on the path a level begins and ends."""
-    if experiment.flow(flow).levels == "last":
-        return 0.0, 1.0
-    lam = _levels(layout, experiment, experiment.tempered(flow)).lam
-    return float(lam[level - 1]), float(lam[level])
+def _task(
+    layout: Layout, experiment: Experiment, flow: str, level: int
+) -> tuple[float, float, Reference]:
+    """Where on the path a level begins and ends, and what it is trained towards: samples of
+    tempering, or the ensemble of the flow it is trained from, at that level, or at the last where
+    there is one flow.
+    """
+    section, name = experiment.flow(flow), experiment.flow(flow).reference
+    once, tempered = section.levels == "last", name in experiment.references
+    lam_0, lam_1 = 0.0, 1.0
+    if tempered or not once:
+        levels = _levels(layout, experiment, experiment.tempered(flow))
+        if not once:
+            lam_0, lam_1 = float(levels.lam[level - 1]), float(levels.lam[level])
+        if tempered:
+            x = levels.samples(-1 if once else level).x
+            return lam_0, lam_1, of_walkers(x, levels.walkers)
+    at = flow_steps(layout, experiment, name) if once else level
+    return lam_0, lam_1, _from_ensemble(layout, experiment, flow, at)
 
 
 def _levels(layout: Layout, experiment: Experiment, reference: str) -> Levels:
@@ -138,22 +150,13 @@ def _levels(layout: Layout, experiment: Experiment, reference: str) -> Levels:
     return open_levels(folder / "store.zarr", hash)
 
 
-def _reference(layout: Layout, experiment: Experiment, flow: str, level: int) -> torch.Tensor:
-    """What a level is trained towards [n, d]: samples of tempering, or the ensemble of the flow it
-    is trained from, made of equal weight; at that level, or at the last where there is one flow.
-    """
-    section = experiment.flow(flow)
-    name = section.reference
-    if name in experiment.references:
-        levels = _levels(layout, experiment, name)
-        return levels.samples(-1 if section.levels == "last" else level).x
-    if section.levels == "last":
-        level = flow_steps(layout, experiment, name)
+def _from_ensemble(layout: Layout, experiment: Experiment, flow: str, level: int) -> Reference:
+    name = experiment.flow(flow).reference
     folder, hash = layout.flow(name).level(level), experiment.flow_hash(name)
     read_record(folder / "done.json", hash)
     ensemble = open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
     stream = Stream(experiment.seed, experiment.name, flow, level, "reference")
-    return resampled(ensemble, len(ensemble.x), stream).x
+    return of_ensemble(ensemble, experiment.flow(name).islands, stream)
 
 
 def _made_from(layout: Layout, flow: str, level: int) -> str | None:

@@ -59,8 +59,8 @@ def add_from_groups(
 
 
 def island_sums(store: Ensembles, measured: Measured) -> list[WeightedSums]:
-    """The sums over each island of an ensemble that no flow was trained on; over all of it where it
-    does not tell islands.
+    """The sums over each island of an ensemble that no flow was trained on or chosen by; over all
+    of it where it does not tell islands.
 
     Raises
     ------
@@ -70,9 +70,8 @@ def island_sums(store: Ensembles, measured: Measured) -> list[WeightedSums]:
     if islands < 1 or n % islands:
         raise UserError(f"{store.path}: {n} samples cannot be {islands} equal islands")
     each, sums = n // islands, []
-    stride = each * int(store.attributes.get("held_out_every", 1))
-    for start in range(0, n, stride):
-        slabs = checked_slabs(store, ROWS_AT_A_TIME, start, start + each)
+    for island in store.attributes.get("estimate_islands", range(islands)):
+        slabs = checked_slabs(store, ROWS_AT_A_TIME, island * each, (island + 1) * each)
         parts = [WeightedSums.of(log_weights, measured.values(x, U)) for x, log_weights, U in slabs]
         sums.append(combined(parts))
     return sums

@@ -17,7 +17,6 @@ __all__ = [
     "check_ladder",
     "cumulative_barrier",
     "geometric_ladder",
-    "linear_ladder",
     "starting_ladder",
     "suggested_levels",
 ]
@@ -41,11 +40,6 @@ def check_ladder(ladder: Sequence[float], annealed: bool) -> tuple[float, ...]:
             f"found {list(values)}"
         )
     return values
-
-
-def linear_ladder(intervals: int) -> tuple[float, ...]:
-    """``intervals + 1`` equally spaced values from 0 to 1."""
-    return (*(k / intervals for k in range(intervals)), 1.0)
 
 
 def starting_ladder(intervals: int) -> tuple[float, ...]:

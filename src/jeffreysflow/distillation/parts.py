@@ -1,0 +1,124 @@
+"""Which samples train a flow, which choose among trainings, which estimate; none does two of these.
+
+Whatever is trained on, or chosen by, a sample makes that sample look better than a fresh one. Parts
+are therefore made of what is independent: islands of an ensemble, which never mix, and walkers of a
+tempering run; never of single rows, whose copies or neighbours would lie on the other side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+
+from jeffreysflow.distillation.ensemble import Ensemble, resampled
+from jeffreysflow.streams import Stream
+
+__all__ = [
+    "FEWEST_ISLANDS",
+    "FEWEST_WITH_ERROR",
+    "Part",
+    "Reference",
+    "of_ensemble",
+    "of_walkers",
+    "parts",
+    "rows_of",
+    "which",
+]
+
+Part = Literal["train", "choose", "estimate"]
+
+_PERIOD: tuple[Part, ...] = (
+    *("estimate", "train", "choose", "train"),
+    *("estimate", "train", "estimate", "train"),
+)
+
+FEWEST_ISLANDS = 3
+"""With fewer islands one of the parts is empty."""
+FEWEST_WITH_ERROR = 8
+"""With fewer independent estimates (islands, scramblings) their spread gives no standard error."""
+
+_FEWEST_WALKERS = 8
+"""With fewer, a whole walker is too much to hold out,"""
+_HELD_OUT = 20
+"""otherwise one in so many is held out of training,"""
+_ISLANDS_HELD_OUT = 16
+"""and so is one in so many islands of an ensemble that another flow is trained towards."""
+
+
+class Reference(NamedTuple):
+    """Samples a level is trained towards: ``training`` [n, d], and ``test`` [m, d] of other origin,
+    which training never sees.
+    """
+
+    training: torch.Tensor
+    test: torch.Tensor
+
+    def to(self, device: torch.device) -> Reference:
+        """The same on another device."""
+        return Reference(self.training.to(device), self.test.to(device))
+
+
+def parts(islands: int) -> tuple[Part, ...]:
+    """The part of each of ``islands`` >= 3 islands, the same at all levels of a sequence: of every
+    eight, four train, one chooses and three estimate.
+
+    >>> [parts(40).count(part) for part in ("train", "choose", "estimate")]
+    [20, 5, 15]
+    >>> parts(3)
+    ('estimate', 'train', 'choose')
+    """
+    if islands < FEWEST_ISLANDS:
+        raise ValueError(f"{islands} islands cannot be three parts")
+    return tuple(_PERIOD[island % len(_PERIOD)] for island in range(islands))
+
+
+def which(part: Part, islands: int) -> list[int]:
+    """The numbers of the islands of a part.
+
+    >>> which("estimate", 16)
+    [0, 4, 6, 8, 12, 14]
+    """
+    return [island for island, its in enumerate(parts(islands)) if its == part]
+
+
+def rows_of(chosen: Sequence[int], islands: int, n: int) -> torch.Tensor:
+    """The rows of some of the ``islands`` equal islands of ``n`` rows, in their order.
+
+    >>> rows_of([0, 2], 3, 6).tolist()
+    [0, 1, 4, 5]
+    """
+    return torch.arange(n).reshape(islands, -1)[torch.as_tensor(chosen)].flatten()
+
+
+def of_ensemble(ensemble: Ensemble, islands: int, stream: Stream) -> Reference:
+    """Samples of equal weight, as many as there are, of an ensemble in ``islands`` islands.
+
+    About a sixteenth of the islands, at least one, is the test set, of those that no flow was
+    trained on; the others are the training set. The two are resampled each for itself, so that no
+    copy of a sample of one is in the other.
+    """
+    n = len(ensemble.x)
+    test = which("estimate", islands)[: max(islands // _ISLANDS_HELD_OUT, 1)]
+    training = [island for island in range(islands) if island not in test]
+    sides = (ensemble.rows(rows_of(side, islands, n)) for side in (training, test))
+    return Reference(*(resampled(side, len(side.x), stream).x for side in sides))
+
+
+def of_walkers(x: torch.Tensor, walkers: int) -> Reference:
+    """Tempering samples [n, d], n >= 2, of which number ``draw * walkers + walker`` is a walker's.
+
+    The last twentieth of the walkers, at least one, is the test set with all its draws: the same
+    ones at all levels, between which their replicas travel. With fewer than eight walkers it is the
+    last twentieth of the draws.
+    """
+    if len(x) < 2:
+        raise ValueError(f"{len(x)} samples cannot be two parts")
+    draws = len(x) // walkers
+    row = torch.arange(len(x))
+    if walkers >= _FEWEST_WALKERS or draws == 1:
+        held_out = row % walkers >= walkers - max(walkers // _HELD_OUT, 1)
+    else:
+        held_out = row // walkers >= draws - max(draws // _HELD_OUT, 1)
+    return Reference(x[~held_out], x[held_out])
