@@ -44,16 +44,17 @@ def unit_lattice(n: int, dimension: int) -> torch.Tensor:
     """At least ``n`` points [m, d] of a lattice in the unit cube, d 1 or 2.
 
     Equally spaced in one dimension; in two a Fibonacci lattice ``(i, i F_(k-1) mod F_k) / F_k``,
-    ``F_k >= n`` (Niederreiter and Sloan 1994, doi 10.1016/0377-0427(92)00004-S). Shifted, and with
-    opposite faces joined, it converges exponentially for the smooth densities for which a tensor
-    grid does. On each axis and diagonal all its points are distinct, so that the edge of an
-    indicator is off by 1/n, not by the step of a tensor grid.
+    ``F_k >= n``, k odd (Niederreiter and Sloan, J. Comput. Appl. Math. 51, 57 (1994)). Shifted, and
+    with opposite faces joined, it converges exponentially for the smooth densities for which a
+    tensor grid does. On each axis and diagonal all its points are distinct, or half of them, so
+    that the edge of an indicator is off by about 1/n, not by the step of a tensor grid.
     """
     if dimension == 1:
         return torch.arange(n, dtype=torch.float64)[:, None] / n
     last, size = 1, 2
     while size < n:
-        last, size = size, last + size
+        # every second one: of the others the diagonals see but some sqrt(F_k) distinct points
+        last, size = last + size, last + 2 * size
     i = torch.arange(size)
     return torch.stack([i, i * last % size], dim=1).to(torch.float64) / size
 

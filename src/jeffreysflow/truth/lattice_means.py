@@ -21,9 +21,9 @@ Values = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _PAIRS = 8
 _FEWEST_NODES = 1 << 16
-_MOST_NODES = 1 << 18
+_MOST_NODES = 1 << 17
 _ROWS_PER_BATCH = 1 << 16
-_TOLERANCE = 1e-4
+_TOLERANCE = 2e-4
 """Errors, in standard deviations, below which no finer lattice is tried."""
 _LARGEST_SPREAD = 0.05
 """Relative deviation of Z on a lattice as coarse as was asked for: more is not resolved."""
@@ -55,8 +55,12 @@ class LatticeMeans:
 
 
 class _Sums(NamedTuple):
-    """Of each pair of lattices: weights [G], and their sums with ``f - centre`` and its square
+    """Of each of G lattices: weights [G], and their sums with ``f - centre`` and its square
     [G, J], all times ``exp(log_scale)``.
+
+    Every second lattice is the mirror image of the one before. The mean of such a pair varies at
+    most as much as one of them, but jumps between few values for an indicator, so errors are those
+    of G/2 single lattices.
     """
 
     centre: torch.Tensor
@@ -71,16 +75,28 @@ class _Sums(NamedTuple):
 
     @property
     def log_z_error(self) -> float:
-        return float(self.mass.std() / self.mass.mean()) / math.sqrt(len(self.mass))
+        return float(self._error(self.mass[:, None]) / self.mass.sum())
 
     def means(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Means of ``f - centre``, their standard errors and variances, [J] each."""
-        G, whole = len(self.mass), self.mass.sum()
+        whole = self.mass.sum()
         mean = self.first.sum(dim=0) / whole
-        residual = self.first - self.mass[:, None] * mean
-        error = (residual.square().sum(dim=0) * G / (G - 1)).sqrt() / whole
+        error = self._error(self.first - self.mass[:, None] * mean) / whole
         variance = (self.second.sum(dim=0) / whole - mean.square()).clamp(min=0)
         return mean, error, variance
+
+    @property
+    def worst_error(self) -> float:
+        """The largest standard error, of log Z or in standard deviations of a function."""
+        _, error, variance = self.means()
+        relative = (error / variance.sqrt()).nan_to_num(0.0)
+        return max(self.log_z_error, float(relative.amax()) if len(relative) else 0.0)
+
+    @staticmethod
+    def _error(terms: torch.Tensor) -> torch.Tensor:
+        """Standard errors [J] of the sums of ``terms`` [G, J]."""
+        G = len(terms)
+        return (terms - terms.mean(dim=0)).square().sum(dim=0).mul(2 * G / (G - 2)).sqrt()
 
 
 @torch.no_grad()
@@ -89,11 +105,12 @@ def lattice_means(
 ) -> LatticeMeans:
     """Means of ``values(x [n, d], U [n]) -> [n, J]`` over a box, and log Z, with errors.
 
-    The grid's error is the spread of eight independently shifted lattices, each with its mirror
-    image so that what a symmetry makes zero is zero: a shifted lattice is unbiased for any
-    integrand, and exact to rounding for a smooth one that vanishes on the faces or is periodic.
-    They grow from 65,536 nodes each until errors are below 1e-4 standard deviations, at most to the
-    ``points^d`` that were asked for (2^18, or together that many).
+    The grid's error (7 degrees of freedom) is the spread of eight independently shifted lattices,
+    each with its mirror image so that what a symmetry makes zero is zero: a shifted lattice is
+    unbiased for any integrand, and exact to rounding for a smooth one that vanishes on the faces or
+    is periodic.
+    They grow from 65,536 nodes each until errors are below 2e-4 standard deviations, at most to
+    2^17 each, or to as many together as were asked for, ``points^d``.
 
     What is outside adds ``integral |f - mean| exp(-U) / Z`` over shells up to 2.25 half-widths from
     the centre; beyond, it falls on as from the last but one shell to the last, which is exact for a
@@ -109,18 +126,16 @@ def lattice_means(
     # refuses what is no box
     grid_axes(domain, box, points=2)
     cell, asked = Cell.of(domain, box), points**domain.dimension
-    most = max(_FEWEST_NODES, min(asked, _MOST_NODES), asked // (2 * _PAIRS))
+    most = max(_MOST_NODES, asked // (2 * _PAIRS))
     nodes = _FEWEST_NODES
-    while True:
-        sums = _sums(potential, values, cell, nodes)
-        mean, error, variance = sums.means()
-        worst = (error / variance.sqrt()).nan_to_num(0.0).amax() if len(mean) else 0.0
-        if nodes >= most or max(sums.log_z_error, float(worst)) < _TOLERANCE:
-            break
-        nodes = min(4 * nodes, most)
-    log_Z, log_Z_error = sums.log_z, sums.log_z_error
+    sums = _sums(potential, values, cell, nodes)
     if asked < nodes:
-        _check_resolution(potential, cell, asked, log_Z)
+        _check_resolution(potential, cell, asked, sums.log_z)
+    while nodes < most and sums.worst_error > _TOLERANCE:
+        nodes = min(4 * nodes, most)
+        sums = _sums(potential, values, cell, nodes)
+    mean, error, variance = sums.means()
+    log_Z, log_Z_error = sums.log_z, sums.log_z_error
     if log_Z_error > _LARGEST_LOG_Z_ERROR:
         raise UnresolvedError(
             f"log Z has an error of {log_Z_error:.2g} on a grid of {points} points a coordinate, "
@@ -166,30 +181,21 @@ def _sums(
     sums: list[torch.Tensor | None] = []
     for _ in range(pairs):
         u = (lattice + stream.uniform(lattice.shape[1])) % 1.0
-        x = cell.at(torch.cat([u, 1.0 - u]))
-        U = _energies(potential, x)
-        lowest.append(float(U.min()))
-        if math.isinf(lowest[-1]):
-            sums.append(None)
-            continue
-        if centre is None:
-            best = U.argmin()[None]
-            centre = values(x[best], U[best])[0]
-        kept = U - lowest[-1] < _DEEPEST
-        x, U = x[kept], U[kept]
-        weight = (lowest[-1] - U).exp()
-        part = [weight.sum()[None], torch.zeros_like(centre), torch.zeros_like(centre)]
-        batches = (torch.split(each, _ROWS_PER_BATCH) for each in (x, U, weight))
-        for x_b, U_b, weight_b in zip(*batches, strict=True):
-            value = values(x_b, U_b) - centre
-            part[1] += weight_b @ value
-            part[2] += weight_b @ value.square()
-        sums.append(torch.cat(part))
+        for x in (cell.at(u), cell.at(1.0 - u)):
+            U = _energies(potential, x)
+            lowest.append(float(U.min()))
+            if math.isinf(lowest[-1]):
+                sums.append(None)
+                continue
+            if centre is None:
+                best = U.argmin()[None]
+                centre = values(x[best], U[best])[0]
+            sums.append(_weighted(values, x, U, lowest[-1], centre))
     if centre is None:
         raise UnresolvedError(
             "the energy is infinite at all nodes; change truth.box or truth.points"
         )
-    log_scale = cell.log_volume - math.log(2 * len(lattice)) - min(lowest)
+    log_scale = cell.log_volume - math.log(len(lattice)) - min(lowest)
     empty = centre.new_zeros(1 + 2 * len(centre))
     scaled = torch.stack(
         [
@@ -199,6 +205,22 @@ def _sums(
     )
     J = len(centre)
     return _Sums(centre, log_scale, scaled[:, 0], scaled[:, 1 : 1 + J], scaled[:, 1 + J :])
+
+
+def _weighted(
+    values: Values, x: torch.Tensor, U: torch.Tensor, lowest: float, centre: torch.Tensor
+) -> torch.Tensor:
+    """Sums of ``exp(lowest - U)`` alone, times ``f - centre``, and times its square [1 + 2 J]."""
+    kept = U - lowest < _DEEPEST
+    x, U = x[kept], U[kept]
+    weight = (lowest - U).exp()
+    first, second = torch.zeros_like(centre), torch.zeros_like(centre)
+    batches = (torch.split(each, _ROWS_PER_BATCH) for each in (x, U, weight))
+    for x_b, U_b, weight_b in zip(*batches, strict=True):
+        value = values(x_b, U_b) - centre
+        first += weight_b @ value
+        second += weight_b @ value.square()
+    return torch.cat([weight.sum()[None], first, second])
 
 
 def _energies(potential: Potential, x: torch.Tensor) -> torch.Tensor:
