@@ -327,7 +327,10 @@ def test_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth.run(layout, e)
     estimate.run_reference(layout, e, "r")
     rows = {row.quantity: row for row in read_table(files.estimates, EstimateRow)}
-    assert rows["log_z"] == EstimateRow(1, "log_z", 1.7, 0.01, rows["log_z"].exact, None, 0.0)
+    exact, error = rows["log_z"].exact, rows["log_z"].exact_stderr
+    assert rows["log_z"] == EstimateRow(1, "log_z", 1.7, 0.01, exact, None, error)
+    assert error is not None
+    assert 0 < error < 1e-12
     exact = {row.observable: row for row in read_table(layout.truth, TruthRow)}
     for text in e.observables:
         row = rows[f"observable:{text}"]

@@ -11,6 +11,7 @@ from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath, Potential
+from jeffreysflow.stages.exact_values import is_held_by_its_box
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.flows import load_flow
@@ -40,13 +41,17 @@ class ExactDivergence(NamedTuple):
 def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> ExactDivergence | None:
     """``D = log Z + KL(pi_M || F#pi_0)``, the upper bound of log Z, with its standard error.
 
-    None where exact values have no grid, or one too coarse for exact samples.
+    None where there are no exact values, or their box or grid is none for exact samples.
 
     Raises
     ------
-    UserError : a level of the flow is missing, foreign or damaged.
+    UserError : a level of the flow, or `truth.csv`, is missing, foreign or damaged.
     """
     if experiment.truth is None or experiment.path_integral is not None:
+        return None
+    if not is_held_by_its_box(layout, experiment):
+        text = "truth.box or truth.points do not hold the density"
+        print(f"{experiment.name}/{flow}: no exact samples for the Jeffreys gap: {text}")
         return None
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
     steps = range(1, flow_steps(layout, experiment, flow) + 1)

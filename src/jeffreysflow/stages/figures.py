@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
-from jeffreysflow.config import Experiment
+from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.potentials import Potential
 from jeffreysflow.report.data import Density, ExperimentData, Samples, view_limits
 from jeffreysflow.report.figures import figure_files, figure_names
 from jeffreysflow.stages.curves import read_curves
+from jeffreysflow.stages.exact_values import is_held_by_its_box
 from jeffreysflow.stages.planes import read_planes
 from jeffreysflow.stages.results import read_tables
 from jeffreysflow.stages.steps import flow_steps
@@ -48,7 +49,8 @@ def _read(layout: Layout, experiment: Experiment) -> ExperimentData:
     references = {name: _reference(layout, experiment, name) for name in experiment.references}
     potential = build_potential(experiment)
     everywhere = np.concatenate([samples.x for samples in references.values()])
-    density = _density(potential, experiment, everywhere)
+    held = is_held_by_its_box(layout, experiment)
+    density = _density(potential, experiment.truth if held else None, everywhere)
     periods = potential.domain.periods[:_COORDINATES]
     return ExperimentData(
         **read_tables(layout, experiment),
@@ -84,12 +86,12 @@ def _history(layout: Layout, experiment: Experiment, name: str) -> list[dict[str
     return levels
 
 
-def _density(potential: Potential, experiment: Experiment, x: np.ndarray) -> Density | None:
+def _density(potential: Potential, truth: TruthConfig | None, x: np.ndarray) -> Density | None:
     """The target's density in the box of its exact values, or where samples ``x`` [n, d] are."""
     d = potential.dimension
     if d > 2:
         return None
-    box = None if experiment.truth is None else experiment.truth.box
+    box = None if truth is None else truth.box
     if box is None:
         low, high = x.min(axis=0), x.max(axis=0)
         margin = 0.25 * (high - low)

@@ -15,6 +15,7 @@ from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.estimation.observables import Observable, parse_observables
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.report.data import Interval, Plane
+from jeffreysflow.stages.exact_values import is_held_by_its_box
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.ensembles import open_ensemble
@@ -80,7 +81,7 @@ def shown_levels(steps: int) -> list[int]:
 
 def _clouds(layout: Layout, experiment: Experiment, path: AnnealingPath) -> Iterator[_Cloud]:
     """The samples of one source after another, never of two at a time."""
-    exact = _exact(experiment, path)
+    exact = _exact(layout, experiment, path)
     if exact is not None:
         yield exact
     for name in experiment.references:
@@ -99,9 +100,9 @@ def _clouds(layout: Layout, experiment: Experiment, path: AnnealingPath) -> Iter
             yield from _sequence(layout, experiment, path, name)
 
 
-def _exact(experiment: Experiment, path: AnnealingPath) -> _Cloud | None:
+def _exact(layout: Layout, experiment: Experiment, path: AnnealingPath) -> _Cloud | None:
     truth, target = experiment.truth, path.target
-    if truth is None:
+    if truth is None or not is_held_by_its_box(layout, experiment):
         return None
     stream = Stream(experiment.seed, experiment.name, "figures", "exact samples")
     if truth.method == "exact_map":

@@ -38,18 +38,18 @@ def read_tables(layout: Layout, experiment: Experiment) -> dict[str, Any]:
     }
     for name, files in flows.items():
         estimates |= _sources(name, read_table(files.estimates, EstimateRow))
-    followed = experiment.truth is not None and experiment.generation.convergence
     return {
         "experiment": experiment,
         "estimates": estimates,
         "diagnostics": {
             name: read_table(files.diagnostics, DiagnosticRow) for name, files in references.items()
         },
+        # there are none without sizes to follow or without exact values
         "convergence": {
-            name: read_table(files.convergence, ConvergenceRow) for name, files in flows.items()
-        }
-        if followed
-        else {},
+            name: read_table(files.convergence, ConvergenceRow)
+            for name, files in flows.items()
+            if files.convergence.exists()
+        },
         **_beads(layout, experiment),
     }
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
+
 from jeffreysflow.config import Experiment, TruthConfig
+from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.potentials import Potential
 from jeffreysflow.stages import bead_truth
 from jeffreysflow.stages.measured import Measured, build_measured
@@ -12,13 +17,19 @@ from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import TruthRow, write_table
 from jeffreysflow.truth.exact_map import exact_means
-from jeffreysflow.truth.quadrature import tensor_quadrature
+from jeffreysflow.truth.lattice_means import UnresolvedError, lattice_means
 
 __all__ = ["run"]
 
+_LARGEST_ERROR = 0.01
+"""Error of an exact value, in standard deviations of its observable, from which on it is none."""
+
+_SAME = "the same at all points"
+
 
 def run(layout: Layout, experiment: Experiment) -> None:
-    """Write `truth.csv`; without a `truth` section it has no rows. Of a path integral, write
+    """Write `truth.csv`; without a `truth` section it has no rows, nor where the box or the grid of
+    a quadrature does not hold the density, which is said. Of a path integral, write
     `bead_truth.csv`, and no rows here: low modes alone are no observable.
 
     Raises
@@ -33,40 +44,79 @@ def run(layout: Layout, experiment: Experiment) -> None:
     measured = build_measured(experiment, potential)
     rows: list[TruthRow] = []
     if section is not None and section.method == "quadrature":
-        rows = _by_quadrature(potential, measured, section)
+        try:
+            rows = _by_quadrature(experiment, potential, measured, section)
+        except UnresolvedError as error:
+            print(f"{experiment.name}: no exact values: {error}", flush=True)
     elif section is not None:
-        rows = _by_exact_map(potential, measured, section)
-        _say_what_is_missing(experiment, measured, rows)
+        rows = _by_exact_map(experiment, potential, measured, section)
     write_table(layout.truth, TruthRow, rows)
 
 
 def _by_quadrature(
-    potential: Potential, measured: Measured, section: TruthConfig
+    experiment: Experiment, potential: Potential, measured: Measured, section: TruthConfig
 ) -> list[TruthRow]:
-    exact = tensor_quadrature(potential, section.box, section.points)
-    # a bin's edges fall between grid points: by three standard errors of 320,000 samples at times
-    rows = [TruthRow(of.name, *exact.mean_and_variance(of)) for of in measured.observables]
-    return [*rows, TruthRow("log_z", exact.log_Z, 0.0)]
+    """Rows of all whose error is below a hundredth of a standard deviation."""
+    exact = lattice_means(
+        potential, lambda x, U: _where_finite(measured, x, U), section.box, section.points
+    )
+    limit = _LARGEST_ERROR * exact.variances.sqrt()
+    rows, missing = [], []
+    columns = (exact.means, exact.variances, exact.errors, exact.outside, limit)
+    for of, *numbers in zip(measured.all, *columns, strict=True):
+        mean, variance, error, outside, most = map(float, numbers)
+        if variance == 0:
+            missing.append((of, _SAME))
+        elif error <= most:
+            rows.append(TruthRow(of.name, mean, variance, error))
+        elif math.isnan(mean):
+            missing.append((of, "no finite number where the box has mass"))
+        else:
+            key = (
+                "too much of it lies outside truth.box"
+                if outside > most
+                else "truth.points too few"
+            )
+            missing.append((of, key))
+    _say_what_is_missing(experiment, missing)
+    return [*rows, TruthRow("log_z", exact.log_Z, 0.0, exact.log_Z_error)]
 
 
-def _by_exact_map(potential: Potential, measured: Measured, section: TruthConfig) -> list[TruthRow]:
+def _where_finite(measured: Measured, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+    """All values [n, all]; NaN in the columns of what is not finite somewhere."""
+    try:
+        return measured.values(x, U)
+    except UserError:
+        columns = []
+        for of in measured.all:
+            try:
+                columns.append(of(x, U))
+            except UserError:
+                columns.append(U.new_full((len(U),), torch.nan))
+        return torch.stack(columns, dim=1)
+
+
+def _by_exact_map(
+    experiment: Experiment, potential: Potential, measured: Measured, section: TruthConfig
+) -> list[TruthRow]:
     """Rows of all that the points tell apart."""
     exact = exact_means(potential, measured.values, section.samples, section.scramblings)
     columns = (exact.means, exact.variances, exact.errors)
-    rows = [
-        TruthRow(of.name, *map(float, numbers))
-        for of, *numbers in zip(measured.all, *columns, strict=True)
-    ]
-    seen = [row for row in rows if row.variance > 0]
-    return [*seen, TruthRow("log_z", exact.log_Z, 0.0, exact.log_Z_error)]
+    rows, missing = [], []
+    for of, *numbers in zip(measured.all, *columns, strict=True):
+        row = TruthRow(of.name, *map(float, numbers))
+        if row.variance > 0:
+            rows.append(row)
+        else:
+            missing.append((of, _SAME))
+    _say_what_is_missing(experiment, missing)
+    return [*rows, TruthRow("log_z", exact.log_Z, 0.0, exact.log_Z_error)]
 
 
-def _say_what_is_missing(
-    experiment: Experiment, measured: Measured, rows: Sequence[TruthRow]
-) -> None:
-    known = {row.observable for row in rows}
-    missing = [f"'{of.name}'" for of in measured.all if of.name not in known]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        text = f"no exact value of {', '.join(missing[:3])}{more}: the same at all points"
+def _say_what_is_missing(experiment: Experiment, missing: Sequence[tuple[Observable, str]]) -> None:
+    """A line for each reason."""
+    for reason in dict.fromkeys(reason for _, reason in missing):
+        names = [f"'{of.name}'" for of, why in missing if why == reason]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        text = f"no exact value of {', '.join(names[:3])}{more}: {reason}"
         print(f"{experiment.name}: {text}", flush=True)

@@ -57,7 +57,10 @@ def draw(data: ExperimentData) -> Figure:
     ax.set(xlabel="generated samples N", ylabel="bias", xscale="log", yscale="log")
     plain_log_ticks(ax.xaxis)
     plain_log_ticks(ax.yaxis)
-    ax.legend()
+    if flows:
+        ax.legend()
+    else:
+        ax.text(0.5, 0.5, "no exact values", ha="center", va="center", transform=ax.transAxes)
     return figure
 
 
