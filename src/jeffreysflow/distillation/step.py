@@ -125,14 +125,8 @@ class Step:
             source = shuffled_batches(rows.to(dtype), batch, fresh)
         order = self._stream("reference" + number)
         targets = shuffled_batches(self._training.to(dtype), batch, order)
-        variance = self._path.domain.variance
-        return Transport(
-            source,
-            targets,
-            *self.energies,
-            float(variance(rows).sum()),
-            float(variance(self._training).sum()),
-        )
+        variances = self._variance(rows), self._variance(self._training)
+        return Transport(source, targets, *self.energies, *variances)
 
     def push(self, flow: Flow) -> Pushed:
         """The ensemble below through ``flow``, which is in float64 from then on."""
@@ -146,6 +140,12 @@ class Step:
         return rejuvenated(
             ensemble, self._path, lam, settings.rejuvenation_kernel, steps, batch, stream
         )
+
+    def _variance(self, x: torch.Tensor) -> float:
+        if self._base.tails is not None:
+            # it may be infinite, and one sample would decide which divergence counts
+            return 1.0
+        return float(self._path.domain.variance(x).sum())
 
     def _pushed(self, flow: Flow, ensemble: Ensemble) -> tuple[Ensemble, torch.Tensor]:
         settings = self._settings
