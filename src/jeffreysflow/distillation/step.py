@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
+from jeffreysflow.distillation.outside import outside_facts
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.distillation.settings import LevelSettings
@@ -132,6 +133,14 @@ class Step:
         """The ensemble below through ``flow``, which is in float64 from then on."""
         ensemble, increments = self._pushed(flow, self.below)
         return Pushed(ensemble, increments, self.conditional_ess(increments))
+
+    def outside(self, ensemble: Ensemble) -> dict[str, float]:
+        """What of base, reference, pushed ensemble and, at the last level, of the target by its
+        energy lies outside the box of this level.
+        """
+        energy = self.energies[1] if self._settings.lam_1 == 1.0 else None
+        reference = torch.cat((self._training, self.test))
+        return outside_facts(self._base, self._box, reference, ensemble, energy)
 
     def moved(self, ensemble: Ensemble, lam: float, stream: Stream) -> tuple[Ensemble, float]:
         """An ensemble at ``lam`` after rejuvenation, and the acceptance."""
