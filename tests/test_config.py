@@ -136,6 +136,9 @@ BAD_OVERRIDES = [
     ({"generation": {"base_points": "sobol", "samples": 3}}, "generation: sobol needs samples"),
     ({"generation": {"convergence": [10**9]}}, "generation: convergence sizes"),
     ({"base": {"sd": -1}}, "base.sd: must be positive"),
+    ({"base": {"tails": 0.5}}, "base.tails: .*greater than or equal to 1, found 0.5"),
+    ({"base": {"tails": [3, 3]}}, r"base.tails: .*found \[3, 3\]"),
+    ({"flows": {"coarse-0.50": {"network": {"bins": 901}}}}, "network.bins: .*900, found 901"),
     ({"seed": 3}, "'seed' is set in config.yaml"),
 ]
 
@@ -148,6 +151,7 @@ BAD_PATH_INTEGRALS = [
     ({"path_integral": {"action_beads": 4}}, "action_beads: 4 beads have fewer modes than 7"),
     ({"path_integral": {"beads": [12, 8]}}, "beads must increase strictly, found"),
     ({"path_integral": {"beads": []}}, "path_integral.beads: .*at least 1 item"),
+    ({"base": {"tails": 3}}, "base.tails: a path_integral has a base of its own"),
     ({"path_integral": {"beta": 0}}, "path_integral.beta: .*greater than 0, found 0"),
     ({"path_integral": {"beta": -1}}, "path_integral.beta: .*greater than 0, found -1"),
     ({"path_integral": {"modes": 0}}, "path_integral.modes: .*found 0"),

@@ -64,6 +64,18 @@ class Stream:
             device=device, dtype=dtype
         )
 
+    def student(
+        self,
+        dof: float,
+        *shape: int,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> torch.Tensor:
+        """Student's t numbers of ``dof`` degrees of freedom, drawn in float64."""
+        return torch.from_numpy(self._generator.standard_t(dof, shape)).to(
+            device=device, dtype=dtype
+        )
+
     def integers(self, high: int, *shape: int) -> torch.Tensor:
         """Integers in [0, high), int64."""
         return torch.from_numpy(self._generator.integers(0, high, size=shape))

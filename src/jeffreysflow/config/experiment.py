@@ -73,6 +73,8 @@ class Experiment(Section):
         for name in [self.name, *self.references, *self.flows]:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
                 raise ValueError(f"name '{name}' may hold only letters, digits, '_', '.' and '-'")
+        if self.path_integral is not None and self.base.tails is not None:
+            raise ValueError("base.tails: a path_integral has a base of its own, leave it out")
         for name, reference in self.references.items():
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")

@@ -19,7 +19,7 @@ class NetworkConfig(Section):
     """Coupling layers."""
     hidden: int = Field(default=64, ge=1)
     """Width of the two hidden layers of each conditioner."""
-    bins: int = Field(default=16, ge=2)
+    bins: int = Field(default=16, ge=2, le=900)
     """Spline bins."""
 
 

@@ -44,12 +44,18 @@ class PotentialConfig(Section):
 
 
 class BaseConfig(Section):
-    """The base distribution: Gaussian where Euclidean, uniform where periodic."""
+    """The base distribution: Gaussian or Student's t where Euclidean, uniform where periodic."""
 
     mean: float | list[float] = 0.0
-    """Mean of the Gaussian coordinates: one number, or one a coordinate."""
+    """Mean of the Euclidean coordinates, or location where there are tails: one number, or one a
+    coordinate."""
     sd: float | list[float] = 1.0
-    """Standard deviation of the Gaussian coordinates: one number, or one a coordinate."""
+    """Standard deviation of the Euclidean coordinates, or scale where there are tails: one number,
+    or one a coordinate."""
+    tails: float | None = Field(default=None, ge=1)
+    """Degrees of freedom of Student's t for the Euclidean coordinates, for a target whose density
+    falls as a power of the distance: nu where it falls as |x|^-(nu + 1), or less. Without, they are
+    Gaussian."""
 
     @field_validator("sd")
     @classmethod

@@ -98,6 +98,7 @@ def distill_level(
     ``gap_relative_to_reference`` (over the test part of the reference: it flatters a reference that
     misses a mode, and chooses nothing); the choices ``theta``, ``renyi``, ``warm_start`` (1: from
     the flow below), ``identity_used`` (1: no flow) and the number of trainings, ``attempts``;
+    what lies outside the flow's box, by ``outside_facts``, at the last level by the energy too;
     ``train_seconds``, ``push_seconds`` and ``skipped`` steps (of all of them), ``resampled`` and
     ``rejuvenation_acceptance``.
     """
@@ -126,14 +127,18 @@ def distill_level(
         say("no flow does better than none: this level is the identity")
         flow = step.new_flow()
         best = best._replace(flow=flow, pushed=step.push(flow))
-    facts = _facts(step, best, settings.islands) | {
-        "warm_start": float(start is not None),
-        "identity_used": float(useless),
-        "attempts": float(len(trainings)),
-        "train_seconds": sum(each.train_seconds for each in trainings),
-        "push_seconds": sum(each.push_seconds for each in trainings),
-        "skipped": sum(each.history[-1].skipped for each in trainings),
-    }
+    facts = (
+        _facts(step, best, settings.islands)
+        | step.outside(best.pushed.ensemble)
+        | {
+            "warm_start": float(start is not None),
+            "identity_used": float(useless),
+            "attempts": float(len(trainings)),
+            "train_seconds": sum(each.train_seconds for each in trainings),
+            "push_seconds": sum(each.push_seconds for each in trainings),
+            "skipped": sum(each.history[-1].skipped for each in trainings),
+        }
+    )
     ensemble = best.pushed.ensemble
     choosing = ensemble.log_weights[step.rows["choose"]]
     facts["resampled"] = float(effective_sample_size(choosing) < settings.resample_below)

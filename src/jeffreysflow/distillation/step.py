@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
+from jeffreysflow.distillation.outside import outside_facts
 from jeffreysflow.distillation.parts import Part, Reference, rows_of, which
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
@@ -122,19 +123,21 @@ class Step:
             source = shuffled_batches(rows.to(dtype), batch, fresh)
         order = self._stream("reference" + number)
         targets = shuffled_batches(self.reference.training.to(dtype), batch, order)
-        variance = self._path.domain.variance
-        return Transport(
-            source,
-            targets,
-            *self.energies,
-            float(variance(rows).sum()),
-            float(variance(self.reference.training).sum()),
-        )
+        variances = self._variance(rows), self._variance(self.reference.training)
+        return Transport(source, targets, *self.energies, *variances)
 
     def push(self, flow: Flow) -> Pushed:
         """The ensemble below through ``flow``, which is in float64 from then on."""
         ensemble, increments = self._pushed(flow, self.below)
         return Pushed(ensemble, increments, self.conditional_ess(increments, "choose"))
+
+    def outside(self, ensemble: Ensemble) -> dict[str, float]:
+        """What of base, reference, pushed ensemble and, at the last level, of the target by its
+        energy lies outside the box of this level.
+        """
+        energy = self.energies[1] if self._settings.lam_1 == 1.0 else None
+        reference = torch.cat((self.reference.training, self.reference.test))
+        return outside_facts(self._base, self._box, reference, ensemble, energy)
 
     def moved(self, ensemble: Ensemble, stream: Stream) -> tuple[Ensemble, float]:
         """The ensemble after this level when rejuvenated, and the acceptance. The step size is
@@ -150,6 +153,12 @@ class Step:
         return rejuvenated(
             ensemble, self._path, lam, settings.rejuvenation_kernel, steps, batch, stream, tuned_on
         )
+
+    def _variance(self, x: torch.Tensor) -> float:
+        if self._base.tails is not None:
+            # it may be infinite, and one sample would decide which divergence counts
+            return 1.0
+        return float(self._path.domain.variance(x).sum())
 
     def _pushed(self, flow: Flow, ensemble: Ensemble) -> tuple[Ensemble, torch.Tensor]:
         settings = self._settings

@@ -13,6 +13,8 @@ __all__ = ["Box", "spline_box"]
 
 # Base samples near the edge get the largest weights, so the box holds the base far beyond 4 sd.
 _BASE_SD = 8.0
+# Where its tails are those of Student's t, weights no longer grow beyond so rare a distance.
+_BASE_OUTSIDE = 1e-6
 # Twice a high quantile: room for new samples, no room for a few stray ones.
 _QUANTILE, _MARGIN = 0.999, 2.0
 
@@ -31,10 +33,11 @@ def spline_box(base: Base, *samples: torch.Tensor) -> Box:
 
         ``max(8 sd, 2 q)``,  q the 0.999 quantile of |x - mean| over each of ``samples`` [n, d],
 
-    rounded up to two digits; the scale is the base's sd.
+    and at least so wide that one in a million base samples lies outside; rounded up to two digits.
+    The scale is the base's sd.
     """
     mean, sd = base.mean.cpu(), base.sd.cpu()
-    half = _BASE_SD * sd
+    half = torch.maximum(_BASE_SD * sd, base.reach(_BASE_OUTSIDE).cpu())
     for x in samples:
         distance = (x.cpu().to(torch.float64) - mean).abs()
         k = max(math.ceil(_QUANTILE * len(x)), 1)

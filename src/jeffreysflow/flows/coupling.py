@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from jeffreysflow.flows.conditioner import Conditioner
-from jeffreysflow.flows.spline import knot_logits, rational_quadratic
+from jeffreysflow.flows.spline import knot_logits, rational_quadratic, smallest_bin
 from jeffreysflow.streams import Stream
 
 __all__ = ["Coupling", "alternating_masks"]
@@ -70,7 +70,8 @@ class Coupling(nn.Module):
             "_kept_scale": scale[~mask][:, None],
         }.items():
             self.register_buffer(name, value, persistent=False)
-        logits = torch.stack([knot_logits(sizes) for sizes in knots[mask]])
+        self._smallest = smallest_bin(knots)
+        logits = torch.stack([knot_logits(sizes, self._smallest) for sizes in knots[mask]])
         offset = torch.stack((logits, logits, torch.zeros_like(logits)), dim=1)
         inputs = len(kept_circular) + int(kept_circular.sum())
         self._any_circular = bool(kept_circular.any())
@@ -82,12 +83,13 @@ class Coupling(nn.Module):
         raw = self.conditioner(self._features(u.index_select(0, self._kept)))
         raw = raw.view(len(self._moved), 3, self.bins, u.shape[1])
         moved, log_derivative = rational_quadratic(
-            u.index_select(0, self._moved), raw, self._circular, inverse
+            u.index_select(0, self._moved), raw, self._circular, inverse, self._smallest
         )
         return u.index_copy(0, self._moved, moved), log_derivative.sum(dim=0)
 
     def _features(self, kept: torch.Tensor) -> torch.Tensor:
-        linear = (kept - 0.5) / self._kept_scale
+        # far outside, where nothing is moved, a network would say anything
+        linear = (kept.clamp(0, 1) - 0.5) / self._kept_scale
         if not self._any_circular:
             return linear
         angle = 2 * math.pi * kept[self._kept_circular]

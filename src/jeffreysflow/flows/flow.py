@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from jeffreysflow.flows.coupling import Coupling, alternating_masks
+from jeffreysflow.flows.intervals import Intervals, growth
 from jeffreysflow.streams import Stream
 
 __all__ = ["Flow"]
@@ -21,7 +22,8 @@ class Flow(nn.Module):
     Each layer moves half of the coordinates by monotone rational-quadratic splines on their
     intervals, and leaves them alone outside (Durkan et al. 2019, arXiv 1906.04032). Knots lie
     densest in the middle of a Euclidean interval, where the samples are, so the interval may be
-    generous.
+    as wide as one likes; the splines of a very wide one act on ``asinh`` of the distance from its
+    middle (``Intervals``).
 
     Parameters
     ----------
@@ -62,13 +64,8 @@ class Flow(nn.Module):
             "hidden": list(hidden),
             "bins": bins,
         }
-        # kept in float64 whatever the precision of the weights
-        self._lower, self._upper = (
-            torch.tensor(self.settings[key], dtype=torch.float64)[:, None]
-            for key in ("lower", "upper")
-        )
-        self._circular = torch.tensor(self.settings["periodic"])
-        relative = torch.tensor(self.settings["scale"]) / (self._upper - self._lower)[:, 0].float()
+        self._intervals = Intervals(lower, upper, scale, periodic)
+        relative, circular = self._intervals.relative_scale, self._intervals.circular
         knots = torch.stack(
             [
                 _bin_sizes(bins, None if p else s)
@@ -76,8 +73,8 @@ class Flow(nn.Module):
             ]
         )
         self.couplings = nn.ModuleList(
-            Coupling(moved, knots, relative, self._circular, tuple(hidden), stream)
-            for moved in alternating_masks(len(self._lower), layers)
+            Coupling(moved, knots, relative, circular, tuple(hidden), stream)
+            for moved in alternating_masks(len(self._intervals), layers)
         )
 
     def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,15 +86,13 @@ class Flow(nn.Module):
         return self._run(x, inverse=True)
 
     def _run(self, x: torch.Tensor, inverse: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        lower, upper = self._lower.to(x), self._upper.to(x)
-        u = (x.T - lower) / (upper - lower)
-        if bool(self._circular.any()):
-            u = torch.where(self._circular.to(u.device)[:, None], u - u.detach().floor(), u)
+        first = u = self._intervals.enter(x)
         log_det = u.new_zeros(u.shape[1])
         for coupling in reversed(self.couplings) if inverse else self.couplings:
             u, part = coupling(u, inverse)
             log_det = log_det + part
-        return torch.lerp(lower, upper, u).T, log_det
+        stretch = self._intervals.log_stretch
+        return self._intervals.leave(u, x), log_det + (stretch(u) - stretch(first))
 
     def __repr__(self) -> str:
         s = self.settings
@@ -119,17 +114,6 @@ def _bin_sizes(bins: int, scale: float | None) -> torch.Tensor:
     dense in the middle as equal bins over +-2.4 ``scale`` would be.
     """
     t = torch.linspace(-1, 1, bins + 1, dtype=torch.float64)
-    growth = 0.0 if scale is None else _growth(1 / (4.8 * scale))
-    knots = t if growth == 0 else torch.sinh(growth * t) / math.sinh(growth)
+    g = 0.0 if scale is None else growth(1 / (4.8 * scale))
+    knots = t if g == 0 else torch.sinh(g * t) / math.sinh(g)
     return knots.diff() / 2
-
-
-def _growth(ratio: float) -> float:
-    """The solution g of sinh(g) / g = ratio, 0 for a ratio of at most 1."""
-    low, high = 0.0, 30.0
-    if ratio <= 1:
-        return 0.0
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if math.sinh(middle) < ratio * middle else (low, middle)
-    return high

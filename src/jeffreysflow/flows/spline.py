@@ -22,20 +22,36 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-__all__ = ["knot_logits", "rational_quadratic"]
+__all__ = ["knot_logits", "rational_quadratic", "smallest_bin"]
 
-SMALLEST_BIN = 1e-3  # as a fraction of the interval
+SMALLEST_BIN = 1e-3
+"""No bin becomes smaller, as a fraction of the interval, but"""
+_SHRINKS = 8.0
+"""each may shrink by this factor."""
 LARGEST_LOG_SLOPE = 7.0
 
 
-def knot_logits(sizes: torch.Tensor) -> torch.Tensor:
-    """The raw parameters of bins of these ``sizes`` [K], which add up to 1."""
-    logits = torch.log((sizes - SMALLEST_BIN) / (1 - len(sizes) * SMALLEST_BIN))
+def smallest_bin(sizes: torch.Tensor) -> float:
+    """The least size of a bin, where the bins start with ``sizes`` [..., K], which add up to 1:
+    1e-3, or an eighth of the smallest where that is less.
+    """
+    return min(SMALLEST_BIN, float(sizes.min()) / _SHRINKS)
+
+
+def knot_logits(sizes: torch.Tensor, smallest: float = SMALLEST_BIN) -> torch.Tensor:
+    """The raw parameters of bins of these ``sizes`` [K], which add up to 1 and are larger than
+    ``smallest``.
+    """
+    logits = torch.log((sizes - smallest) / (1 - len(sizes) * smallest))
     return logits - logits.mean()
 
 
 def rational_quadratic(
-    x: torch.Tensor, raw: torch.Tensor, circular: torch.Tensor, inverse: bool = False
+    x: torch.Tensor,
+    raw: torch.Tensor,
+    circular: torch.Tensor,
+    inverse: bool = False,
+    smallest: float = SMALLEST_BIN,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The spline, or its inverse, at ``x``, and the logarithm of its derivative there.
 
@@ -45,6 +61,7 @@ def rational_quadratic(
     raw : [m, 3, K, n]: unbounded parameters of the widths and heights of the K bins (through a
         softmax) and of the slopes at their left knots (through an exponential).
     circular : [m] boolean. Elsewhere the slope at the first and last knot is 1.
+    smallest : the least width and height of a bin, less than 1/K.
 
     Returns
     -------
@@ -53,7 +70,7 @@ def rational_quadratic(
     # on a circle an x just outside is a rounding error
     inside = ((x >= 0) & (x <= 1)) | circular[:, None]
     u = x.clamp(0, 1)
-    corner, size, slope = _Bin.apply(raw, u.detach(), circular, int(inverse))  # type: ignore[no-untyped-call]
+    corner, size, slope = _Bin.apply(raw, u.detach(), circular, int(inverse), smallest)  # type: ignore[no-untyped-call]
     (x_0, y_0), (w, h), (d_0, d_1) = corner.unbind(1), size.unbind(1), slope.unbind(1)
     s = h / w
     excess = d_0 + d_1 - 2 * s
@@ -86,10 +103,15 @@ class _Bin(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, raw: torch.Tensor, x: torch.Tensor, circular: torch.Tensor, axis: int
+        ctx: Any,
+        raw: torch.Tensor,
+        x: torch.Tensor,
+        circular: torch.Tensor,
+        axis: int,
+        smallest: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         bins = raw.shape[2]
-        sizes = torch.softmax(raw[:, :2], dim=2).mul_(1 - bins * SMALLEST_BIN).add_(SMALLEST_BIN)
+        sizes = torch.softmax(raw[:, :2], dim=2).mul_(1 - bins * smallest).add_(smallest)
         knots = sizes.cumsum(dim=2)
         below = torch.empty_like(raw[:, 0])
         torch.le(knots[:, axis], x[:, None], out=below)
@@ -103,6 +125,7 @@ class _Bin(torch.autograd.Function):
         raw_slope = raw[:, 2].gather(1, ends) * free
         damping = 1 + raw_slope.abs() / LARGEST_LOG_SLOPE
         slope = torch.exp(raw_slope / damping)
+        ctx.smallest = smallest
         ctx.save_for_backward(sizes, below, index, corner, size, ends, slope, free / damping**2)
         return corner, size, slope
 
@@ -110,16 +133,17 @@ class _Bin(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, to_corner: torch.Tensor, to_size: torch.Tensor, to_slope: torch.Tensor
-    ) -> tuple[torch.Tensor, None, None, None]:
+    ) -> tuple[torch.Tensor, None, None, None, None]:
         sizes, below, index, corner, size, ends, slope, damping = ctx.saved_tensors
         m, _, bins, n = sizes.shape
-        softmax_part = 1 - bins * SMALLEST_BIN
-        mean = to_corner * (corner - index[:, :, 0] * SMALLEST_BIN)
-        mean = (mean + to_size * (size - SMALLEST_BIN)) / softmax_part
+        smallest = ctx.smallest
+        softmax_part = 1 - bins * smallest
+        mean = to_corner * (corner - index[:, :, 0] * smallest)
+        mean = (mean + to_size * (size - smallest)) / softmax_part
         bracket = torch.addcmul(-mean[:, :, None], below[:, None], to_corner[:, :, None])
         bracket.scatter_(2, index, (to_size - mean)[:, :, None])
         grad = sizes.new_empty(m, 3, bins, n)
-        torch.sub(sizes, SMALLEST_BIN, out=grad[:, :2])
+        torch.sub(sizes, smallest, out=grad[:, :2])
         grad[:, :2] *= bracket
         grad[:, 2].zero_().scatter_add_(1, ends, to_slope * slope * damping)
-        return grad, None, None, None
+        return grad, None, None, None, None

@@ -5,28 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from scipy.special import betaln, ndtr, ndtri, stdtr, stdtrit
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.potentials.potential import Potential
-from jeffreysflow.rows import row_dot
+from jeffreysflow.rows import row_dot, row_sum
 from jeffreysflow.streams import Stream
 
 __all__ = ["Base"]
 
 
 class Base(Potential):
-    """Independent coordinates: Gaussian where Euclidean, uniform on the circle where periodic.
+    """Independent coordinates: Gaussian or of Student's t where Euclidean, uniform on the circle
+    where periodic.
 
-    ``U_0(x) = sum_i (x_i - mean_i)^2 / (2 sd_i^2) + log(sd_i sqrt(2 pi)) + sum_j log P_j`` with i
-    over Euclidean coordinates and j over periodic ones of period ``P_j``. It is normalised,
-    ``log Z_0 = 0``, so that log Z along the annealing path is the log Z of the target itself.
+    ``U_0(x) = sum_i u(z_i) + log sd_i + sum_j log P_j`` with ``z_i = (x_i - mean_i) / sd_i``, i
+    over Euclidean coordinates and j over periodic ones of period ``P_j``, where
+
+        ``u(z) = z^2 / 2 + log(2 pi) / 2``,   or with ``tails`` of nu degrees of freedom
+        ``u(z) = (nu + 1)/2 log(1 + z^2 / nu) + log(nu)/2 + log B(1/2, nu/2)``.
+
+    It is normalised, ``log Z_0 = 0``, so that log Z along the annealing path is the log Z of the
+    target itself. A density that falls as ``|x|^-(nu + 1)`` needs ``tails`` of at most nu: a flow
+    changes no tail, and what the base never draws has no weight.
 
     Parameters
     ----------
     domain : the coordinates.
     mean, sd : one number for all Euclidean coordinates, or one a coordinate (ignored where
-        periodic).
+        periodic). With tails they are location and scale: the mean exists for nu > 1 only, and the
+        standard deviation is ``sd sqrt(nu / (nu - 2))``, for nu > 2.
+    tails : degrees of freedom nu of Student's t; None for a Gaussian.
     """
 
     _mean: torch.Tensor
@@ -41,15 +52,19 @@ class Base(Potential):
         domain: Domain,
         mean: float | Sequence[float] = 0.0,
         sd: float | Sequence[float] = 1.0,
+        tails: float | None = None,
     ) -> None:
         super().__init__()
         self.domain = domain
+        self.tails = tails
         d = domain.dimension
         for name, value in (("mean", mean), ("sd", sd)):
             column = torch.as_tensor(value, dtype=torch.float64).expand(d).clone()
             self.register_buffer(f"_{name}", column)
         if not bool((self._sd > 0).all()):
             raise ValueError(f"the base's sd must be positive, found {self._sd.tolist()}")
+        if tails is not None and not tails > 0:
+            raise ValueError(f"the base's tails must be positive, found {tails}")
         periods = [(0.0, 1.0) if period is None else period for period in domain.periods]
         lower = torch.tensor([low for low, _ in periods], dtype=torch.float64)
         length = torch.tensor([high - low for low, high in periods], dtype=torch.float64)
@@ -58,17 +73,20 @@ class Base(Potential):
         self.register_buffer("_periodic", domain.periodic)
         # a periodic coordinate adds nothing to energy and gradient
         self.register_buffer("_precision", (~domain.periodic) / self._sd.square())
-        gaussian = torch.log(self._sd) + 0.5 * math.log(2 * math.pi)
-        self._log_normaliser = float(torch.where(self._periodic, length.log(), gaussian).sum())
+        standard = 0.5 * math.log(2 * math.pi) if tails is None else _log_normaliser(tails)
+        line = torch.log(self._sd) + standard
+        self._log_normaliser = float(torch.where(self._periodic, length.log(), line).sum())
 
     @property
     def mean(self) -> torch.Tensor:
-        """Means [d]; the middle of the interval where periodic."""
+        """Means, or locations [d]; the middle of the interval where periodic."""
         return torch.where(self._periodic, self._lower + 0.5 * self._length, self._mean)
 
     @property
     def sd(self) -> torch.Tensor:
-        """Standard deviations [d]; of the uniform law where periodic."""
+        """Standard deviations [d], or scales where there are tails; of the uniform law where
+        periodic.
+        """
         return torch.where(self._periodic, self._length / math.sqrt(12.0), self._sd)
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
@@ -79,14 +97,21 @@ class Base(Potential):
 
     def _energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         offset = x - self._mean.to(x)
-        gradient = offset * self._precision.to(x)
-        return 0.5 * row_dot(offset, gradient) + self._log_normaliser, gradient
+        scaled = offset * self._precision.to(x)
+        if self.tails is None:
+            return 0.5 * row_dot(offset, scaled) + self._log_normaliser, scaled
+        nu, squares = self.tails, offset * scaled
+        energy = 0.5 * (nu + 1) * row_sum(torch.log1p(squares / nu))
+        return energy + self._log_normaliser, (nu + 1) * scaled / (nu + squares)
 
     def sample(self, n: int, stream: Stream, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         """``n`` exact independent samples [n, d]."""
-        x = self._mean.to("cpu", dtype) + self._sd.to("cpu", dtype) * stream.normal(
-            n, self.dimension, dtype=dtype
-        )
+        shape = n, self.dimension
+        if self.tails is None:
+            standard = stream.normal(*shape, dtype=dtype)
+        else:
+            standard = stream.student(self.tails, *shape, dtype=dtype)
+        x = self._mean.to("cpu", dtype) + self._sd.to("cpu", dtype) * standard
         if not self.domain.is_euclidean:
             uniform = self._lower.cpu() + self._length.cpu() * stream.uniform(n, self.dimension)
             x = self.domain.wrap(torch.where(self._periodic.cpu(), uniform.to(dtype), x))
@@ -94,8 +119,39 @@ class Base(Potential):
 
     def quantile(self, u: torch.Tensor) -> torch.Tensor:
         """Each coordinate's inverse distribution function at points ``u`` [n, d] in (0, 1)."""
-        x: torch.Tensor = self._mean.to(u) + self._sd.to(u) * torch.special.ndtri(u)
+        if self.tails is None:
+            standard: torch.Tensor = torch.special.ndtri(u)
+        else:
+            standard = torch.from_numpy(stdtrit(self.tails, u.double().cpu().numpy())).to(u)
+        x = self._mean.to(u) + self._sd.to(u) * standard
         if not self.domain.is_euclidean:
             circle = self._lower.to(u) + self._length.to(u) * u
             x = torch.where(self._periodic.to(u.device), circle, x)
         return x
+
+    def outside(self, lower: torch.Tensor, upper: torch.Tensor) -> float:
+        """The probability that any Euclidean coordinate of a sample lies outside its interval,
+        ``lower`` and ``upper`` [d].
+        """
+        mean, sd = self._mean.cpu(), self._sd.cpu()
+        below = _distribution(self.tails, (lower.cpu().double() - mean) / sd)
+        above = _distribution(self.tails, (mean - upper.cpu().double()) / sd)
+        outside = (below + above).masked_fill(self._periodic.cpu(), 0.0)
+        # 1 - prod(1 - p), without the cancellation
+        return -math.expm1(float(torch.log1p(-outside).sum()))
+
+    def reach(self, probability: float) -> torch.Tensor:
+        """How far from its mean [d] a Euclidean coordinate lies with this probability or less."""
+        half = 0.5 * probability
+        z = -float(ndtri(half) if self.tails is None else stdtrit(self.tails, half))
+        return z * self._sd
+
+
+def _log_normaliser(nu: float) -> float:
+    """Of Student's t in units of its scale."""
+    return float(betaln(0.5, 0.5 * nu)) + 0.5 * math.log(nu)
+
+
+def _distribution(tails: float | None, z: torch.Tensor) -> torch.Tensor:
+    values = ndtr(z.numpy()) if tails is None else stdtr(tails, z.numpy())
+    return torch.from_numpy(np.asarray(values))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jeffreysflow.config import TruthConfig
+from jeffreysflow.config.potential import BaseConfig
 from jeffreysflow.report.bead_tables import bead_table, path_table
 from jeffreysflow.report.cautions import cautions
 from jeffreysflow.report.data import Results
@@ -121,6 +122,13 @@ def _method(truth: TruthConfig) -> str:
     return f"exact map, {truth.samples:,} Sobol points in {truth.scramblings} scramblings"
 
 
+def _base_fact(base: BaseConfig) -> str:
+    law = f"mean {base.mean}, sd {base.sd}"
+    if base.tails is not None:
+        law = f"Student's t of dof {base.tails:g}, location {base.mean}, scale {base.sd}"
+    return f"{law} where Euclidean; uniform where periodic"
+
+
 def _facts(found: Results) -> dict[str, str]:
     experiment = found.experiment
     potential, base, truth = experiment.potential, experiment.base, experiment.truth
@@ -140,7 +148,7 @@ def _facts(found: Results) -> dict[str, str]:
         return {**facts, "generated": samples}
     return {
         **facts,
-        "base": f"mean {base.mean}, sd {base.sd} where Euclidean; uniform where periodic",
+        "base": _base_fact(base),
         "exact values": "none" if truth is None else _method(truth),
         "generated": samples,
     }

@@ -29,6 +29,12 @@ _CALLED = {
     "identity_used": "identity_used",
     "resampled": "resampled",
     "rejuvenation_acceptance": "rejuvenation_acceptance",
+    "outside_base": "outside_base",
+    "outside_reference": "outside_reference",
+    "reference_samples": "reference_samples",
+    "outside_target": "outside_target",
+    "outside_predicted": "outside_predicted",
+    "tail_dof": "tail_dof",
     "train_seconds": "train_seconds",
     "push_seconds": "push_seconds",
 }

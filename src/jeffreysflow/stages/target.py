@@ -57,7 +57,7 @@ def build_base(experiment: Experiment, potential: Potential) -> Base:
             raise UserError(
                 f"{experiment.name}: base.{key}: {len(value)} values for {d} coordinates"
             )
-    return Base(potential.domain, experiment.base.mean, experiment.base.sd)
+    return Base(potential.domain, experiment.base.mean, experiment.base.sd, experiment.base.tails)
 
 
 def build_path(experiment: Experiment, reference: str | None = None) -> AnnealingPath:
