@@ -81,7 +81,9 @@ def worst_z(kernel: Kernel, step_size: float, steps: int = 5) -> tuple[float, fl
     point = path.evaluate(start[:n].clone())
     lam = torch.full((n, 1), LAM, dtype=torch.float64)
     for _ in range(steps):
-        point, acceptance = kernel.step(point, lam, torch.full_like(lam, step_size), path, stream)
+        point, acceptance, _ = kernel.step(
+            point, lam, torch.full_like(lam, step_size), path, stream
+        )
     worst = 0.0
     for observable in OBSERVABLES.values():
         exact, found = observable(start[n:]), observable(point.x)
@@ -127,7 +129,7 @@ def stationary_moment(name: str, step_size: float, start_variance: float) -> tup
     point = path.evaluate(math.sqrt(start_variance) * stream.normal(n, 1))
     lam = torch.ones(n, 1, dtype=torch.float64)
     for _ in range(math.ceil(6 / step_size)):
-        point, acceptance = kernel.step(point, lam, step_size * lam, path, stream)
+        point, acceptance, _ = kernel.step(point, lam, step_size * lam, path, stream)
     assert bool((acceptance == 1).all())
     square = point.x[:, 0] ** 2
     return float(square.mean()), float(square.std()) / math.sqrt(n)
@@ -174,9 +176,9 @@ def test_the_tamed_kernel_survives_where_ula_explodes() -> None:
         point = path.evaluate(10 * stream.normal(1000, 1))
         lam = torch.ones(1000, 1, dtype=torch.float64)
         for _ in range(60):
-            point, _ = get_kernel(name).step(point, lam, 0.3 * lam, path, stream)
+            point, _, _ = get_kernel(name).step(point, lam, 0.3 * lam, path, stream)
         largest[name] = float(point.x.abs().max())
-    assert math.isnan(largest["ula"])
+    assert not largest["ula"] < 1e6
     assert largest["tamed"] < 30
 
 
@@ -199,7 +201,7 @@ def test_non_finite_proposals_are_rejected_and_told(name: str) -> None:
     lam = torch.ones(n, 1, dtype=torch.float64)
     told = 0
     for _ in range(20):
-        point, acceptance = get_kernel(name).step(point, lam, 0.3 * lam, path, stream)
+        point, acceptance, _ = get_kernel(name).step(point, lam, 0.3 * lam, path, stream)
         told += int(acceptance.isnan().sum())
         assert all(bool(field.isfinite().all()) for field in point)
         assert float(point.x.abs().max()) <= 1
@@ -235,7 +237,7 @@ def test_tamed_tames_each_coordinate_by_its_own_gradient() -> None:
     path = AnnealingPath(None, target)
     x, h = Stream(1, "start").normal(20, 2), 0.1
     column = torch.full((20, 1), h, dtype=torch.float64)
-    moved, _ = get_kernel("tamed").step(
+    moved, _, _ = get_kernel("tamed").step(
         path.evaluate(x), torch.ones_like(column), column, path, Stream(2, "noise")
     )
     g = target.energy_and_gradient(x)[1]

@@ -97,7 +97,7 @@ def test_renyi_training(order: float) -> None:
     assert history[-1].skipped == 0
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
 def test_a_loss_that_is_not_finite_is_skipped_and_counted(value: float) -> None:
     spoilt = {20, 21, 50}
     _, clean, _ = trained()
@@ -106,6 +106,48 @@ def test_a_loss_that_is_not_finite_is_skipped_and_counted(value: float) -> None:
     assert sum(not math.isfinite(row.loss) for row in history) in (2, 3)
     assert all(bool(torch.isfinite(p).all()) for p in flow.parameters())
     assert history[-1].forward == pytest.approx(clean[-1].forward, abs=0.3)
+
+
+class Walled(torch.nn.Module):
+    """N(1, 0.5^2)^2 left of a wall, whose gradient is NaN."""
+
+    def __init__(self, wall: float) -> None:
+        super().__init__()
+        self.wall = wall
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inside = x[:, 0] < self.wall
+        U = 2 * (x - 1).square().sum(dim=1) + 0 * (self.wall - x[:, 0]).clamp(min=0).sqrt()
+        return torch.where(inside, U, torch.inf)
+
+
+def test_samples_in_a_wall_are_left_out_and_counted() -> None:
+    base, stream = Base(Domain.euclidean(2)), Stream(1, "source")
+    reference = 1 + 0.5 * Stream(1, "reference").normal(3000, 2, dtype=torch.float32)
+    reference = reference[reference[:, 0] < 1.2]
+
+    def run(wall: float) -> list[HistoryRow]:
+        transport = Transport(
+            repeat(lambda: base.sample(RECIPE.batch, stream, dtype=torch.float32)),
+            shuffled_batches(reference, RECIPE.batch, Stream(1, "shuffle")),
+            base.energy,
+            Walled(wall),
+            2.0,
+            0.5,
+        )
+        box = ([-8.0] * 2, [8.0] * 2, [1.0] * 2, [False] * 2)
+        flow = Flow(*box, layers=2, hidden=(16, 16), bins=8, stream=Stream(1, "weights"))
+        history = train(flow, transport, JeffreysLoss(0.5), RECIPE)
+        assert all(bool(torch.isfinite(p).all()) for p in flow.parameters())
+        return history
+
+    history = run(1.2)
+    assert history[-1].skipped == 0
+    assert history[-1].walls > history[30].walls > 0
+    assert history[-1].loss < history[5].loss
+    assert run(99.0)[-1].walls == 0
+    # a target that is nothing but wall teaches nothing
+    assert run(-99.0)[-1].skipped == RECIPE.steps
 
 
 def test_shuffled_batches_use_every_row_once_an_epoch() -> None:

@@ -53,17 +53,46 @@ class InvertibleMap(Protocol):
 def reverse_bracket(
     flow: InvertibleMap, x: torch.Tensor, energy_0: Energy, energy_1: Energy
 ) -> torch.Tensor:
-    """``U_1(F x) - U_0(x) - log|det dF(x)|`` [n] of source samples ``x``: minus the log weight."""
+    """``U_1(F x) - U_0(x) - log|det dF(x)|`` of source samples ``x`` [n, d]: minus the log weight.
+
+    [m], m <= n: samples that land in a wall (``U_1 = +inf``) are left out. They make the divergence
+    infinite without a direction in which it falls; the forward one draws the flow to where the
+    target has mass, and the weights, which are 0 there, stay exact.
+    """
     y, log_det = flow(x)
-    return energy_1(y) - energy_0(x) - log_det
+    U_1, free = _outside_walls(energy_1, y)
+    if free is None:
+        return U_1 - energy_0(x) - log_det
+    return U_1 - energy_0(x[free]) - log_det[free]
 
 
 def forward_bracket(
     flow: InvertibleMap, y: torch.Tensor, energy_0: Energy, energy_1: Energy
 ) -> torch.Tensor:
-    """``U_0(F^-1 y) - U_1(y) - log|det dF^-1(y)|`` [n] of reference samples ``y``."""
+    """``U_0(F^-1 y) - U_1(y) - log|det dF^-1(y)|`` of reference samples ``y`` [n, d].
+
+    [m], m <= n: samples that come from a wall of the source (``U_0 = +inf``) are left out, as they
+    are in ``reverse_bracket``.
+    """
     x, log_det = flow.inverse(y)
-    return energy_0(x) - energy_1(y) - log_det
+    U_0, free = _outside_walls(energy_0, x)
+    if free is None:
+        return U_0 - energy_1(y) - log_det
+    return U_0 - energy_1(y[free]) - log_det[free]
+
+
+def _outside_walls(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Energies of the samples that have a finite one or none at all (NaN), and which these are;
+    None where all are.
+    """
+    U = energy(x)
+    if math.isfinite(float(U.detach().sum())):
+        return U, None
+    free = ~U.isposinf()
+    if bool(free.all()):
+        return U, None
+    # anew: a gradient through the walls could be NaN even where its weight is 0
+    return energy(x[free]) if bool(free.any()) else U[free], free
 
 
 def divergence(bracket: torch.Tensor, order: float = 1.0) -> torch.Tensor:

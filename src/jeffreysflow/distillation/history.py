@@ -8,7 +8,9 @@ __all__ = ["HistoryRow"]
 
 
 class HistoryRow(NamedTuple):
-    """One optimiser step. ``reverse`` or ``forward`` is NaN where its weight is 0."""
+    """One optimiser step. ``reverse`` or ``forward`` is NaN where its weight is 0; ``skipped``
+    (steps) and ``walls`` (samples left out, of infinite energy) are numbers so far.
+    """
 
     step: int
     loss: float
@@ -18,3 +20,4 @@ class HistoryRow(NamedTuple):
     learning_rate: float
     gradient_norm: float
     skipped: int
+    walls: int

@@ -99,8 +99,8 @@ def distill_level(
     misses a mode, and chooses nothing); the choices ``theta``, ``renyi``, ``warm_start`` (1: from
     the flow below), ``identity_used`` (1: no flow) and the number of trainings, ``attempts``;
     what lies outside the flow's box, by ``outside_facts``, at the last level by the energy too;
-    ``train_seconds``, ``push_seconds`` and ``skipped`` steps (of all of them), ``resampled`` and
-    ``rejuvenation_acceptance``.
+    ``train_seconds``, ``push_seconds``, ``skipped`` steps and samples in ``walls`` (of all of
+    them), ``resampled`` and ``rejuvenation_acceptance``.
     """
     step = Step(path, settings, below, reference, stream)
     start = step.start(flow_below)
@@ -137,6 +137,7 @@ def distill_level(
             "train_seconds": sum(each.train_seconds for each in trainings),
             "push_seconds": sum(each.push_seconds for each in trainings),
             "skipped": sum(each.history[-1].skipped for each in trainings),
+            "walls": sum(each.history[-1].walls for each in trainings),
         }
     )
     ensemble = best.pushed.ensemble

@@ -7,6 +7,7 @@ import torch
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.streams import Stream
 
 __all__ = ["base_ensemble", "pushed"]
@@ -36,7 +37,8 @@ def pushed(
         x, log_weights, U_0, V = (field[start : start + batch] for field in ensemble)
         y, log_det = flow(x)
         new_U_0, new_V = path.energies(y)
-        log_w = (U_0 + lam_0 * V) - (new_U_0 + lam_1 * new_V) + log_det
+        before, after = interpolated(U_0, V, lam_0), interpolated(new_U_0, new_V, lam_1)
+        log_w = before - after + log_det
         log_w = torch.where(torch.isfinite(log_w), log_w, -torch.inf)
         parts.append(Ensemble(y, log_weights + log_w, new_U_0, new_V))
         increments.append(log_w)

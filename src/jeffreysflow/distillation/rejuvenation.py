@@ -74,5 +74,5 @@ def _step(
 ) -> tuple[PathPoint, torch.Tensor]:
     n = len(point.x)
     sizes, levels = point.x.new_full((n, 1), step_size), point.x.new_full((n, 1), lam)
-    point, acceptance = kernel.step(point, levels, sizes, path, stream)
-    return point, torch.nan_to_num(acceptance)
+    moved, acceptance, _ = kernel.step(point, levels, sizes, path, stream)
+    return moved, torch.nan_to_num(acceptance)

@@ -70,8 +70,9 @@ def train(
 ) -> list[HistoryRow]:
     """Train ``flow`` in place on ``loss``; it ends with the averaged weights.
 
-    A step whose loss or gradient is not finite is skipped and counted (``skipped`` is the number so
-    far). The same batches give the same bits.
+    A step whose loss or gradient is not finite is skipped and counted. So are samples that meet a
+    wall, an energy of +inf: they are left out of the means, and a divergence for which none is left
+    out of the loss of the step. The same batches give the same bits.
     """
     parameters = list(flow.parameters())
     average = [p.detach().clone() for p in parameters]
@@ -81,11 +82,12 @@ def train(
         optimiser, recipe.learning_rate, total_steps=max(recipe.steps, 2)
     )
     history: list[HistoryRow] = []
-    skipped = 0
+    skipped = walls = 0
     for step in range(recipe.steps):
         theta = _ramped(loss.theta, step, recipe)
         optimiser.zero_grad()
-        value, R, D = _loss(flow, transport, theta, loss.order)
+        value, R, D, met = _loss(flow, transport, theta, loss.order)
+        walls += met
         value.backward()  # type: ignore[no-untyped-call]
         norm = float(nn.utils.clip_grad_norm_(parameters, recipe.clip))
         learning_rate = float(schedule.get_last_lr()[0])
@@ -97,7 +99,8 @@ def train(
         # a young average forgets its start sooner
         decay = min(recipe.averaging, (1 + step) / (10 + step))
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
-        row = HistoryRow(step, float(value.detach()), R, D, theta, learning_rate, norm, skipped)
+        value = value.detach()
+        row = HistoryRow(step, float(value), R, D, theta, learning_rate, norm, skipped, walls)
         history.append(row)
         progress(row)
     with torch.no_grad():
@@ -114,20 +117,32 @@ def _ramped(theta: float, step: int, recipe: Recipe) -> float:
 
 def _loss(
     flow: Flow, transport: Transport, theta: float, order: float
-) -> tuple[torch.Tensor, float, float]:
+) -> tuple[torch.Tensor, float, float, int]:
+    """The loss, both divergences, and how many samples met a wall."""
     l_0, l_1 = jeffreys_weights(theta, transport.variance_0, transport.variance_1)
     energies = transport.energy_0, transport.energy_1
     terms: list[torch.Tensor] = []
     R = D = math.nan
+    walls = 0
     if l_0 > 0:
-        reverse = reverse_bracket(flow, next(transport.source), *energies).mean()
-        terms.append(l_0 * reverse)
-        R = float(reverse.detach())
+        x = next(transport.source)
+        bracket = reverse_bracket(flow, x, *energies)
+        walls += len(x) - len(bracket)
+        if len(bracket):
+            terms.append(l_0 * bracket.mean())
+        R = float(bracket.detach().mean()) if len(bracket) else math.inf
     if l_1 > 0:
-        forward = divergence(forward_bracket(flow, next(transport.reference), *energies), order)
-        terms.append(l_1 * forward)
-        D = float(forward.detach())
-    return torch.stack(terms).sum(), R, D
+        y = next(transport.reference)
+        bracket = forward_bracket(flow, y, *energies)
+        walls += len(y) - len(bracket)
+        if len(bracket):
+            forward = divergence(bracket, order)
+            terms.append(l_1 * forward)
+        D = float(forward.detach()) if len(bracket) else math.inf
+    if not terms:
+        # a step that is skipped
+        terms = [math.nan * next(flow.parameters()).sum()]
+    return torch.stack(terms).sum(), R, D, walls
 
 
 def shuffled_batches(x: torch.Tensor, batch: int, stream: Stream) -> Iterator[torch.Tensor]:

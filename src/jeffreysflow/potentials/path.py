@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -10,13 +11,24 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.potential import Potential
 
-__all__ = ["AnnealingPath", "PathPoint"]
+__all__ = ["AnnealingPath", "PathPoint", "interpolated"]
+
+
+def interpolated(U_0: torch.Tensor, V: torch.Tensor, lam: torch.Tensor | float) -> torch.Tensor:
+    """``U_lambda = U_0 + lambda V``, kT, of any shape that broadcasts; ``U_0`` at lambda = 0, also
+    in a wall (``V = +inf``), of which the base knows nothing.
+    """
+    if isinstance(lam, torch.Tensor):
+        return torch.where(lam == 0, U_0, U_0 + lam * V)
+    return U_0 if lam == 0 else U_0 + lam * V
 
 
 class PathPoint(NamedTuple):
     """Samples with all that any level of the path needs to know about them.
 
-    ``x`` [n, d]; ``U_0`` and ``V = U_M - U_0`` [n] in kT, and their gradients [n, d].
+    ``x`` [n, d]; ``U_0`` and ``V = U_M - U_0`` [n] in kT, and their gradients [n, d]. In a wall,
+    where ``U_M = +inf``, ``V`` is +inf and has no gradient: it is 0 there, so that a trajectory
+    passes through with the force of the base.
     """
 
     x: torch.Tensor
@@ -27,7 +39,7 @@ class PathPoint(NamedTuple):
 
     def energy(self, lam: torch.Tensor) -> torch.Tensor:
         """``U_lambda = U_0 + lambda V`` [n], for ``lam`` [n] or a scalar."""
-        return self.U_0 + lam * self.V
+        return interpolated(self.U_0, self.V, lam)
 
     def gradient(self, lam: torch.Tensor) -> torch.Tensor:
         """``grad U_lambda`` [n, d], for ``lam`` [n, 1] or a scalar."""
@@ -59,13 +71,20 @@ class AnnealingPath:
 
     def energy(self, x: torch.Tensor, lam: float) -> torch.Tensor:
         """``U_lambda`` [n] of samples [n, d]."""
-        U_0, V = self.energies(x)
-        return U_0 + lam * V
+        return interpolated(*self.energies(x), lam)
 
     def evaluate(self, x: torch.Tensor) -> PathPoint:
         """Energies and gradients of samples [n, d]."""
         U_M, grad_U_M = self.target.energy_and_gradient(x)
         if self.base is None:
-            return PathPoint(x, torch.zeros_like(U_M), U_M, torch.zeros_like(x), grad_U_M)
-        U_0, grad_U_0 = self.base.energy_and_gradient(x)
-        return PathPoint(x, U_0, U_M - U_0, grad_U_0, grad_U_M - grad_U_0)
+            point = PathPoint(x, torch.zeros_like(U_M), U_M, torch.zeros_like(x), grad_U_M)
+        else:
+            U_0, grad_U_0 = self.base.energy_and_gradient(x)
+            point = PathPoint(x, U_0, U_M - U_0, grad_U_0, grad_U_M - grad_U_0)
+        if math.isfinite(float(point.V.sum())):
+            return point
+        wall = U_M.isposinf()
+        return point._replace(
+            V=point.V.masked_fill(wall, math.inf),
+            grad_V=point.grad_V.masked_fill(wall.unsqueeze(1), 0.0),
+        )

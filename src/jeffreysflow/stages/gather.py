@@ -11,6 +11,7 @@ import numpy as np
 from jeffreysflow.config import Experiment
 from jeffreysflow.domain import Domain
 from jeffreysflow.estimation.pareto import PARETO_LIMIT, pareto_k
+from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stores.completion import read_record, write_record
@@ -102,7 +103,8 @@ def _swap_rows(
         for quantity, found in (
             ("move_acceptance", statistics.move_acceptance[k]),
             ("step_size", statistics.step_size[k]),
-            ("rejected_not_finite", statistics.rejected_not_finite[k]),
+            ("rejected_nan", statistics.rejected_nan[k]),
+            ("rejected_wall", statistics.rejected_wall[k]),
             ("barrier", barrier[k]),
         ):
             rows.append(DiagnosticRow("level", k, value, "", quantity, float(found)))
@@ -130,7 +132,7 @@ def _level_rows(levels: Levels, domain: Domain) -> list[DiagnosticRow]:
     rows = []
     for k, lam in enumerate(levels.lam.tolist()):
         x, U_0, V = levels.samples(k).by_walker(levels.walkers)
-        for series, values in level_series(x, U_0 + lam * V, domain).items():
+        for series, values in level_series(x, interpolated(U_0, V, lam), domain).items():
             for quantity, value in series_diagnostics(values)._asdict().items():
                 rows.append(DiagnosticRow("level", k, lam, series, quantity, value))
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.reference import (
@@ -22,11 +23,13 @@ from jeffreysflow.stages.target import build_base, build_path
 from jeffreysflow.stores.completion import KEPT_RECORD, declare_done, write_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.replicas import (
+    Replicas,
     ReplicasArchive,
     found_hash,
     set_aside,
     verify_replicas,
 )
+from jeffreysflow.tempering.archive import Statistics
 from jeffreysflow.tempering.communicator import Communicator
 from jeffreysflow.tempering.engine import Engine
 from jeffreysflow.tempering.kernels import get_kernel
@@ -115,10 +118,20 @@ def _temper(
             draws=settings.draws,
             tiles=tiles,
             resumed_at_round=reporter.first,
-            rejected_not_finite=int(statistics.rejected_not_finite.sum()),
+            **_refusals(statistics),
         )
         declare_done(folder, hash)
         archive.discard_checkpoint()
+
+
+def _refusals(statistics: Statistics) -> dict[str, Any]:
+    """How many proposals had no energy, and the first that was not a number."""
+    first = statistics.first_nan
+    return {
+        "rejected_nan": int(statistics.rejected_nan.sum()),
+        "rejected_wall": int(statistics.rejected_wall.sum()),
+        "first_nan": None if first is None else {"level": first.level, "x": first.x},
+    }
 
 
 class _Reporter:
@@ -163,7 +176,9 @@ def _is_there(experiment: Experiment, folder: Path, hash: str, started: float) -
         else:
             if not (folder / "done.json").exists():
                 if not (folder / KEPT_RECORD).exists():
-                    write_record(folder / KEPT_RECORD, "temper", hash, started, reused=True)
+                    statistics = Replicas(folder / "store.zarr", hash).statistics
+                    facts = {"reused": True, **_refusals(statistics)}
+                    write_record(folder / KEPT_RECORD, "temper", hash, started, **facts)
                 declare_done(folder, hash)
             return True
     check_experiment(experiment)

@@ -27,6 +27,7 @@ from jeffreysflow.stores.arrays import (
 from jeffreysflow.stores.checkpoint import load_checkpoint, save_checkpoint
 from jeffreysflow.tempering.archive import Arrays, Checkpoint, Draws, Statistics
 from jeffreysflow.tempering.communicator import Communicator
+from jeffreysflow.tempering.refusals import FirstNan
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.tiles import Tile
 
@@ -37,7 +38,8 @@ _STATISTICS = {
     "ladder": ("level",),
     "step_size": ("level",),
     "move_acceptance": ("level",),
-    "rejected_not_finite": ("level",),
+    "rejected_nan": ("level",),
+    "rejected_wall": ("level",),
     "swap_acceptance": ("pair", "walker"),
     "round_trips": ("walker",),
 }
@@ -136,6 +138,8 @@ class ReplicasArchive:
                     group, name, values.shape, values.shape, dimensions, values.dtype.str[1:]
                 )
                 array[...] = values
+            first = statistics.first_nan
+            group.attrs.update({"first_nan": None if first is None else first._asdict()})
             complete_store(group)
 
     def discard_checkpoint(self) -> None:
@@ -157,8 +161,10 @@ class Replicas:
         self._group = open_store(path, "replicas", expected_hash)
         self.attributes: dict[str, Any] = dict(self._group.attrs)
         self.draws, self.replicas, self.walkers, self.dimension = self._group["x"].shape
+        first = self.attributes["first_nan"]
         self.statistics = Statistics(
-            **{name: read_array(path, self._group[name]) for name in _STATISTICS}
+            **{name: read_array(path, self._group[name]) for name in _STATISTICS},
+            first_nan=None if first is None else FirstNan(**first),
         )
 
     def chunks(self) -> Iterator[Draws]:

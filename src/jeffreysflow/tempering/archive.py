@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from jeffreysflow.tempering.refusals import FirstNan
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.tiles import Tile
 
@@ -41,17 +42,20 @@ class Draws(NamedTuple):
 class Statistics:
     """What was counted over the recorded rounds.
 
-    ``ladder``, ``step_size``, ``move_acceptance`` (NaN where nothing moved) and
-    ``rejected_not_finite`` [M + 1]; ``swap_acceptance`` [M, walker], mean probabilities;
-    ``round_trips`` [walker], of all replicas together.
+    ``ladder``, ``step_size``, ``move_acceptance`` (NaN where nothing moved), ``rejected_nan`` and
+    ``rejected_wall`` (numbers of proposals) [M + 1]; ``swap_acceptance`` [M, walker], mean
+    probabilities; ``round_trips`` [walker], of all replicas together; ``first_nan`` where a
+    proposal was not a number.
     """
 
     ladder: np.ndarray
     step_size: np.ndarray
     move_acceptance: np.ndarray
-    rejected_not_finite: np.ndarray
+    rejected_nan: np.ndarray
+    rejected_wall: np.ndarray
     swap_acceptance: np.ndarray
     round_trips: np.ndarray
+    first_nan: FirstNan | None = None
 
     @property
     def rejection(self) -> np.ndarray:

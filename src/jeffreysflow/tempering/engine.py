@@ -86,7 +86,7 @@ class Engine:
 
         Raises
         ------
-        UserError : an energy is not finite.
+        UserError : an energy is NaN, or hardly any sample of the base has a finite one.
         """
         self._buffers = {
             index: Draws.empty(
@@ -183,7 +183,7 @@ class Engine:
             return
         ladder, h = self.ladder.double().numpy(), self.step_size.double().numpy()
         if gain is not None and target is not None:
-            accepted, attempts, _ = total_moves(self._communicator, self._tiles.values())
+            accepted, attempts = total_moves(self._communicator, self._tiles.values())
             largest = _largest_step(self._path.domain)
             h = updated_step_sizes(h, accepted, attempts, target, gain, largest)
             for state in self._tiles.values():

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
 
-__all__ = ["Kernel", "metropolis", "noise_like"]
+__all__ = ["Kernel", "Move", "metropolis", "noise_like", "selected"]
+
+
+class Move(NamedTuple):
+    """What became of one move of n samples.
+
+    ``point`` where they are now; ``acceptance`` [n] the probabilities of acceptance: 1 for a kernel
+    without an accept step, 0 in a wall, NaN where energy, gradient or ratio of the proposal is NaN
+    or the energy -inf, and it is hence rejected; ``proposed`` what was accepted or rejected.
+    """
+
+    point: PathPoint
+    acceptance: torch.Tensor
+    proposed: PathPoint
 
 
 class Kernel(ABC):
@@ -29,12 +44,11 @@ class Kernel(ABC):
         step_size: torch.Tensor,
         path: AnnealingPath,
         stream: Stream,
-    ) -> tuple[PathPoint, torch.Tensor]:
+    ) -> Move:
         """One move of every sample.
 
         ``lam`` and ``step_size`` are [n, 1] (or [n, d] with equal columns, which saves the
-        broadcast). Returns the new points and the acceptance probabilities [n]: 1 for a kernel
-        without an accept step, NaN where the proposal was not finite and hence rejected.
+        broadcast).
         """
 
 
@@ -45,20 +59,24 @@ def noise_like(x: torch.Tensor, stream: Stream) -> torch.Tensor:
 
 def metropolis(
     point: PathPoint, proposed: PathPoint, log_ratio: torch.Tensor, stream: Stream
-) -> tuple[PathPoint, torch.Tensor]:
+) -> Move:
     """Accept each proposal with probability ``min(1, exp(log_ratio))``, ``log_ratio`` [n]."""
-    # an infinite ratio comes from an infinite energy: made NaN, which is never accepted
-    log_ratio = log_ratio + 0.0 * log_ratio
+    # +inf comes from an energy of -inf: made NaN, which is never accepted
+    log_ratio = log_ratio.masked_fill(log_ratio == math.inf, math.nan)
     acceptance = log_ratio.clamp(max=0.0).exp()
-    n, d = point.x.shape
+    n = len(acceptance)
     accepted = stream.uniform(n, dtype=acceptance.dtype, device=acceptance.device) < acceptance
+    return Move(selected(accepted, proposed, point), acceptance, proposed)
+
+
+def selected(mask: torch.Tensor, a: PathPoint, b: PathPoint) -> PathPoint:
+    """The rows of ``a`` where ``mask`` [n] holds, else those of ``b``."""
     # a contiguous mask: selecting with a broadcast one is four times slower
-    rows = accepted.unsqueeze(1).expand(n, d).contiguous()
-    chosen = PathPoint(
-        torch.where(rows, proposed.x, point.x),
-        torch.where(accepted, proposed.U_0, point.U_0),
-        torch.where(accepted, proposed.V, point.V),
-        torch.where(rows, proposed.grad_U_0, point.grad_U_0),
-        torch.where(rows, proposed.grad_V, point.grad_V),
+    rows = mask.unsqueeze(1).expand(a.x.shape).contiguous()
+    return PathPoint(
+        torch.where(rows, a.x, b.x),
+        torch.where(mask, a.U_0, b.U_0),
+        torch.where(mask, a.V, b.V),
+        torch.where(rows, a.grad_U_0, b.grad_U_0),
+        torch.where(rows, a.grad_V, b.grad_V),
     )
-    return chosen, acceptance

@@ -23,10 +23,12 @@ def swap_acceptance(V: torch.Tensor, ladder: torch.Tensor) -> torch.Tensor:
     ``min(1, exp(-dH))``, ``dH = (lambda_k - lambda_{k-1}) (V(x_{k-1}) - V(x_k))``: what
     ``U_{k-1}(x_k) + U_k(x_{k-1}) - U_{k-1}(x_{k-1}) - U_k(x_k)`` comes to.
 
-    ``V`` [M + 1, w] in kT by level, ``ladder`` [M + 1].
+    ``V`` [M + 1, w] in kT by level, +inf in a wall, from where nothing swaps up; ``ladder``
+    [M + 1].
     """
     gap = ladder.diff().unsqueeze(1)
-    return torch.exp(gap * V.diff(dim=0)).clamp(max=1.0)
+    # both in the wall: inf - inf
+    return torch.exp(gap * V.diff(dim=0)).nan_to_num(nan=0.0, posinf=1.0).clamp(max=1.0)
 
 
 def attempted_pairs(

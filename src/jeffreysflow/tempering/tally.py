@@ -11,27 +11,41 @@ import torch
 from jeffreysflow.tempering.archive import Statistics
 from jeffreysflow.tempering.block_state import BlockState
 from jeffreysflow.tempering.communicator import Communicator, gather_by_key
+from jeffreysflow.tempering.refusals import FirstNan
 from jeffreysflow.tempering.tile_state import TileState
 
-__all__ = ["run_statistics", "total_moves", "total_swaps"]
+__all__ = ["run_statistics", "total_moves", "total_refusals", "total_swaps"]
 
 
 def total_moves(
     communicator: Communicator, tiles: Iterable[TileState]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sums of acceptance probabilities, attempts and non-finite proposals, by level [M + 1]."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of acceptance probabilities, and attempts, by level [M + 1]."""
+    mine = {state.tile.index: (state.accepted.numpy(), state.attempts.numpy()) for state in tiles}
+    parts = list(gather_by_key(communicator, mine).values())
+    # the built-in sum adds one after the other; numpy's own order depends on the shape
+    accepted, attempts = (sum(column) for column in zip(*parts, strict=True))
+    return np.asarray(accepted), np.asarray(attempts)
+
+
+def total_refusals(
+    communicator: Communicator, tiles: Iterable[TileState]
+) -> tuple[np.ndarray, np.ndarray, FirstNan | None]:
+    """Proposals rejected as NaN and in walls, by level [M + 1], and the first NaN: that of the
+    smallest round, and of the tile that comes first.
+    """
     mine = {
         state.tile.index: (
-            state.accepted.numpy(),
-            state.attempts.numpy(),
-            state.not_finite.numpy(),
+            state.refused.nan.numpy(),
+            state.refused.wall.numpy(),
+            state.refused.first,
         )
         for state in tiles
     }
-    parts = list(gather_by_key(communicator, mine).values())
-    # the built-in sum adds one after the other; numpy's own order depends on the shape
-    accepted, attempts, not_finite = (sum(column) for column in zip(*parts, strict=True))
-    return np.asarray(accepted), np.asarray(attempts), np.asarray(not_finite)
+    nan, wall, first = zip(*gather_by_key(communicator, mine).values(), strict=True)
+    found = [each for each in first if each is not None]
+    earliest = min(found, key=lambda each: each.round, default=None)
+    return np.asarray(sum(nan)), np.asarray(sum(wall)), earliest
 
 
 def total_swaps(
@@ -63,7 +77,9 @@ def run_statistics(
     step_size: torch.Tensor,
 ) -> Statistics:
     """The statistics of all ranks, on every rank."""
-    accepted, attempts, not_finite = total_moves(communicator, tiles)
+    tiles = list(tiles)
+    accepted, attempts = total_moves(communicator, tiles)
+    nan, wall, first_nan = total_refusals(communicator, tiles)
     swap_acceptance, round_trips = total_swaps(communicator, blocks)
     moved = np.full(len(accepted), math.nan)
     np.divide(accepted, attempts, out=moved, where=attempts > 0)
@@ -71,7 +87,9 @@ def run_statistics(
         ladder=ladder.double().numpy(),
         step_size=step_size.double().numpy(),
         move_acceptance=moved,
-        rejected_not_finite=not_finite,
+        rejected_nan=nan,
+        rejected_wall=wall,
         swap_acceptance=swap_acceptance,
         round_trips=round_trips,
+        first_nan=first_nan,
     )

@@ -13,16 +13,20 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, PathPoint
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.refusals import Refusals
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.tiles import Tile
 
 __all__ = ["TileState"]
 
+_DRAWS_FOR_A_START = 1000
+
 
 class TileState:
     """Samples of a tile, row = (replica, walker), its random stream, and its acceptance sums.
 
-    ``accepted``, ``attempts`` and ``not_finite`` count moves by level [M + 1] since ``reset``.
+    ``accepted`` and ``attempts`` count moves by level [M + 1] since ``reset``, ``refused`` those
+    that led to no energy.
     """
 
     def __init__(self, tile: Tile, settings: TemperingSettings, path: AnnealingPath) -> None:
@@ -40,11 +44,27 @@ class TileState:
         levels = len(self._settings.ladder)
         self.accepted = torch.zeros(levels, dtype=torch.float64)
         self.attempts = torch.zeros(levels, dtype=torch.int64)
-        self.not_finite = torch.zeros(levels, dtype=torch.int64)
+        self.refused = Refusals(levels, self._path.domain.dimension)
 
     def start(self, base: Base, level: torch.Tensor, ladder: torch.Tensor) -> None:
-        """Put every replica at an independent sample of ``base``."""
-        self._draw(base, torch.arange(level.numel()), level.reshape(-1), ladder)
+        """Put every replica at an independent sample of ``base`` that is not in a wall.
+
+        Raises
+        ------
+        UserError : an energy is NaN, or hardly any sample of the base has a finite one.
+        """
+        rows = level.reshape(-1)
+        walled = torch.arange(len(rows))
+        for _ in range(_DRAWS_FOR_A_START):
+            self._draw(base, walled, rows, ladder)
+            walled = self.point.V.isposinf().nonzero().squeeze(1)
+            if not len(walled):
+                return
+        raise UserError(
+            f"{'/'.join(self._settings.address)}: {len(walled)} of {len(rows)} replicas found no "
+            f"start in {_DRAWS_FOR_A_START} draws each: hardly any sample of the base has a finite "
+            "energy; choose base.mean and base.sd where the energy is finite"
+        )
 
     def advance(
         self, level: torch.Tensor, ladder: torch.Tensor, step_size: torch.Tensor, kernel: Kernel
@@ -55,18 +75,20 @@ class TileState:
 
         Raises
         ------
-        UserError : an energy is not finite (for a proposal of a Metropolis kernel: counted).
+        UserError : an energy is NaN (of a proposal of a Metropolis kernel it is counted), or a
+            kernel without an accept step is in a wall.
         """
         rows = level.reshape(-1)
         base = self._path.base
         if base is None:
-            self._move(torch.arange(len(rows)), rows, ladder, step_size, kernel)
-            return
-        moving, idle = rows.nonzero().squeeze(1), (rows == 0).nonzero().squeeze(1)
+            moving, idle = torch.arange(len(rows)), rows.new_empty(0)
+        else:
+            moving, idle = rows.nonzero().squeeze(1), (rows == 0).nonzero().squeeze(1)
         if len(moving):
             self._move(moving, rows, ladder, step_size, kernel)
-        if len(idle):
+        if base is not None and len(idle):
             self._draw(base, idle, rows, ladder)
+        self.refused.rounds += 1
 
     def _move(
         self,
@@ -83,15 +105,11 @@ class TileState:
         point = PathPoint(*(field.index_select(0, moving) for field in self.point))
         total = torch.zeros_like(point.V)
         for _ in range(self._settings.local_steps):
-            point, acceptance = kernel.step(point, lam, h, self._path, self.stream)
+            move = kernel.step(point, lam, h, self._path, self.stream)
+            point = move.point
             if kernel.target_acceptance is None:
                 self._check(point, moving, rows, ladder)
-            elif not math.isfinite(float(acceptance.sum())):
-                self.not_finite += torch.bincount(
-                    level[acceptance.isnan()], minlength=len(self.not_finite)
-                )
-                acceptance = acceptance.nan_to_num(nan=0.0)
-            total += acceptance
+            total += self.refused.count(move, level)
         levels = len(self.accepted)
         self.accepted += torch.bincount(level, weights=total.double(), minlength=levels)
         self.attempts += torch.bincount(level, minlength=levels) * self._settings.local_steps
@@ -101,7 +119,7 @@ class TileState:
         self, base: Base, idle: torch.Tensor, rows: torch.Tensor, ladder: torch.Tensor
     ) -> None:
         point = self._path.evaluate(base.sample(len(idle), self.stream, self._settings.dtype))
-        self._check(point, idle, rows, ladder)
+        self._check(point, idle, rows, ladder, of_base=True)
         self._put(idle, point)
 
     def _put(self, where: torch.Tensor, point: PathPoint) -> None:
@@ -109,39 +127,57 @@ class TileState:
             field.index_copy_(0, where, values)
 
     def _check(
-        self, point: PathPoint, where: torch.Tensor, rows: torch.Tensor, ladder: torch.Tensor
+        self,
+        point: PathPoint,
+        where: torch.Tensor,
+        rows: torch.Tensor,
+        ladder: torch.Tensor,
+        *,
+        of_base: bool = False,
     ) -> None:
         if math.isfinite(float(point.U_0.sum() + point.V.sum() + point.grad_V.sum())):
             return
-        finite = point.grad_V.isfinite().all(dim=1) & point.V.isfinite() & point.U_0.isfinite()
-        if bool(finite.all()):
+        good = point.grad_V.isfinite().all(dim=1) & point.V.isfinite() & point.U_0.isfinite()
+        if of_base:
+            # the base knows nothing of the walls of the target
+            good |= point.V.isposinf() & point.U_0.isfinite()
+        if bool(good.all()):
             return
-        bad = int((~finite).nonzero()[0])
+        bad = int((~good).nonzero()[0])
         row = int(where[bad])
         level = int(rows[row])
         walker = self.tile.walkers.start + row % self.tile.shape[1]
-        what = "energy" if not bool(point.V[bad].isfinite()) else "gradient"
+        value = float(point.V[bad])
+        what = "gradient" if math.isfinite(value) else "energy"
+        if of_base:
+            advice = "a sample of the base: mend the energy there, or move base.mean and base.sd"
+        elif value == math.inf:
+            advice = "a wall, at which only a kernel with an accept step (mala, hmc) stops"
+        else:
+            advice = "check the energy there, or take a smaller kernel.step_size"
         raise UserError(
             f"{'/'.join(self._settings.address)}: the {what} is not finite at level {level} "
             f"(lambda {float(ladder[level]):.6g}), walker {walker}, x = {point.x[bad].tolist()}; "
-            "check the energy there, or take a smaller kernel.step_size"
+            f"{advice}"
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A snapshot of everything, to be given to ``restore``."""
         fields = {name: values.numpy() for name, values in self.point._asdict().items()}
         sums = {name: getattr(self, name).numpy() for name in _SUMS}
-        return {**fields, **sums, "stream": np.array(json.dumps(self.stream.state))}
+        stream = np.array(json.dumps(self.stream.state))
+        return {**fields, **sums, **self.refused.arrays(), "stream": stream}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from a snapshot."""
         self.point = PathPoint(*(torch.tensor(arrays[name]) for name in PathPoint._fields))
         for name in _SUMS:
             setattr(self, name, torch.tensor(arrays[name]))
+        self.refused.restore(arrays)
         self.stream.state = json.loads(str(arrays["stream"]))
 
 
-_SUMS = ("accepted", "attempts", "not_finite")
+_SUMS = ("accepted", "attempts")
 
 
 def _shapes(n: int, d: int) -> tuple[tuple[int, ...], ...]:

@@ -6,7 +6,7 @@ import torch
 
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernel import Kernel, noise_like
+from jeffreysflow.tempering.kernel import Kernel, Move, noise_like
 
 
 class Heun(Kernel):
@@ -21,10 +21,11 @@ class Heun(Kernel):
         step_size: torch.Tensor,
         path: AnnealingPath,
         stream: Stream,
-    ) -> tuple[PathPoint, torch.Tensor]:
+    ) -> Move:
         gradient = point.gradient(lam)
         diffused = torch.addcmul(point.x, (2 * step_size).sqrt(), noise_like(point.x, stream))
         predictor = torch.addcmul(diffused, step_size, gradient, value=-1.0)
         gradient = gradient + path.evaluate(path.domain.wrap(predictor)).gradient(lam)
         corrector = torch.addcmul(diffused, step_size, gradient, value=-0.5)
-        return path.evaluate(path.domain.wrap(corrector)), torch.ones_like(point.V)
+        moved = path.evaluate(path.domain.wrap(corrector))
+        return Move(moved, torch.ones_like(point.V), moved)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.rows import row_dot
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernel import Kernel, metropolis, noise_like
+from jeffreysflow.tempering.kernel import Kernel, Move, metropolis, noise_like, selected
 
 
 class Hmc(Kernel):
     """A leapfrog trajectory with unit masses and fresh momenta, then a Metropolis test (Duane et
-    al. 1987; Neal 2011). The step size is that of the leapfrog.
+    al. 1987; Neal 2011). The step size is that of the leapfrog. A trajectory ends at a point that
+    has no energy or no force, and is rejected.
 
     Parameters
     ----------
@@ -36,16 +39,27 @@ class Hmc(Kernel):
         step_size: torch.Tensor,
         path: AnnealingPath,
         stream: Stream,
-    ) -> tuple[PathPoint, torch.Tensor]:
+    ) -> Move:
         momentum = noise_like(point.x, stream)
         level = lam[:, 0]
         hamiltonian = point.energy(level) + 0.5 * row_dot(momentum, momentum)
         momentum.addcmul_(step_size, point.gradient(lam), value=-0.5)
-        proposed = point
+        proposed, ended = point, None
         for step in range(1, self.leapfrog_steps + 1):
             x = torch.addcmul(proposed.x, step_size, momentum)
-            proposed = path.evaluate(path.domain.wrap(x))
+            reached = path.evaluate(path.domain.wrap(x))
+            proposed = reached if ended is None else selected(ended, proposed, reached)
+            ended = _ended(proposed)
             kick = -0.5 if step == self.leapfrog_steps else -1.0
             momentum.addcmul_(step_size, proposed.gradient(lam), value=kick)
         log_ratio = hamiltonian - proposed.energy(level) - 0.5 * row_dot(momentum, momentum)
         return metropolis(point, proposed, log_ratio, stream)
+
+
+def _ended(point: PathPoint) -> torch.Tensor | None:
+    """Where a trajectory cannot go on [n]: x or the force is not finite, the energy NaN or -inf."""
+    force = point.grad_U_0 + point.grad_V
+    if math.isfinite(float(point.V.sum() + force.sum())):
+        return None
+    lost = ~(force.isfinite() & point.x.isfinite()).all(dim=1)
+    return lost | point.V.isnan() | point.V.isneginf()

@@ -7,7 +7,7 @@ import torch
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.rows import row_dot
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernel import Kernel, metropolis, noise_like
+from jeffreysflow.tempering.kernel import Kernel, Move, metropolis, noise_like
 
 
 class Mala(Kernel):
@@ -30,7 +30,7 @@ class Mala(Kernel):
         step_size: torch.Tensor,
         path: AnnealingPath,
         stream: Stream,
-    ) -> tuple[PathPoint, torch.Tensor]:
+    ) -> Move:
         noise = noise_like(point.x, stream)
         gradient = point.gradient(lam)
         y = torch.addcmul(point.x, step_size, gradient, value=-1.0)

@@ -6,7 +6,7 @@ import torch
 
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernel import Kernel, noise_like
+from jeffreysflow.tempering.kernel import Kernel, Move, noise_like
 
 
 class Tamed(Kernel):
@@ -22,8 +22,9 @@ class Tamed(Kernel):
         step_size: torch.Tensor,
         path: AnnealingPath,
         stream: Stream,
-    ) -> tuple[PathPoint, torch.Tensor]:
+    ) -> Move:
         drift = step_size * point.gradient(lam)
         x = point.x - drift / (1 + drift.abs())
         x.addcmul_((2 * step_size).sqrt(), noise_like(x, stream))
-        return path.evaluate(path.domain.wrap(x)), torch.ones_like(point.V)
+        moved = path.evaluate(path.domain.wrap(x))
+        return Move(moved, torch.ones_like(point.V), moved)
