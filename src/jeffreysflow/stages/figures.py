@@ -15,7 +15,7 @@ from jeffreysflow.stages.curves import read_curves
 from jeffreysflow.stages.planes import read_planes
 from jeffreysflow.stages.results import read_tables
 from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_potential
+from jeffreysflow.stages.target import build_potential, counted
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.figures import write_figure
 from jeffreysflow.stores.layout import Layout
@@ -94,7 +94,7 @@ def _density(potential: Potential, experiment: Experiment, x: np.ndarray) -> Den
         low, high = x.min(axis=0), x.max(axis=0)
         margin = 0.25 * (high - low)
         box = list(zip((low - margin).tolist(), (high + margin).tolist(), strict=True))
-    exact = tensor_quadrature(potential, box, _GRID)
+    exact = tensor_quadrature(counted(potential), box, _GRID)
     if not math.isfinite(exact.log_Z):
         return None
     axes = [axis.numpy() for axis in grid_axes(potential.domain, box, _GRID)]

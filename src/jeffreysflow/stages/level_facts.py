@@ -27,6 +27,8 @@ _CALLED = {
     "rejuvenation_acceptance": "rejuvenation_acceptance",
     "train_seconds": "train_seconds",
     "push_seconds": "push_seconds",
+    "evaluations_training": "evaluations_training",
+    "evaluations_ensemble": "evaluations_ensemble",
 }
 """The name of a number in the record, and what a row of it is called."""
 

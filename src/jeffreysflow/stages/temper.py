@@ -22,11 +22,13 @@ from jeffreysflow.stages.target import build_base, build_path
 from jeffreysflow.stores.completion import KEPT_RECORD, declare_done, write_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.replicas import (
+    Replicas,
     ReplicasArchive,
     found_hash,
     set_aside,
     verify_replicas,
 )
+from jeffreysflow.tempering.archive import Statistics
 from jeffreysflow.tempering.communicator import Communicator
 from jeffreysflow.tempering.engine import Engine
 from jeffreysflow.tempering.kernels import get_kernel
@@ -116,9 +118,18 @@ def _temper(
             tiles=tiles,
             resumed_at_round=reporter.first,
             rejected_not_finite=int(statistics.rejected_not_finite.sum()),
+            **evaluation_facts(statistics),
         )
         declare_done(folder, hash)
         archive.discard_checkpoint()
+
+
+def evaluation_facts(statistics: Statistics) -> dict[str, int]:
+    """Evaluations of the target's energy by all ranks, those of an interrupted run included but
+    for what it repeats.
+    """
+    warmup, recorded = statistics.evaluations.tolist()
+    return {"evaluations_warmup": warmup, "evaluations_recorded": recorded}
 
 
 class _Reporter:
@@ -163,7 +174,10 @@ def _is_there(experiment: Experiment, folder: Path, hash: str, started: float) -
         else:
             if not (folder / "done.json").exists():
                 if not (folder / KEPT_RECORD).exists():
-                    write_record(folder / KEPT_RECORD, "temper", hash, started, reused=True)
+                    known = evaluation_facts(Replicas(folder / "store.zarr", hash).statistics)
+                    write_record(
+                        folder / KEPT_RECORD, "temper", hash, started, reused=True, **known
+                    )
                 declare_done(folder, hash)
             return True
     check_experiment(experiment)

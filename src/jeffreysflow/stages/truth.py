@@ -8,7 +8,7 @@ from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.potentials import Potential
 from jeffreysflow.stages import bead_truth
 from jeffreysflow.stages.measured import Measured, build_measured
-from jeffreysflow.stages.target import build_potential
+from jeffreysflow.stages.target import build_potential, counted
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import TruthRow, write_table
 from jeffreysflow.truth.exact_map import exact_means
@@ -43,7 +43,7 @@ def run(layout: Layout, experiment: Experiment) -> None:
 def _by_quadrature(
     potential: Potential, measured: Measured, section: TruthConfig
 ) -> list[TruthRow]:
-    exact = tensor_quadrature(potential, section.box, section.points)
+    exact = tensor_quadrature(counted(potential), section.box, section.points)
     # a bin's edges fall between grid points: by three standard errors of 320,000 samples at times
     rows = [TruthRow(of.name, *exact.mean_and_variance(of)) for of in measured.observables]
     return [*rows, TruthRow("log_z", exact.log_Z, 0.0)]
@@ -51,7 +51,7 @@ def _by_quadrature(
 
 def _by_exact_map(potential: Potential, measured: Measured, section: TruthConfig) -> list[TruthRow]:
     """Rows of all that the points tell apart."""
-    exact = exact_means(potential, measured.values, section.samples, section.scramblings)
+    exact = exact_means(counted(potential), measured.values, section.samples, section.scramblings)
     columns = (exact.means, exact.variances, exact.errors)
     rows = [
         TruthRow(of.name, *map(float, numbers))

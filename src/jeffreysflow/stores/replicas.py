@@ -40,6 +40,7 @@ _STATISTICS = {
     "rejected_not_finite": ("level",),
     "swap_acceptance": ("pair", "walker"),
     "round_trips": ("walker",),
+    "evaluations": ("phase",),
 }
 
 

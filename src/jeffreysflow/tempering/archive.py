@@ -43,7 +43,8 @@ class Statistics:
 
     ``ladder``, ``step_size``, ``move_acceptance`` (NaN where nothing moved) and
     ``rejected_not_finite`` [M + 1]; ``swap_acceptance`` [M, walker], mean probabilities;
-    ``round_trips`` [walker], of all replicas together.
+    ``round_trips`` [walker], of all replicas together; ``evaluations`` [2] of the target's energy,
+    with or without gradient, in warm-up and in the recorded rounds.
     """
 
     ladder: np.ndarray
@@ -52,6 +53,7 @@ class Statistics:
     rejected_not_finite: np.ndarray
     swap_acceptance: np.ndarray
     round_trips: np.ndarray
+    evaluations: np.ndarray
 
     @property
     def rejection(self) -> np.ndarray:

@@ -13,7 +13,7 @@ from jeffreysflow.tempering.block_state import BlockState
 from jeffreysflow.tempering.communicator import Communicator, gather_by_key
 from jeffreysflow.tempering.tile_state import TileState
 
-__all__ = ["run_statistics", "total_moves", "total_swaps"]
+__all__ = ["run_statistics", "total_evaluations", "total_moves", "total_swaps"]
 
 
 def total_moves(
@@ -32,6 +32,12 @@ def total_moves(
     # the built-in sum adds one after the other; numpy's own order depends on the shape
     accepted, attempts, not_finite = (sum(column) for column in zip(*parts, strict=True))
     return np.asarray(accepted), np.asarray(attempts), np.asarray(not_finite)
+
+
+def total_evaluations(communicator: Communicator, tiles: Iterable[TileState]) -> np.ndarray:
+    """Evaluations of the target's energy [2], in warm-up and while recording."""
+    mine = {state.tile.index: state.evaluations.numpy() for state in tiles}
+    return np.asarray(sum(gather_by_key(communicator, mine).values()))
 
 
 def total_swaps(
@@ -63,6 +69,7 @@ def run_statistics(
     step_size: torch.Tensor,
 ) -> Statistics:
     """The statistics of all ranks, on every rank."""
+    tiles = list(tiles)
     accepted, attempts, not_finite = total_moves(communicator, tiles)
     swap_acceptance, round_trips = total_swaps(communicator, blocks)
     moved = np.full(len(accepted), math.nan)
@@ -74,4 +81,5 @@ def run_statistics(
         rejected_not_finite=not_finite,
         swap_acceptance=swap_acceptance,
         round_trips=round_trips,
+        evaluations=total_evaluations(communicator, tiles),
     )
