@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -41,7 +40,6 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; bad input is one line on standard error and exit code 2."""
     options = _parser().parse_args(arguments)
-    options.started = time.time(), time.process_time()
     try:
         options.command(options)
     except UserError as error:
@@ -180,11 +178,11 @@ def _measured(
     options: argparse.Namespace, stage: str, of: str, hash: str, **more: Any
 ) -> AbstractContextManager[None]:
     """Around the work of a stage: what it uses is written beside its results."""
-    from jeffreysflow.stages.usage import Start, measured
+    from jeffreysflow.stages.usage import measured
 
     layout = Layout.of_config(options.config)
     folder = layout.usage(stage, of, more.get("level"))
-    return measured(folder, stage.partition("_")[0], of, hash, Start(*options.started), **more)
+    return measured(folder, stage.partition("_")[0], of, hash, **more)
 
 
 def _pilot(options: argparse.Namespace) -> None:
@@ -290,9 +288,9 @@ def _figures(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import report
-    from jeffreysflow.stages.usage import Start, measured
+    from jeffreysflow.stages.usage import measured
 
     experiments = [load_experiment(config) for config in options.config]
     folder = options.results / "usage" / "report"
-    with measured(folder, "report", "all", "", Start(*options.started)):
+    with measured(folder, "report", "all", ""):
         report.run(options.results, experiments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["MISSING", "duration", "percent", "theta_text", "with_error"]
+__all__ = ["MISSING", "count_text", "duration", "percent", "theta_text", "with_error"]
 
 MISSING = "–"
 
@@ -72,6 +72,25 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def count_text(number: float) -> str:
+    """A count to three digits: who compares costs needs no more.
+
+    >>> count_text(40960), count_text(1234567), count_text(12.4), count_text(0)
+    ('41,000', '1.23 million', '12.4', '0')
+    """
+    if not math.isfinite(number):
+        return MISSING
+    if number == 0:
+        return "0"
+    if number >= 1e15:
+        return with_error(number)
+    for size, name in ((1e12, " trillion"), (1e9, " billion"), (1e6, " million")):
+        if number >= size:
+            return f"{number / size:.3g}{name}"
+    digits = 2 - math.floor(math.log10(number))
+    return f"{round(number, digits):,.{max(digits, 0)}f}"
 
 
 def theta_text(theta: float | str) -> str:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -18,7 +17,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import Tally
 from jeffreysflow.stores.usage import Used, read_used, remove_used, write_used
 
-__all__ = ["EVALUATIONS", "Start", "measured", "peak_mb"]
+__all__ = ["EVALUATIONS", "measured", "peak_mb"]
 
 EVALUATIONS = Tally()
 """Of the target's energy in this process, by every path that a stage builds."""
@@ -27,44 +26,33 @@ _TICK_SECONDS = 5.0
 """A process that is killed has told its usage so long ago at most."""
 
 
-class Start(NamedTuple):
-    """Where the clocks stood when a command began, seconds."""
-
-    wall: float
-    cpu: float
-
-    @classmethod
-    def now(cls) -> Start:
-        return cls(time.time(), time.process_time())
-
-
 @contextmanager
 def measured(
     folder: Path,
     stage: str,
     of: str,
     hash: str,
-    start: Start | None = None,
     *,
     level: int | None = None,
     rank: int = 0,
     ranks: int = 1,
     skips: bool = False,
 ) -> Iterator[None]:
-    """Measure the work inside and write it to ``folder``, every few seconds and at the end.
+    """Measure the work inside and write it to ``folder``, every few seconds and at the end. Times
+    begin here, where the interpreter and its libraries have started.
 
     A leg of the same configuration that did not end is carried on, so that a run that was stopped,
     however that was, adds up. A user's mistake before any evaluation leaves nothing; so does a leg
     of a stage that ``skips`` (does nothing where its result is there already) and evaluated no
     energy: what the result took to make stands.
     """
-    since, evaluated = start or Start.now(), EVALUATIONS.count
+    started, started_cpu, evaluated = time.time(), time.process_time(), EVALUATIONS.count
     before = read_used(folder, rank)
     goes_on = before is not None and before.hash == hash and not before.complete
     earlier = before if goes_on else None
 
     def so_far(complete: bool) -> Used:
-        wall, cpu = time.time() - since.wall, time.process_time() - since.cpu
+        wall, cpu = time.time() - started, time.process_time() - started_cpu
         used = Used(
             stage=stage,
             of=of,
