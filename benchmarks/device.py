@@ -3,8 +3,8 @@
     python benchmarks/device.py [--device auto|cpu|cuda] [--threads 1] [--seconds 5] [--tiny]
 
 The target is multi_well. Each line runs for about ``--seconds``: batches are larger on a GPU, where
-small ones only measure the time of launching kernels. ``--tiny`` runs each line once on few rows, to
-see that it runs.
+small ones only measure the time of launching kernels. ``--tiny`` runs each line once on few rows,
+to see that it runs.
 """
 
 from __future__ import annotations
