@@ -1,7 +1,7 @@
 """How much memory a stage needs, from the sizes in an experiment: what its rule asks for.
 
 A process begins with 300 to 480 MiB of libraries; what comes on top grows with samples, coordinates
-and batches. The factors are fitted to measured peaks (`docs/reproduction.md`) and then raised by a
+and batches. The factors are fitted to measured peaks (a test holds them to it) and then raised by a
 half. What an energy itself takes for a batch is not known here.
 """
 
@@ -25,6 +25,8 @@ _UNKNOWN_DIMENSION = 16
 _TILE_ROWS = 8192
 _LARGEST_SHOWN = 400_000
 _ROWS_AT_A_TIME = 1 << 16
+_GRID = 1024
+_EXACT_SAMPLES = 20_000
 
 
 def memory_mb(experiment: Experiment, stage: str, source: str = "", ranks: int = 1) -> int:
@@ -63,7 +65,7 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
         if source in experiment.references:
             return experiment.reference(source).samples * (2 * (d + 3) + 4 * measured)
         block = max(generation.batch, _ROWS_AT_A_TIME)
-        return block * (3 * (d + 3) + 6 * measured)
+        return block * (3 * (d + 3) + 6 * measured) + _of_exact_samples(experiment, source, d)
     if stage == "figures":
         references = sum(reference.samples for reference in experiment.references.values())
         shown = min(generation.samples, _LARGEST_SHOWN)
@@ -85,7 +87,7 @@ def _of_reference(reference: ReferenceConfig, stage: str, d: int) -> float:
         return rows * (6 * d + 8) + 40 * min(rows, _TILE_ROWS) * (d + 2)
     # a chunk of draws is demultiplexed; then one level at a time is looked at
     chunk = max(rows, _MB // (8 * d) * math.ceil(rows / _TILE_ROWS)) * (d + 3)
-    return 4 * chunk + reference.samples * (3 * (d + 2) + 16)
+    return 4 * chunk + reference.samples * (4 * (d + 2) + 32)
 
 
 def _of_training(experiment: Experiment, name: str, d: int) -> float:
@@ -123,6 +125,17 @@ def _of_truth(experiment: Experiment, d: int) -> float:
     if truth.method == "quadrature":
         return float(truth.points ** min(d, 2) * (2 * d + 6))
     return 0.0
+
+
+def _of_exact_samples(experiment: Experiment, flow: str, d: int) -> float:
+    """Exact samples from a grid of 1024 points a coordinate or more, pulled back through a flow."""
+    truth = experiment.truth
+    if truth is None or experiment.path_integral is not None:
+        return 0.0
+    grid = 0.0
+    if truth.method == "quadrature":
+        grid = float(max(truth.points, _GRID) ** min(d, 2) * (2 * d + 6))
+    return grid + _of_push(experiment.flow(flow), _EXACT_SAMPLES, d)
 
 
 def _measured(experiment: Experiment) -> int:
