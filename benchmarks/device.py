@@ -1,9 +1,10 @@
 """Tempering, training and generation on whatever device is at hand, in one table.
 
-    python benchmarks/device.py [--device auto|cpu|cuda] [--threads 1] [--seconds 5]
+    python benchmarks/device.py [--device auto|cpu|cuda] [--threads 1] [--seconds 5] [--tiny]
 
 The target is multi_well. Each line runs for about ``--seconds``: batches are larger on a GPU, where
-small ones only measure the time of launching kernels.
+small ones only measure the time of launching kernels. ``--tiny`` runs each line once on few rows,
+to see that it runs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 
 import torch
 
+from jeffreysflow.distillation.divergences import JeffreysLoss
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.flow import Flow
@@ -46,7 +48,7 @@ def training_rate(path: AnnealingPath, flow: Flow, batch: int, rate: Callable[..
 
     transport = Transport(batches(), batches(), base.energy, path.target.energy, 1.0, 1.0)
     recipe = Recipe(steps=steps, batch=batch, ramp=0.0)
-    return steps * rate(lambda: train(flow, transport, 0.5, recipe))
+    return steps * rate(lambda: train(flow, transport, JeffreysLoss(0.5), recipe))
 
 
 def generation_rate(
@@ -63,7 +65,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
+    seconds = 0.0 if options.tiny else options.seconds
     device = use_device(options.device, options.threads)
     cuda = device.type == "cuda"
 
@@ -71,7 +75,7 @@ def main() -> None:
         """Calls a second."""
         work()
         calls, started = 0, time.perf_counter()
-        while time.perf_counter() - started < options.seconds:
+        while calls == 0 or time.perf_counter() - started < seconds:
             work()
             calls += 1
             if cuda:
@@ -83,6 +87,8 @@ def main() -> None:
     path = AnnealingPath(base, target)
     flow = Flow(*spline_box(base), stream=Stream(0, "weights")).to(device)
     rows, batch = (1_000_000, 10_000) if cuda else (8_000, 1_000)
+    if options.tiny:
+        rows, batch = 100, 50
     name = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
     print(f"{name}, {device.type}, {options.threads} threads, torch {torch.__version__}")
     print(f"{'what':46s} {'rows':>9s} {'a second':>12s}")

@@ -1,10 +1,10 @@
 """Time of a training step: this flow, its networks alone, and zuko's couplings of equal shape.
 
-    python benchmarks/flow_step.py [--threads 1] [--device cpu]
+    python benchmarks/flow_step.py [--threads 1] [--device cpu] [--tiny]
 
 One step is a forward pass over the base samples, an inverse pass over the reference samples, and
 the gradient of both. The three alternate in one run, so a busy machine disturbs all alike; the
-median of each is printed.
+median of each is printed. ``--tiny`` takes a small flow and three steps, to see that it runs.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def main() -> None:
     }.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--tiny", action="store_true")
     o = parser.parse_args()
+    if o.tiny:
+        o.dimension, o.layers, o.hidden, o.batch, o.repeats = 4, 2, 8, 50, 3
     torch.set_num_threads(o.threads)
     torch.set_flush_denormal(True)
     d = o.dimension

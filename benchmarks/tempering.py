@@ -1,9 +1,10 @@
 """Speed of tempering on multi_well with MALA: row-steps a second and core, and two ranks over one.
 
-    python benchmarks/tempering.py [--rounds 40] [--walkers 2720] [--repeats 10]
+    python benchmarks/tempering.py [--rounds 40] [--walkers 2720] [--repeats 10] [--tiny]
 
 A row-step is one kernel step of one replica of one walker (the exact redraws at lambda = 0 are not
 counted). Wall clock of a whole run in memory, the best of some repeats and the median.
+``--tiny`` runs few rounds of few walkers once, to see that it runs.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ def main() -> None:
     parser.add_argument("--walkers", type=int, default=2720)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--as-rank", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
+    if options.tiny:
+        options.rounds, options.walkers, options.repeats = 10, 20, 1
     if options.as_rank:
         ranks = world()
         best, _, _ = rates(

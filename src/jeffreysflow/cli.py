@@ -7,8 +7,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jeffreysflow import __version__
 from jeffreysflow.config import (
@@ -173,24 +174,54 @@ def _resolved(options: argparse.Namespace) -> tuple[Layout, Experiment]:
     return Layout.of_config(options.config), load_experiment(options.config)
 
 
+def _measured(
+    options: argparse.Namespace, stage: str, of: str, hash: str, **more: Any
+) -> AbstractContextManager[None]:
+    """Around the work of a stage: what it uses is written beside its results."""
+    from jeffreysflow.stages.usage import measured
+
+    layout = Layout.of_config(options.config)
+    folder = layout.usage(stage, of, more.get("level"))
+    return measured(folder, stage.partition("_")[0], of, hash, **more)
+
+
 def _pilot(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import pilot
 
-    pilot.run(*_resolved(options), options.reference, expect_ranks=options.expect_ranks)
+    _on_ranks(options, "pilot", Experiment.pilot_hash, pilot.run)
 
 
 def _temper(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import temper
 
-    temper.run(*_resolved(options), options.reference, expect_ranks=options.expect_ranks)
+    _on_ranks(options, "temper", Experiment.reference_hash, temper.run)
+
+
+def _on_ranks(
+    options: argparse.Namespace,
+    stage: str,
+    hash_of: Callable[[Experiment, str], str],
+    run: Callable[..., None],
+) -> None:
+    from jeffreysflow.stages.mpi import world
+
+    layout, experiment = _resolved(options)
+    hash, ranks = hash_of(experiment, options.reference), world()
+    place = {"rank": ranks.rank, "ranks": ranks.size}
+    with _measured(options, stage, options.reference, hash, skips=True, **place):
+        wanted = options.expect_ranks
+        run(layout, experiment, options.reference, expect_ranks=wanted, communicator=ranks)
 
 
 def _gather(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import gather
 
     layout, experiment = _resolved(options)
-    experiment.reference(options.reference)
-    with SoleWriter(layout.reference(options.reference).folder):
+    hash = experiment.reference_hash(options.reference)
+    with (
+        SoleWriter(layout.reference(options.reference).folder),
+        _measured(options, "gather", options.reference, hash),
+    ):
         gather.run(layout, experiment, options.reference)
 
 
@@ -198,17 +229,23 @@ def _distill(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import distill
 
     layout, experiment = _resolved(options)
-    experiment.flow(options.flow)
-    with SoleWriter(layout.flow(options.flow).folder):
-        distill.run(layout, experiment, options.flow, options.level)
+    hash, level = experiment.flow_hash(options.flow), options.level
+    with (
+        SoleWriter(layout.flow(options.flow).folder),
+        _measured(options, "distill", options.flow, hash, level=level, skips=True),
+    ):
+        distill.run(layout, experiment, options.flow, level)
 
 
 def _generate(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import generate
 
     layout, experiment = _resolved(options)
-    experiment.flow(options.flow)
-    with SoleWriter(layout.flow(options.flow).folder):
+    hash = experiment.generation_hash(options.flow)
+    with (
+        SoleWriter(layout.flow(options.flow).folder),
+        _measured(options, "generate", options.flow, hash),
+    ):
         generate.run(layout, experiment, options.flow)
 
 
@@ -216,32 +253,44 @@ def _beads(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import beads
 
     layout, experiment = _resolved(options)
-    experiment.flow(options.flow)
-    beads.run(layout, experiment, options.flow)
+    with _measured(options, "beads", options.flow, experiment.bead_hash(options.flow)):
+        beads.run(layout, experiment, options.flow)
 
 
 def _truth(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import truth
 
-    truth.run(*_resolved(options))
+    layout, experiment = _resolved(options)
+    with _measured(options, "truth", "all", experiment.truth_hash()):
+        truth.run(layout, experiment)
 
 
 def _estimate(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import estimate
 
+    layout, experiment = _resolved(options)
+    hash = experiment.estimate_hash()
     if options.flow is not None:
-        estimate.run_flow(*_resolved(options), options.flow)
+        with _measured(options, "estimate_flow", options.flow, hash):
+            estimate.run_flow(layout, experiment, options.flow)
     else:
-        estimate.run_reference(*_resolved(options), options.reference)
+        with _measured(options, "estimate_reference", options.reference, hash):
+            estimate.run_reference(layout, experiment, options.reference)
 
 
 def _figures(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import figures
 
-    figures.run(*_resolved(options))
+    layout, experiment = _resolved(options)
+    with _measured(options, "figures", "all", experiment.estimate_hash()):
+        figures.run(layout, experiment)
 
 
 def _report(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import report
+    from jeffreysflow.stages.usage import measured
 
-    report.run(options.results, [load_experiment(config) for config in options.config])
+    experiments = [load_experiment(config) for config in options.config]
+    folder = options.results / "usage" / "report"
+    with measured(folder, "report", "all", ""):
+        report.run(options.results, experiments)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jeffreysflow.config import Project, resolve_project
 from jeffreysflow.config.loading import validated
+from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.errors import UserError
 from jeffreysflow.report.figures import figure_names
 from jeffreysflow.stages.steps import flow_steps
@@ -80,6 +81,17 @@ def estimate_hash(wildcards):
 
 def ranks(wildcards, threads):
     return threads
+
+
+def memory(stage):
+    """What a stage may need, from the sizes of its experiment: a function for `mem_mb`."""
+
+    def mem_mb(wildcards, threads):
+        source = wildcards.get("reference") or wildcards.get("flow") or ""
+        ranks = threads if stage in ("pilot", "temper") else 1
+        return memory_mb(experiment_of(wildcards), stage, source, ranks)
+
+    return mem_mb
 
 
 def suggested_ladder(wildcards):

@@ -14,7 +14,7 @@ rule distill:
     threads: training_threads
     resources:
         gpu=gpus,
-        mem_mb=2000,
+        mem_mb=memory("distill"),
         runtime=minutes_of_a_level,
     params:
         config=CONFIG,
@@ -36,7 +36,7 @@ rule generate:
     threads: training_threads
     resources:
         gpu=gpus,
-        mem_mb=2000,
+        mem_mb=memory("generate"),
         runtime=120,
     params:
         config=CONFIG,

@@ -5,7 +5,7 @@ rule truth:
         LOGS / "truth.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("truth"),
         runtime=30,
     params:
         config=CONFIG,
@@ -25,7 +25,7 @@ rule estimate_reference:
         LOGS / "estimate_reference_{reference}.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("estimate"),
         runtime=30,
     params:
         config=CONFIG,
@@ -46,7 +46,7 @@ rule estimate_flow:
         LOGS / "estimate_flow_{flow}.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("estimate"),
         runtime=30,
     params:
         config=CONFIG,
@@ -68,7 +68,7 @@ rule beads:
         LOGS / "beads_{flow}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("beads"),
         runtime=60,
     params:
         config=CONFIG,

@@ -10,7 +10,7 @@ rule gather:
         LOGS / "gather_{reference}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("gather"),
         runtime=60,
     params:
         config=CONFIG,

@@ -12,7 +12,7 @@ for name in EXPERIMENTS:
             Layout(RESULTS, name).folder / "logs" / "figures.log",
         threads: 1
         resources:
-            mem_mb=2000,
+            mem_mb=memory_mb(EXPERIMENTS[name], "figures"),
             runtime=30,
         params:
             config=str(Layout(RESULTS, name).config),
@@ -35,7 +35,7 @@ rule report:
         RESULTS / "report.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=max(memory_mb(each, "report") for each in EXPERIMENTS.values()),
         runtime=30,
     params:
         configs=[str(Layout(RESULTS, name).config) for name in EXPERIMENTS],

@@ -11,7 +11,7 @@ checkpoint pilot:
         mpi="mpiexec",
         tasks=ranks,
         cpus_per_task=1,
-        mem_mb=2000,
+        mem_mb=memory("pilot"),
         runtime=60,
     params:
         config=CONFIG,
@@ -37,7 +37,7 @@ rule temper:
         mpi="mpiexec",
         tasks=ranks,
         cpus_per_task=1,
-        mem_mb=2000,
+        mem_mb=memory("temper"),
         runtime=120,
     params:
         config=CONFIG,

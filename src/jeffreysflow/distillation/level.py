@@ -54,6 +54,7 @@ class _Trained(NamedTuple):
     pushed: Pushed
     train_seconds: float
     push_seconds: float
+    evaluations: int
 
 
 def distill_level(
@@ -99,16 +100,19 @@ def distill_level(
     misses a mode, and chooses nothing); the choices ``theta``, ``renyi``, ``warm_start`` (1: from
     the flow below), ``identity_used`` (1: no flow) and the number of trainings, ``attempts``;
     what lies outside the flow's box, by ``outside_facts``, at the last level by the energy too;
-    ``train_seconds``, ``push_seconds``, ``skipped`` steps and samples in ``walls`` (of all of
-    them), ``resampled`` and ``rejuvenation_acceptance``.
+    ``evaluations_training`` and ``evaluations_ensemble`` of the target's energy, those in the
+    losses and all others (pushing, moving, weighing); ``train_seconds``, ``push_seconds``,
+    ``skipped`` steps and samples in ``walls`` (of all of them), ``resampled`` and
+    ``rejuvenation_acceptance``.
     """
+    already = path.evaluations
     step = Step(path, settings, below, reference, stream)
     start = step.start(flow_below)
     without = step.conditional_ess(step.identity, "choose")
     trainings: list[_Trained] = []
 
     def trained(loss: JeffreysLoss, attempt: int) -> _Trained:
-        result = _trained(step, start, settings, loss, attempt, progress)
+        result = _trained(path, step, start, settings, loss, attempt, progress)
         trainings.append(result)
         say(
             f"theta {loss.theta:g}, Renyi order {loss.order:g}: conditional ESS "
@@ -148,10 +152,14 @@ def distill_level(
         ensemble = resampled(ensemble, n, stream("resampling"), settings.islands)
     if settings.rejuvenation_steps:
         ensemble, facts["rejuvenation_acceptance"] = step.moved(ensemble, stream("rejuvenation"))
+    training = sum(each.evaluations for each in trainings)
+    facts["evaluations_training"] = training
+    facts["evaluations_ensemble"] = path.evaluations - already - training
     return LevelResult(best.flow, best.history, ensemble, facts)
 
 
 def _trained(
+    path: AnnealingPath,
     step: Step,
     start: Flow | None,
     settings: LevelSettings,
@@ -159,12 +167,12 @@ def _trained(
     attempt: int,
     progress: Callable[[HistoryRow], None],
 ) -> _Trained:
-    flow, started = step.new_flow(start), time.perf_counter()
+    flow, started, already = step.new_flow(start), time.perf_counter(), path.evaluations
     history = train(flow, step.transport(attempt), loss, settings.recipe, progress)
-    finished = time.perf_counter()
+    finished, evaluations = time.perf_counter(), path.evaluations - already
     pushed = step.push(flow)
     seconds = finished - started, time.perf_counter() - finished
-    return _Trained(loss, flow, history, pushed, *seconds)
+    return _Trained(loss, flow, history, pushed, *seconds, evaluations)
 
 
 def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:

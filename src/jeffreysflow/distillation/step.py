@@ -177,7 +177,7 @@ def _energy_at(path: AnnealingPath, lam: float) -> Energy:
     if lam == 0.0 and path.base is not None:
         return path.base.energy
     if lam == 1.0:
-        return path.target.energy
+        return path.counted.energy
     return lambda x: path.energy(x, lam)
 
 

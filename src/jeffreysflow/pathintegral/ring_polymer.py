@@ -107,6 +107,15 @@ class RingPolymer(Potential):
         """Standard deviations [N_0 d] of a ring in ``|x|^2 / 2``, ``1/sqrt(omega_k^2 + 1)``."""
         return [float(sd) for sd in (self._springs + 1).rsqrt()]
 
+    @property
+    def evaluations_a_row(self) -> int:
+        """Of V: one a bead, and one for the curvature at the centroid."""
+        return self.beads + int(self._has_curvature)
+
+    @property
+    def _has_curvature(self) -> bool:
+        return self.high == "curvature" and self.modes < self.beads
+
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         return self._low_action(x) + self._added_action(x)
 
@@ -118,7 +127,7 @@ class RingPolymer(Potential):
         )
 
     def _added_action(self, x: torch.Tensor) -> torch.Tensor:
-        if self.high == "zero" or self.modes == self.beads:
+        if not self._has_curvature:
             return x.new_zeros(len(x))
         d = self.V.dimension
         stiffness = centroid_stiffness(self.V, x[:, :d], self.beta, self._added)

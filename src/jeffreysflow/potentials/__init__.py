@@ -10,14 +10,17 @@ from typing import Any
 from jeffreysflow.discovery import build, names_in
 from jeffreysflow.potentials import energies
 from jeffreysflow.potentials.base import Base
+from jeffreysflow.potentials.counted import Counted, Tally
 from jeffreysflow.potentials.path import AnnealingPath, PathPoint
 from jeffreysflow.potentials.potential import Potential
 
 __all__ = [
     "AnnealingPath",
     "Base",
+    "Counted",
     "PathPoint",
     "Potential",
+    "Tally",
     "get_potential",
     "potential_names",
 ]

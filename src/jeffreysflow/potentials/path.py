@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.potentials.base import Base
+from jeffreysflow.potentials.counted import Counted, Tally
 from jeffreysflow.potentials.potential import Potential
 
 __all__ = ["AnnealingPath", "PathPoint", "interpolated"]
@@ -51,21 +52,29 @@ class AnnealingPath:
 
     With ``base=None`` it is the power path ``U_lambda = lambda U_M`` (``U_0 = 0``): the target at
     inverse temperature lambda, whose lowest level cannot be sampled exactly.
+
+    Evaluations of the target are counted in ``tally``; ``counted`` is the target that counts them.
     """
 
-    def __init__(self, base: Base | None, target: Potential) -> None:
+    def __init__(self, base: Base | None, target: Potential, tally: Tally | None = None) -> None:
         if base is not None and base.domain != target.domain:
             raise ValueError(f"base lives on {base.domain}, target on {target.domain}")
         self.base = base
         self.target = target
+        self.counted = Counted(target, tally)
 
     @property
     def domain(self) -> Domain:
         return self.target.domain
 
+    @property
+    def evaluations(self) -> int:
+        """Of the target's energy so far, with or without gradient."""
+        return self.counted.tally.count
+
     def energies(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``(U_0, V)``, each [n], of samples [n, d]."""
-        U_M = self.target.energy(x)
+        U_M = self.counted.energy(x)
         U_0 = torch.zeros_like(U_M) if self.base is None else self.base.energy(x)
         return U_0, U_M - U_0
 
@@ -75,7 +84,7 @@ class AnnealingPath:
 
     def evaluate(self, x: torch.Tensor) -> PathPoint:
         """Energies and gradients of samples [n, d]."""
-        U_M, grad_U_M = self.target.energy_and_gradient(x)
+        U_M, grad_U_M = self.counted.energy_and_gradient(x)
         if self.base is None:
             point = PathPoint(x, torch.zeros_like(U_M), U_M, torch.zeros_like(x), grad_U_M)
         else:

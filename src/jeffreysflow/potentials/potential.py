@@ -50,5 +50,12 @@ class Potential(nn.Module, ABC):
     def dimension(self) -> int:
         return self.domain.dimension
 
+    @property
+    def evaluations_a_row(self) -> int:
+        """Points at which the energy of interest is evaluated for one row: more than one for a
+        path of several beads.
+        """
+        return 1
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.energy(x)

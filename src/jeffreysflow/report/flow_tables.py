@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from jeffreysflow.estimation.pareto import PARETO_LIMIT
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import MISSING, count, duration, theta_text
+from jeffreysflow.report.numbers import MISSING, count_text, duration, theta_text
 from jeffreysflow.report.table import (
     LARGEST_Z,
     Cell,
@@ -151,6 +151,6 @@ def _observable(row: EstimateRow | None) -> Cell:
     z = z_score(row)
     notes = [] if math.isnan(z) else [f"z = {z:.1f}".replace("-", "−")]
     if row.n_eff is not None:
-        notes.append(f"n = {count(row.n_eff)}")
+        notes.append(f"n = {count_text(row.n_eff)}")
     tone = "bad" if abs(z) > LARGEST_Z else ""
     return Cell(value_text(row), "; ".join(notes), tone)

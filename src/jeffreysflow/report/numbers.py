@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["MISSING", "count", "duration", "percent", "theta_text", "with_error"]
+__all__ = ["MISSING", "count_text", "duration", "percent", "theta_text", "with_error"]
 
 MISSING = "–"
 
@@ -60,18 +60,6 @@ def percent(value: float, error: float = math.nan) -> str:
     return f"{100 * value:.1f} %" if value == 0 or abs(value) >= 5e-4 else f"{100 * value:.1g} %"
 
 
-def count(number: float) -> str:
-    """A number of samples to two digits.
-
-    >>> count(31.7), count(2163.0), count(1.234e6)
-    ('32', '2,200', '1,200,000')
-    """
-    if not math.isfinite(number) or number <= 0:
-        return MISSING
-    power = max(math.floor(math.log10(number)) - 1, 0)
-    return f"{round(number / 10**power) * 10**power:,}"
-
-
 def duration(seconds: float) -> str:
     """
     >>> duration(4.217), duration(95), duration(7260)
@@ -84,6 +72,25 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def count_text(number: float) -> str:
+    """A count to three digits: who compares costs needs no more.
+
+    >>> count_text(40960), count_text(1234567), count_text(12.4), count_text(0)
+    ('41,000', '1.23 million', '12.4', '0')
+    """
+    if not math.isfinite(number):
+        return MISSING
+    if number == 0:
+        return "0"
+    if number >= 1e15:
+        return with_error(number)
+    for size, name in ((1e12, " trillion"), (1e9, " billion"), (1e6, " million")):
+        if number >= size:
+            return f"{number / size:.3g}{name}"
+    digits = 2 - math.floor(math.log10(number))
+    return f"{round(number, digits):,.{max(digits, 0)}f}"
 
 
 def theta_text(theta: float | str) -> str:

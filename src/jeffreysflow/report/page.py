@@ -15,6 +15,13 @@ from jeffreysflow.config import TruthConfig
 from jeffreysflow.config.potential import BaseConfig
 from jeffreysflow.report.bead_tables import bead_table, path_table
 from jeffreysflow.report.cautions import cautions
+from jeffreysflow.report.cost_tables import (
+    NO_COMPARISON,
+    cost_table,
+    observable_cost_table,
+    path_cost_table,
+    verdicts,
+)
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.flow_tables import flow_table, observable_table
 from jeffreysflow.report.headline import headline_table
@@ -103,9 +110,23 @@ def _content(chapter: Chapter) -> dict[str, object]:
         "beads": {name: filled(table) for name, table in beads.items() if table is not None},
         "observables": None if observables is None else filled(observables),
         "pictures": [_shown(picture) for picture in chapter.pictures],
+        "cost": _cost(found, records),
         "stages": stage_table(records),
         "wall_time": duration(wall_seconds(records)),
         "configuration": experiment.model_dump_json(indent=2),
+    }
+
+
+def _cost(found: Results, records: Sequence[StageRecord]) -> dict[str, object]:
+    """What it cost, and from how many effective samples on a flow is the cheaper way."""
+    tables = {name: observable_cost_table(found, records, name) for name in found.experiment.flows}
+    paths = path_cost_table(found, records)
+    return {
+        "verdicts": verdicts(found, records),
+        "parts": cost_table(found, records),
+        "observables": {name: filled(table) for name, table in tables.items() if table},
+        "paths": None if paths is None else filled(paths),
+        "no_comparison": NO_COMPARISON,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from jeffreysflow.report.numbers import MISSING, duration
+from jeffreysflow.report.numbers import MISSING, count_text, duration
 from jeffreysflow.report.table import Cell, Table
 
 __all__ = [
@@ -19,11 +19,21 @@ __all__ = [
     "wall_seconds",
 ]
 
-_HEADINGS = ("stage", "of", "wall time", "ranks", "threads", "device", "host", "finished")
+_HEADINGS = (
+    *("stage", "of", "wall time", "CPU time", "peak memory", "evaluations", "ranks", "threads"),
+    *("device", "host", "finished"),
+)
+_COUNTS = (
+    *("evaluations_warmup", "evaluations_recorded"),
+    *("evaluations_training", "evaluations_ensemble"),
+)
 
 
 class StageRecord(NamedTuple):
-    """The completion record of a stage, and the reference or flow it was run for."""
+    """The completion record of a stage and what it used, and the reference or flow it was run for.
+
+    What was used is that of all legs of a run that was stopped; a record knows the last one only.
+    """
 
     of: str
     facts: Mapping[str, Any]
@@ -32,6 +42,18 @@ class StageRecord(NamedTuple):
     def seconds(self) -> float:
         """Wall time."""
         return float(self.facts.get("wall_seconds", math.nan))
+
+    @property
+    def core_seconds(self) -> float:
+        """Wall time x ranks x threads."""
+        each = self.seconds * self.facts.get("ranks", 1) * self.facts.get("threads", 1)
+        return float(self.facts.get("core_seconds", each))
+
+    @property
+    def evaluations(self) -> float:
+        """Of the target's energy, in all parts of the stage; NaN where it does not tell."""
+        parts = [self.facts[key] for key in _COUNTS if key in self.facts]
+        return float(sum(parts) if parts else self.facts.get("evaluations", math.nan))
 
     @property
     def finished(self) -> str:
@@ -53,14 +75,32 @@ def _row(records: Sequence[StageRecord]) -> list[Cell]:
         ", ".join(dict.fromkeys(str(record.facts.get(key, MISSING)) for record in records))
         for key in ("ranks", "threads", "device", "host")
     ]
-    longest = f"longest {duration(slowest.seconds)}, level {slowest.facts.get('level')}"
+    legs = max(int(record.facts.get("legs", 1)) for record in records)
+    note = f"in {legs} legs" if legs > 1 else ""
+    if several:
+        note = f"longest {duration(slowest.seconds)}, level {slowest.facts.get('level')}"
     return [
         Cell(str(first.facts.get("stage", MISSING))),
         Cell(f"{first.of}, {len(records)} levels" if several else first.of),
-        Cell(duration(math.fsum(record.seconds for record in records)), longest * several),
+        Cell(duration(math.fsum(record.seconds for record in records)), note),
+        Cell(duration(math.fsum(record.facts.get("cpu_seconds", math.nan) for record in records))),
+        _memory(records),
+        Cell(count_text(math.fsum(record.evaluations for record in records))),
         *map(Cell, known),
         Cell(max(record.finished for record in records)),
     ]
+
+
+def _memory(records: Sequence[StageRecord]) -> Cell:
+    """The largest peak of a process; below, that of all ranks together."""
+    peaks = [float(record.facts.get("peak_mb", math.nan)) for record in records]
+    known = [peak for peak in peaks if not math.isnan(peak)]
+    if not known:
+        return Cell(MISSING)
+    ranks = max(int(record.facts.get("ranks", 1)) for record in records)
+    together = max(float(record.facts.get("peak_mb_all", 0.0)) for record in records)
+    note = f"{ranks} ranks {together:,.0f} MiB" if ranks > 1 else ""
+    return Cell(f"{max(known):,.0f} MiB", note)
 
 
 def samples_a_second(records: Iterable[StageRecord]) -> dict[str, float]:

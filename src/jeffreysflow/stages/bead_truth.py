@@ -10,7 +10,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.potentials import Potential
 from jeffreysflow.stages.measured import Measured, build_measured
-from jeffreysflow.stages.target import build_bare_potential
+from jeffreysflow.stages.target import build_bare_potential, counted
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import (
     CLASSICAL,
@@ -31,11 +31,12 @@ def run(layout: Layout, experiment: Experiment) -> None:
     """Write `bead_truth.csv` by matrix multiplication and diagonalisation; without rows where V has
     more than one dimension.
     """
-    ring, V = experiment.path_integral, build_bare_potential(experiment)
+    ring, bare = experiment.path_integral, build_bare_potential(experiment)
+    V = counted(bare)
     assert ring is not None
     rows: list[BeadTruthRow] = []
     if V.dimension == 1 and experiment.truth is not None:
-        measured = build_measured(experiment, V)
+        measured = build_measured(experiment, bare)
         rows += _rows(V, measured, 0, QUANTUM, quantum_averages(V, ring.beta))
         rows += _rows(V, measured, 1, CLASSICAL, classical_averages(V, ring.beta))
         for beads in ring.beads:

@@ -8,7 +8,7 @@ from jeffreysflow.progress import Progress
 from jeffreysflow.stages.bead_sums import BeadSums, bead_sums
 from jeffreysflow.stages.bead_table import BeadTable
 from jeffreysflow.stages.measured import build_measured
-from jeffreysflow.stages.target import build_bare_potential
+from jeffreysflow.stages.target import build_bare_potential, counted
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.layout import Layout
@@ -35,8 +35,8 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     files, hash = layout.flow(flow), experiment.generation_hash(flow)
     read_record(files.generated / "done.json", hash)
     store = open_ensemble(files.generated / "store.zarr", "generated", hash)
-    V = build_bare_potential(experiment)
-    measured = build_measured(experiment, V)
+    bare = build_bare_potential(experiment)
+    measured, V = build_measured(experiment, bare), counted(bare)
     groups = int(store.attributes.get("scramblings", _GROUPS))
     size = len(store) // groups
     progress = Progress(groups * len(ring.beads), f"beads {experiment.name}/{flow}", "groups")

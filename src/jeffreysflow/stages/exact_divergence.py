@@ -59,7 +59,7 @@ def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> Exact
     path = build_path(experiment)
     stream = Stream(experiment.seed, experiment.name, flow, "exact samples")
     try:
-        y, log_weights = _exact_samples(path.target, experiment.truth, stream)
+        y, log_weights = _exact_samples(path.counted, experiment.truth, stream)
     except ValueError as error:
         print(f"{experiment.name}/{flow}: no exact samples for the Jeffreys gap: {error}")
         return None
@@ -88,4 +88,4 @@ def pulled_back(flows: Sequence[Flow], path: AnnealingPath, y: torch.Tensor) -> 
     for flow in reversed(flows):
         z, log_det = flow.inverse(z)
         log_dets = log_dets + log_det
-    return path.base.energy(z) - path.target.energy(y) - log_dets
+    return path.base.energy(z) - path.counted.energy(y) - log_dets

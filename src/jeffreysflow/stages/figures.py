@@ -16,7 +16,7 @@ from jeffreysflow.stages.exact_values import is_held_by_its_box
 from jeffreysflow.stages.planes import read_planes
 from jeffreysflow.stages.results import read_tables
 from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_potential
+from jeffreysflow.stages.target import build_potential, counted
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.figures import write_figure
 from jeffreysflow.stores.layout import Layout
@@ -96,7 +96,7 @@ def _density(potential: Potential, truth: TruthConfig | None, x: np.ndarray) -> 
         low, high = x.min(axis=0), x.max(axis=0)
         margin = 0.25 * (high - low)
         box = list(zip((low - margin).tolist(), (high + margin).tolist(), strict=True))
-    exact = tensor_quadrature(potential, box, _GRID)
+    exact = tensor_quadrature(counted(potential), box, _GRID)
     if not math.isfinite(exact.log_Z):
         return None
     axes = [axis.numpy() for axis in grid_axes(potential.domain, box, _GRID)]

@@ -59,7 +59,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         **({"scramblings": section.scramblings} if scrambled else {}),
     )
     progress = Progress(section.samples, f"generate {experiment.name}/{flow}", "samples")
-    done = not_finite = 0
+    done, not_finite, already = 0, 0, path.evaluations
     for z in points:
         batch = generated(flows, path, z.to(device))
         writer.write(batch)
@@ -77,6 +77,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         threads=torch.get_num_threads(),
         samples=done,
         weights_zero=not_finite,
+        evaluations=path.evaluations - already,
     )
 
 

@@ -37,6 +37,8 @@ _CALLED = {
     "tail_dof": "tail_dof",
     "train_seconds": "train_seconds",
     "push_seconds": "push_seconds",
+    "evaluations_training": "evaluations_training",
+    "evaluations_ensemble": "evaluations_ensemble",
 }
 """The name of a number in the record, and what a row of it is called."""
 

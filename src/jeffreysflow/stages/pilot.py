@@ -113,6 +113,7 @@ def _pilot(
         threads=1,
         ladder=list(suggested),
         levels=len(suggested),
+        evaluations=int(statistics.evaluations.sum()),
         barrier=barrier,
         barrier_stderr=error if math.isfinite(error) else None,
     )

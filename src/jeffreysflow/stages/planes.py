@@ -101,7 +101,7 @@ def _clouds(layout: Layout, experiment: Experiment, path: AnnealingPath) -> Iter
 
 
 def _exact(layout: Layout, experiment: Experiment, path: AnnealingPath) -> _Cloud | None:
-    truth, target = experiment.truth, path.target
+    truth, target = experiment.truth, path.counted
     if truth is None or not is_held_by_its_box(layout, experiment):
         return None
     stream = Stream(experiment.seed, experiment.name, "figures", "exact samples")
@@ -128,7 +128,7 @@ def _sequence(
         if level == 0:
             x = path.base.sample(_SAMPLES, Stream(experiment.seed, name, "figures", "base"))
             with torch.no_grad():
-                U = path.target.energy(x)
+                U = path.counted.energy(x)
             yield _Cloud(source, 0.0, x, U, torch.zeros_like(U))
             continue
         store = layout.flow(name).level(level) / "ensemble.zarr"

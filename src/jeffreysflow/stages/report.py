@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jeffreysflow.config import Experiment, SuggestedLadder
+from jeffreysflow.report.cost_tables import cost_rows
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.figures import figure, figure_names
 from jeffreysflow.report.page import Chapter, Picture, page
@@ -17,6 +19,7 @@ from jeffreysflow.stores.completion import read_record, write_atomically
 from jeffreysflow.stores.figures import read_svg
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import SummaryRow, write_table
+from jeffreysflow.stores.usage import read_usage
 
 __all__ = ["run"]
 
@@ -32,6 +35,8 @@ def run(results: Path, experiments: Sequence[Experiment]) -> None:
         _chapter(Layout(results, experiment.name), experiment) for experiment in experiments
     ]
     rows = summary_rows(chapter.found for chapter in chapters)
+    for chapter in chapters:
+        rows += cost_rows(chapter.found, chapter.records)
     write_table(results / "summary.csv", SummaryRow, rows)
     write_atomically(results / "report.html", page(chapters))
     names = ", ".join(experiment.name for experiment in experiments)
@@ -50,19 +55,37 @@ def _picture(layout: Layout, name: str) -> Picture:
 
 
 def _records(layout: Layout, experiment: Experiment) -> list[StageRecord]:
-    """The completion records of all stages that leave one, in the order they ran."""
+    """What is known of all stages, in the order they ran."""
     records = []
+
+    def add(
+        of: str, stage: str, hash: str, done: Path | None = None, level: int | None = None
+    ) -> None:
+        record = {} if done is None else read_record(done, hash)
+        used = read_usage(layout.usage(stage, of, level), hash)
+        if record or used:
+            records.append(StageRecord(of, {**used, **record, **_measured(used)}))
+
+    add("all", "truth", experiment.truth_hash())
     for name in experiment.references:
         files, hash = layout.reference(name), experiment.reference_hash(name)
         if isinstance(experiment.references[name].ladder, SuggestedLadder):
-            pilot = read_record(files.ladder, experiment.pilot_hash(name))
-            records.append(StageRecord(name, pilot))
-        for folder in (files.replicas, files.levels):
-            records.append(StageRecord(name, read_record(folder / "done.json", hash)))
+            add(name, "pilot", experiment.pilot_hash(name), files.ladder)
+        add(name, "temper", hash, files.replicas / "done.json")
+        add(name, "gather", hash, files.levels / "done.json")
+        add(name, "estimate_reference", experiment.estimate_hash())
     for name in experiment.flows:
         flow, hash = layout.flow(name), experiment.flow_hash(name)
         for level in range(1, flow_steps(layout, experiment, name) + 1):
-            records.append(StageRecord(name, read_record(flow.level(level) / "done.json", hash)))
-        generated = read_record(flow.generated / "done.json", experiment.generation_hash(name))
-        records.append(StageRecord(name, generated))
+            add(name, "distill", hash, flow.level(level) / "done.json", level)
+        add(name, "generate", experiment.generation_hash(name), flow.generated / "done.json")
+        if experiment.path_integral is not None:
+            add(name, "beads", experiment.bead_hash(name))
+        add(name, "estimate_flow", experiment.estimate_hash())
+    add("all", "figures", experiment.estimate_hash())
     return records
+
+
+def _measured(used: Mapping[str, Any]) -> dict[str, Any]:
+    """What the usage knows better than a record: all legs of a run."""
+    return {key: used[key] for key in ("wall_seconds", "core_seconds") if key in used}

@@ -9,10 +9,11 @@ from jeffreysflow.config.loading import source_hash
 from jeffreysflow.errors import UserError
 from jeffreysflow.pathintegral.classical import ClassicalRing
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
-from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
+from jeffreysflow.potentials import AnnealingPath, Base, Counted, Potential, get_potential
 from jeffreysflow.potentials.user import load_user_potential
+from jeffreysflow.stages.usage import EVALUATIONS
 
-__all__ = ["build_bare_potential", "build_base", "build_path", "build_potential"]
+__all__ = ["build_bare_potential", "build_base", "build_path", "build_potential", "counted"]
 
 
 def build_potential(experiment: Experiment) -> Potential:
@@ -65,10 +66,15 @@ def build_path(experiment: Experiment, reference: str | None = None) -> Annealin
     potential = build_potential(experiment)
     base = build_base(experiment, potential)
     if reference is None:
-        return AnnealingPath(base, potential)
+        return AnnealingPath(base, potential, EVALUATIONS)
     section = experiment.reference(reference)
     target = potential
     if section.target == "classical":
         assert isinstance(potential, RingPolymer)
         target = ClassicalRing(potential)
-    return AnnealingPath(None if section.path == "power" else base, target)
+    return AnnealingPath(None if section.path == "power" else base, target, EVALUATIONS)
+
+
+def counted(potential: Potential) -> Potential:
+    """The same potential, its evaluations counted as those of the paths are."""
+    return Counted(potential, EVALUATIONS)

@@ -119,6 +119,7 @@ def _temper(
             tiles=tiles,
             resumed_at_round=reporter.first,
             **_refusals(statistics),
+            **evaluation_facts(statistics),
         )
         declare_done(folder, hash)
         archive.discard_checkpoint()
@@ -132,6 +133,14 @@ def _refusals(statistics: Statistics) -> dict[str, Any]:
         "rejected_wall": int(statistics.rejected_wall.sum()),
         "first_nan": None if first is None else {"level": first.level, "x": first.x},
     }
+
+
+def evaluation_facts(statistics: Statistics) -> dict[str, int]:
+    """Evaluations of the target's energy by all ranks, those of an interrupted run included but
+    for what it repeats.
+    """
+    warmup, recorded = statistics.evaluations.tolist()
+    return {"evaluations_warmup": warmup, "evaluations_recorded": recorded}
 
 
 class _Reporter:
@@ -177,8 +186,10 @@ def _is_there(experiment: Experiment, folder: Path, hash: str, started: float) -
             if not (folder / "done.json").exists():
                 if not (folder / KEPT_RECORD).exists():
                     statistics = Replicas(folder / "store.zarr", hash).statistics
-                    facts = {"reused": True, **_refusals(statistics)}
-                    write_record(folder / KEPT_RECORD, "temper", hash, started, **facts)
+                    facts = {**_refusals(statistics), **evaluation_facts(statistics)}
+                    write_record(
+                        folder / KEPT_RECORD, "temper", hash, started, reused=True, **facts
+                    )
                 declare_done(folder, hash)
             return True
     check_experiment(experiment)

@@ -13,7 +13,7 @@ from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.potentials import Potential
 from jeffreysflow.stages import bead_truth
 from jeffreysflow.stages.measured import Measured, build_measured
-from jeffreysflow.stages.target import build_potential
+from jeffreysflow.stages.target import build_potential, counted
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import TruthRow, write_table
 from jeffreysflow.truth.exact_map import exact_means
@@ -58,7 +58,7 @@ def _by_quadrature(
 ) -> list[TruthRow]:
     """Rows of all whose error is below a hundredth of a standard deviation."""
     exact = lattice_means(
-        potential, lambda x, U: _where_finite(measured, x, U), section.box, section.points
+        counted(potential), lambda x, U: _where_finite(measured, x, U), section.box, section.points
     )
     limit = _LARGEST_ERROR * exact.variances.sqrt()
     rows, missing = [], []
@@ -100,7 +100,7 @@ def _by_exact_map(
     experiment: Experiment, potential: Potential, measured: Measured, section: TruthConfig
 ) -> list[TruthRow]:
     """Rows of all that the points tell apart."""
-    exact = exact_means(potential, measured.values, section.samples, section.scramblings)
+    exact = exact_means(counted(potential), measured.values, section.samples, section.scramblings)
     columns = (exact.means, exact.variances, exact.errors)
     rows, missing = [], []
     for of, *numbers in zip(measured.all, *columns, strict=True):

@@ -101,6 +101,11 @@ class Layout:
     def figures(self) -> Path:
         return self.folder / "figures"
 
+    def usage(self, stage: str, of: str, level: int | None = None) -> Path:
+        """Folder of what a stage used for a reference or flow, or for `all`."""
+        folder = self.folder / "usage" / stage / of
+        return folder if level is None else folder / f"level_{level}"
+
     def reference(self, name: str) -> ReferenceLayout:
         return ReferenceLayout(self.folder / "references" / name)
 

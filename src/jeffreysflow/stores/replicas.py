@@ -42,6 +42,7 @@ _STATISTICS = {
     "rejected_wall": ("level",),
     "swap_acceptance": ("pair", "walker"),
     "round_trips": ("walker",),
+    "evaluations": ("phase",),
 }
 
 

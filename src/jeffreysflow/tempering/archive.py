@@ -44,8 +44,9 @@ class Statistics:
 
     ``ladder``, ``step_size``, ``move_acceptance`` (NaN where nothing moved), ``rejected_nan`` and
     ``rejected_wall`` (numbers of proposals) [M + 1]; ``swap_acceptance`` [M, walker], mean
-    probabilities; ``round_trips`` [walker], of all replicas together; ``first_nan`` where a
-    proposal was not a number.
+    probabilities; ``round_trips`` [walker], of all replicas together; ``evaluations`` [2] of the
+    target's energy, with or without gradient, in warm-up and in the recorded rounds; ``first_nan``
+    where a proposal was not a number.
     """
 
     ladder: np.ndarray
@@ -55,6 +56,7 @@ class Statistics:
     rejected_wall: np.ndarray
     swap_acceptance: np.ndarray
     round_trips: np.ndarray
+    evaluations: np.ndarray
     first_nan: FirstNan | None = None
 
     @property

@@ -97,7 +97,9 @@ class Engine:
         if not self._resume(archive):
             for state in self._tiles.values():
                 level = self._blocks[state.tile.block].level[state.tile.replicas]
+                before = self._path.evaluations
                 state.start(self._start, level, self.ladder)
+                state.evaluations[0] += self._path.evaluations - before
             if self._settings.warmup_rounds == 0:
                 self._freeze(archive)
         pause = min(checkpoint_seconds, _AGREEMENT_SECONDS)
@@ -133,7 +135,10 @@ class Engine:
         settings = self._settings
         for state in self._tiles.values():
             level = self._blocks[state.tile.block].level[state.tile.replicas]
+            before = self._path.evaluations
             state.advance(level, self.ladder, self.step_size, self._kernel)
+            phase = int(self.round >= settings.warmup_rounds)
+            state.evaluations[phase] += self._path.evaluations - before
         recorded = self.round - settings.warmup_rounds + 1
         if recorded > 0 and recorded % settings.thin == 0:
             self._record(archive, recorded // settings.thin - 1)

@@ -14,7 +14,13 @@ from jeffreysflow.tempering.communicator import Communicator, gather_by_key
 from jeffreysflow.tempering.refusals import FirstNan
 from jeffreysflow.tempering.tile_state import TileState
 
-__all__ = ["run_statistics", "total_moves", "total_refusals", "total_swaps"]
+__all__ = [
+    "run_statistics",
+    "total_evaluations",
+    "total_moves",
+    "total_refusals",
+    "total_swaps",
+]
 
 
 def total_moves(
@@ -46,6 +52,12 @@ def total_refusals(
     found = [each for each in first if each is not None]
     earliest = min(found, key=lambda each: each.round, default=None)
     return np.asarray(sum(nan)), np.asarray(sum(wall)), earliest
+
+
+def total_evaluations(communicator: Communicator, tiles: Iterable[TileState]) -> np.ndarray:
+    """Evaluations of the target's energy [2], in warm-up and while recording."""
+    mine = {state.tile.index: state.evaluations.numpy() for state in tiles}
+    return np.asarray(sum(gather_by_key(communicator, mine).values()))
 
 
 def total_swaps(
@@ -91,5 +103,6 @@ def run_statistics(
         rejected_wall=wall,
         swap_acceptance=swap_acceptance,
         round_trips=round_trips,
+        evaluations=total_evaluations(communicator, tiles),
         first_nan=first_nan,
     )

@@ -26,7 +26,8 @@ class TileState:
     """Samples of a tile, row = (replica, walker), its random stream, and its acceptance sums.
 
     ``accepted`` and ``attempts`` count moves by level [M + 1] since ``reset``, ``refused`` those
-    that led to no energy.
+    that led to no energy; ``evaluations`` [2] those of the target's energy, in warm-up and while
+    recording.
     """
 
     def __init__(self, tile: Tile, settings: TemperingSettings, path: AnnealingPath) -> None:
@@ -34,6 +35,7 @@ class TileState:
         self.tile = tile
         self.stream = Stream(settings.seed, *settings.address, "tile", tile.index)
         self._settings, self._path = settings, path
+        self.evaluations = torch.zeros(2, dtype=torch.int64)
         self.point = PathPoint(
             *(torch.full(shape, math.nan, dtype=settings.dtype) for shape in _shapes(n, d))
         )
@@ -164,20 +166,20 @@ class TileState:
     def arrays(self) -> dict[str, np.ndarray]:
         """A snapshot of everything, to be given to ``restore``."""
         fields = {name: values.numpy() for name, values in self.point._asdict().items()}
-        sums = {name: getattr(self, name).numpy() for name in _SUMS}
+        sums = {name: getattr(self, name).numpy() for name in _KEPT}
         stream = np.array(json.dumps(self.stream.state))
         return {**fields, **sums, **self.refused.arrays(), "stream": stream}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from a snapshot."""
         self.point = PathPoint(*(torch.tensor(arrays[name]) for name in PathPoint._fields))
-        for name in _SUMS:
+        for name in _KEPT:
             setattr(self, name, torch.tensor(arrays[name]))
         self.refused.restore(arrays)
         self.stream.state = json.loads(str(arrays["stream"]))
 
 
-_SUMS = ("accepted", "attempts")
+_KEPT = ("accepted", "attempts", "evaluations")
 
 
 def _shapes(n: int, d: int) -> tuple[tuple[int, ...], ...]:

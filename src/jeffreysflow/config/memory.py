@@ -1,0 +1,177 @@
+"""How much memory a stage needs, from the sizes in an experiment: what its rule asks for.
+
+A process begins with 300 to 480 MiB of libraries; what comes on top grows with samples, coordinates
+and batches. The factors are fitted to measured peaks (a test holds them to it) and then raised by a
+half. What an energy itself takes for a batch is not known here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from jeffreysflow.config.experiment import Experiment
+from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
+
+__all__ = ["likely_dimension", "memory_mb"]
+
+_MARGIN = 1.5
+_BASE = {"figures": 480, "report": 400}
+_BASE_OF_OTHERS = 370
+_MB = 1 << 20
+_UNKNOWN_DIMENSION = 16
+_TILE_ROWS = 8192
+_LARGEST_SHOWN = 400_000
+_ROWS_AT_A_TIME = 1 << 16
+_GRID = 1024
+_EXACT_SAMPLES = 20_000
+
+
+def memory_mb(experiment: Experiment, stage: str, source: str = "", ranks: int = 1) -> int:
+    """MiB that ``stage`` (`pilot`, `temper`, `gather`, `distill`, `generate`, `truth`, `beads`,
+    `estimate`, `figures` or `report`) may need for a reference or flow, all ranks together; in
+    steps of 100.
+
+    Raises
+    ------
+    UserError : no such reference or flow.
+    """
+    d = likely_dimension(experiment)
+    base = ranks * _BASE.get(stage, _BASE_OF_OTHERS)
+    numbers = _numbers(experiment, stage, source, d)
+    needed = _MARGIN * (base + 8 * numbers / _MB)
+    return 100 * math.ceil(needed / 100)
+
+
+def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
+    """Float64 numbers in memory at the same time, beside the libraries."""
+    generation, measured = experiment.generation, _measured(experiment)
+    if stage in ("pilot", "temper", "gather"):
+        reference = experiment.reference(source)
+        return _of_reference(reference, stage, d)
+    if stage == "distill":
+        return _of_training(experiment, source, d)
+    if stage == "generate":
+        flow = experiment.flow(source)
+        return 6 * generation.batch * (d + 3) + _of_push(flow, generation.batch, d)
+    if stage == "beads":
+        groups = generation.scramblings if generation.base_points == "sobol" else 32
+        return 4 * generation.samples / groups * (d + 3) + 100 * _ROWS_AT_A_TIME
+    if stage == "truth":
+        return _of_truth(experiment, d)
+    if stage == "estimate":
+        if source in experiment.references:
+            return experiment.reference(source).samples * (2 * (d + 3) + 4 * measured)
+        block = max(generation.batch, _ROWS_AT_A_TIME)
+        return block * (3 * (d + 3) + 6 * measured) + _of_exact_samples(experiment, source, d)
+    if stage == "figures":
+        references = sum(reference.samples for reference in experiment.references.values())
+        shown = min(generation.samples, _LARGEST_SHOWN)
+        return 3 * references * 2 + 5 * shown * len(experiment.flows) + 3 * shown * (d + 3)
+    return 0.0
+
+
+def _of_reference(reference: ReferenceConfig, stage: str, d: int) -> float:
+    if isinstance(reference.ladder, SuggestedLadder):
+        levels = reference.ladder.max_levels + 1
+    else:
+        levels = reference.levels or 2
+    walkers = reference.walkers
+    if stage == "pilot" and isinstance(reference.ladder, SuggestedLadder):
+        walkers = reference.ladder.pilot_walkers
+    rows = walkers * levels
+    if stage != "gather":
+        # states, a chunk of draws of every tile, and what moves one tile
+        return rows * (6 * d + 8) + 40 * min(rows, _TILE_ROWS) * (d + 2)
+    # a chunk of draws is demultiplexed; then one level at a time is looked at
+    chunk = max(rows, _MB // (8 * d) * math.ceil(rows / _TILE_ROWS)) * (d + 3)
+    return 4 * chunk + reference.samples * (4 * (d + 2) + 32)
+
+
+def _of_training(experiment: Experiment, name: str, d: int) -> float:
+    flow = experiment.flow(name)
+    below = experiment.references.get(flow.reference)
+    samples = below.samples if below is not None else experiment.flow(flow.reference).ensemble
+    size = 0.5 if flow.training.precision == "float32" else 1.0
+    # both passes keep what their gradients need, in every layer
+    step = 2 * size * flow.training.batch * flow.network.layers * _of_layer(flow, d)
+    return (
+        5 * samples * d
+        + 6 * flow.ensemble * (d + 3)
+        + step
+        + _of_push(flow, min(flow.ensemble, experiment.generation.batch), d)
+    )
+
+
+def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
+    """One layer at a time, without gradients."""
+    return rows * _of_layer(flow, d)
+
+
+def _of_layer(flow: FlowConfig, d: int) -> float:
+    """Numbers a row in one coupling: two hidden layers, and the spline of half the coordinates."""
+    network = flow.network
+    return 4 * network.hidden + 10 * math.ceil(d / 2) * network.bins
+
+
+def _of_truth(experiment: Experiment, d: int) -> float:
+    truth = experiment.truth
+    if truth is None:
+        return 0.0
+    if experiment.path_integral is not None:
+        return 20.0 * truth.points**2
+    if truth.method == "quadrature":
+        return float(truth.points ** min(d, 2) * (2 * d + 6))
+    return 0.0
+
+
+def _of_exact_samples(experiment: Experiment, flow: str, d: int) -> float:
+    """Exact samples from a grid of 1024 points a coordinate or more, pulled back through a flow."""
+    truth = experiment.truth
+    if truth is None or experiment.path_integral is not None:
+        return 0.0
+    grid = 0.0
+    if truth.method == "quadrature":
+        grid = float(max(truth.points, _GRID) ** min(d, 2) * (2 * d + 6))
+    return grid + _of_push(experiment.flow(flow), _EXACT_SAMPLES, d)
+
+
+def _measured(experiment: Experiment) -> int:
+    """Observables and bins of profiles."""
+    return len(experiment.observables) + sum(profile.bins for profile in experiment.profiles)
+
+
+def likely_dimension(experiment: Experiment) -> int:
+    """The number of coordinates that are sampled, as far as an experiment tells without its energy.
+
+    From a name that ends in it (`rastrigin_8d`), a `dimension = ...` in the user's file, the base,
+    and the highest coordinate that an expression names; two for other energies of the package, and
+    16 where a user's file gives no sign. Of a path integral, the modes that flows act on.
+    """
+    potential, ring = experiment.potential, experiment.path_integral
+    base = (experiment.base.mean, experiment.base.sd)
+    hints = [len(value) for value in base if isinstance(value, list)]
+    if potential.name is not None:
+        named = re.search(r"_(\d+)d$", potential.name)
+        hints.append(int(named.group(1)) if named else 2)
+    else:
+        hints.append(_written_dimension(Path(potential.file or "")))
+    expressions = [
+        *experiment.observables,
+        *(profile.expression for profile in experiment.profiles),
+        *(part for view in experiment.views for part in view),
+    ]
+    hints += [int(number) for text in expressions for number in re.findall(r"\bx(\d+)\b", text)]
+    hints += [value for value in potential.parameters.values() if type(value) is int]
+    d = max(hints)
+    return d if ring is None else d * ring.modes
+
+
+def _written_dimension(file: Path) -> int:
+    try:
+        found = re.search(r"^dimension\s*(?::[^=]*)?=\s*(\d+)", file.read_text(), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        found = None
+    return int(found.group(1)) if found else _UNKNOWN_DIMENSION

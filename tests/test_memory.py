@@ -1,0 +1,87 @@
+"""What rules ask for: more than was measured, and not several times as much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jeffreysflow.config import Experiment, Project, experiment_file, resolve_experiment
+from jeffreysflow.config.memory import likely_dimension, memory_mb
+from jeffreysflow.errors import UserError
+from jeffreysflow.potentials import get_potential, potential_names
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = {
+    "ladder": {"kind": "fixed", "values": [0, 0.1, 0.4, 1]},
+    "walkers": 1000,
+    "warmup_rounds": 1,
+    "rounds": 100,
+}
+
+
+def experiment(**more: object) -> Experiment:
+    content = {
+        "name": "e",
+        "title": "e",
+        "scale": "test",
+        "seed": 1,
+        "potential": {"name": "three_well"},
+        "references": {"r": REFERENCE},
+        "flows": {"f": {"reference": "r"}, "s": {"reference": "r", "levels": "all"}},
+    }
+    return Experiment.model_validate({**content, **more})
+
+
+def shipped(name: str, scale: str) -> Experiment:
+    project = Project(experiments=[name], scale=scale)
+    return resolve_experiment(experiment_file(name, ROOT), project)
+
+
+@pytest.mark.parametrize("name", potential_names())
+def test_the_dimension_is_seen_without_the_energy(name: str) -> None:
+    potential = get_potential(name)
+    assert likely_dimension(experiment(potential={"name": name})) >= potential.dimension
+
+
+@pytest.mark.parametrize(
+    ("text", "d"),
+    [("dimension = 5\n", 5), ("import torch\ndimension: int = 40  # many\n", 40), ("", 16)],
+)
+def test_the_dimension_of_a_file_is_what_it_says(text: str, d: int, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    mine = experiment(potential={"file": str(tmp_path / "mine.py")})
+    assert likely_dimension(mine) == d
+
+
+def test_other_signs_of_the_dimension() -> None:
+    assert likely_dimension(experiment(observables=["x12 * x2"])) == 12
+    assert likely_dimension(experiment(base={"sd": [1.0] * 7})) == 7
+    ring = {"beta": 1, "modes": 7, "action_beads": 32, "beads": [32]}
+    assert likely_dimension(experiment(path_integral=ring)) >= 7
+
+
+@pytest.mark.parametrize(
+    ("stage", "source"),
+    [("temper", "r"), ("gather", "r"), ("estimate", "r"), ("distill", "s"), ("figures", "")],
+)
+def test_more_samples_need_more(stage: str, source: str) -> None:
+    def asked(walkers: int) -> int:
+        reference = {**REFERENCE, "walkers": walkers}
+        return memory_mb(experiment(references={"r": reference}), stage, source)
+
+    assert asked(1000) < asked(100_000)
+
+
+def test_ranks_and_batches_need_more() -> None:
+    assert memory_mb(experiment(), "temper", "r", 4) > 3 * memory_mb(experiment(), "temper", "r")
+    wide = experiment(flows={"f": {"reference": "r", "network": {"hidden": 1000}}})
+    for stage in ("distill", "generate"):
+        assert memory_mb(wide, stage, "f") > memory_mb(experiment(), stage, "f")
+
+
+def test_an_unknown_source_is_refused() -> None:
+    with pytest.raises(UserError, match="unknown flow"):
+        memory_mb(experiment(), "generate", "x")
+    with pytest.raises(UserError, match="unknown reference"):
+        memory_mb(experiment(), "temper", "f")
