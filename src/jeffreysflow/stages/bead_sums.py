@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from jeffreysflow.config.path_integral import PathIntegralConfig
-from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size
-from jeffreysflow.estimation.averages import WeightedSums
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.profiles import Profile
 from jeffreysflow.pathintegral.added_modes import AddedModes
 from jeffreysflow.pathintegral.estimators import bead_average, bin_shares, path_energies
@@ -21,6 +23,9 @@ from jeffreysflow.stages.measured import Measured
 from jeffreysflow.streams import Stream
 
 __all__ = ["BeadSums", "bead_sums"]
+
+_COORDINATES = 1 << 16
+"""Of all beads of the paths that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,15 @@ class BeadSums:
     ess: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Sums over one slab, and those of the weights alone by reference of the added modes."""
+
+    primitive: WeightedSums
+    fourth: WeightedSums
+    weights: dict[str, WeightedSums]
+
+
 def bead_sums(
     V: Potential,
     ring: PathIntegralConfig,
@@ -49,11 +63,37 @@ def bead_sums(
     """Extend generated low modes to N beads: ``log w = -U_N - log q(low) - log p(high | low)``.
 
     Both references of the added modes see the same random numbers; paths and averages are from the
-    one the configuration names.
+    one the configuration names. Paths pass through in slabs of some 65,000 coordinates, since all
+    derivatives of V at a bead take some four kilobytes of memory for each.
+
+    Raises
+    ------
+    UserError : the energy of a path with weight is not a number, or infinitely low.
     """
+    rows = max(_COORDINATES // (beads * V.dimension), 1)
+    parts = [
+        _part(V, ring, measured, low.rows(slice(start, start + rows)), beads, stream)
+        for start in range(0, len(low.x), rows)
+    ]
+    weights = [part.weights for part in parts]
+    return BeadSums(
+        combined([part.primitive for part in parts]),
+        combined([part.fourth for part in parts]),
+        {name: combined([slab[name] for slab in weights]).ess for name in weights[0]},
+    )
+
+
+def _part(
+    V: Potential,
+    ring: PathIntegralConfig,
+    measured: Measured,
+    low: Ensemble,
+    beads: int,
+    stream: Stream,
+) -> _Part:
     log_q = -(low.log_weights + low.U_0 + low.V)
     normal = stream.normal(len(low.x), (beads - ring.modes) * V.dimension)
-    extended, ess = {}, {}
+    extended, weights = {}, {}
     for reference in ("plain", "curvature"):
         added = AddedModes(V, ring.beta, beads, ring.modes, reference)
         xi, log_p = added.extended(low.x, normal)
@@ -61,9 +101,9 @@ def bead_sums(
         # a sample of weight 0 has no density of its own
         log_w = torch.where(torch.isfinite(low.log_weights), log_w, -torch.inf)
         extended[reference] = xi, log_w
-        ess[reference] = effective_sample_size(log_w)
+        weights[reference] = WeightedSums.of(log_w, log_w.new_empty(len(log_w), 0))
     xi, log_w = extended[ring.added_modes]
-    x = to_beads(xi, ring.beta)
+    x = _checked(V, to_beads(xi, ring.beta), log_w)
     functions = [on_beads(V, observable) for observable in measured.observables]
     energies = path_energies(V, x, ring.beta)
     E = energies.total
@@ -85,14 +125,38 @@ def bead_sums(
         corrected_average(V, on_beads(V, observable), x, ring.beta)
         for observable in correctable(V, measured)
     ]
-    return BeadSums(
+    return _Part(
         WeightedSums.of(log_w, torch.cat([primitive, *bins], dim=1)),
         WeightedSums.of(
             log_w + fourth.log_factor,
             torch.stack([*corrected, fourth.potential, fourth.virial], dim=1),
         ),
-        ess,
+        weights,
     )
+
+
+def _checked(V: Potential, x: torch.Tensor, log_w: torch.Tensor) -> torch.Tensor:
+    """Paths [n, N, d], those of weight 0 replaced by another: beyond a wall nothing has a value.
+
+    Raises
+    ------
+    UserError : a weight is not a number or infinite.
+    """
+    bad = (log_w.isnan() | (log_w == math.inf)).nonzero()
+    if len(bad):
+        path = x[int(bad[0])]
+        energies = V.energy(path)
+        bead = int((~torch.isfinite(energies)).nonzero().flatten()[:1].sum())
+        raise UserError(
+            f"beads: the potential is {float(energies[bead])} at x = {path[bead].tolist()}, on a "
+            f"path of log weight {float(log_w[bad[0]])}"
+        )
+    absent = log_w == -math.inf
+    if not bool(absent.any()):
+        return x
+    present = (~absent).nonzero()
+    kept = x[int(present[0])] if len(present) else torch.zeros_like(x[0])
+    return torch.where(absent[:, None, None], kept, x)
 
 
 def _bin_shares(V: Potential, profile: Profile, x: torch.Tensor) -> torch.Tensor:
