@@ -13,12 +13,12 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.profiles import Profile
 from jeffreysflow.pathintegral.added_modes import AddedModes
-from jeffreysflow.pathintegral.estimators import bead_average, bin_shares, path_energies
+from jeffreysflow.pathintegral.derivatives import bead_derivatives, slope
+from jeffreysflow.pathintegral.estimators import bin_shares, path_energies
 from jeffreysflow.pathintegral.normal_modes import to_beads
 from jeffreysflow.pathintegral.ring_polymer import action
-from jeffreysflow.pathintegral.takahashi_imada import corrected_average, fourth_order
+from jeffreysflow.pathintegral.takahashi_imada import corrected, fourth_order
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages.bead_truth import correctable, on_beads
 from jeffreysflow.stages.measured import Measured
 from jeffreysflow.streams import Stream
 
@@ -104,12 +104,13 @@ def _part(
         weights[reference] = WeightedSums.of(log_w, log_w.new_empty(len(log_w), 0))
     xi, log_w = extended[ring.added_modes]
     x = _checked(V, to_beads(xi, ring.beta), log_w)
-    functions = [on_beads(V, observable) for observable in measured.observables]
-    energies = path_energies(V, x, ring.beta)
+    at = bead_derivatives(V, x)
+    energies, fourth = path_energies(V, x, ring.beta, at), fourth_order(V, x, ring.beta, at)
     E = energies.total
+    plain, with_correction = _observed(V, measured, x, at.gradient, ring.beta)
     primitive = torch.stack(
         [
-            *(bead_average(function, x) for function in functions),
+            *plain,
             energies.potential,
             energies.thermodynamic,
             energies.virial,
@@ -119,17 +120,12 @@ def _part(
         ],
         dim=1,
     )
-    bins = [_bin_shares(V, profile, x) for profile in measured.profiles]
-    fourth = fourth_order(V, x, ring.beta)
-    corrected = [
-        corrected_average(V, on_beads(V, observable), x, ring.beta)
-        for observable in correctable(V, measured)
-    ]
+    bins = [_bin_shares(profile, x, at.energy) for profile in measured.profiles]
     return _Part(
         WeightedSums.of(log_w, torch.cat([primitive, *bins], dim=1)),
         WeightedSums.of(
             log_w + fourth.log_factor,
-            torch.stack([*corrected, fourth.potential, fourth.virial], dim=1),
+            torch.stack([*with_correction, fourth.potential, fourth.virial], dim=1),
         ),
         weights,
     )
@@ -159,7 +155,33 @@ def _checked(V: Potential, x: torch.Tensor, log_w: torch.Tensor) -> torch.Tensor
     return torch.where(absent[:, None, None], kept, x)
 
 
-def _bin_shares(V: Potential, profile: Profile, x: torch.Tensor) -> torch.Tensor:
-    positions = x.reshape(-1, x.shape[-1])
-    values = on_beads(V, profile.observable)(positions).reshape(x.shape[:2])
-    return bin_shares(values, profile.edges)
+def _observed(
+    V: Potential, measured: Measured, x: torch.Tensor, force: torch.Tensor, beta: float
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Averages [n] over the beads of each path: of every observable, and to fourth order of those
+    that have a gradient (``correctable``).
+
+    Raises
+    ------
+    UserError : an observable is not finite at a bead.
+    """
+    beads = x.shape[1]
+    plain, fourth = [], []
+    with torch.enable_grad():
+        y = x.detach().flatten(0, 1).requires_grad_()
+        U = V.energy(y)
+        for observable in measured.observables:
+            values = observable.function(y, U).to(torch.float64).expand(len(y))
+            bad = (~torch.isfinite(values)).nonzero()
+            if len(bad):
+                where = y[int(bad[0])].tolist()
+                raise UserError(f"observable '{observable.name}' is not finite at x = {where}")
+            plain.append(values.detach().reshape(-1, beads).mean(dim=1))
+            if values.requires_grad:
+                fourth.append(corrected(values.detach(), slope(values, y), force, beta, beads))
+    return plain, fourth
+
+
+def _bin_shares(profile: Profile, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+    values = profile.observable.function(x.flatten(0, 1), U).to(torch.float64)
+    return bin_shares(values.expand(len(U)).reshape(x.shape[:2]), profile.edges)
