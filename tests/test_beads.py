@@ -16,9 +16,11 @@ from jeffreysflow.config.path_integral import PathIntegralConfig
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums
-from jeffreysflow.estimation.observables import parse_observables
+from jeffreysflow.estimation.observables import parse_observable, parse_observables
+from jeffreysflow.estimation.profiles import Profile
 from jeffreysflow.pathintegral.normal_modes import frequencies
-from jeffreysflow.potentials import get_potential
+from jeffreysflow.potentials import Potential, get_potential
+from jeffreysflow.stages import bead_sums as stages_bead_sums
 from jeffreysflow.stages import beads, distill, gather, generate, temper, truth
 from jeffreysflow.stages.bead_sums import BeadSums, bead_sums
 from jeffreysflow.stages.bead_table import BeadTable
@@ -124,6 +126,10 @@ def rows_of(folder: Path, of: Experiment, low: Ensemble) -> list[BeadRow]:
     truth.run(layout, of)
     beads.run(layout, of, "second")
     return read_table(layout.flow("second").beads, BeadRow)
+
+
+def a_profile() -> Profile:
+    return Profile(parse_observable("x1", 1), -1.5, 1.5, 12)
 
 
 def worst_z(rows: list[BeadRow]) -> float:
@@ -260,6 +266,73 @@ def test_a_sample_without_weight_changes_nothing() -> None:
     torch.testing.assert_close(sums.primitive.means, part.primitive.means)
     torch.testing.assert_close(sums.fourth.means, part.fourth.means)
     assert sums.ess["curvature"] == pytest.approx(part.ess["curvature"] / 5)
+
+
+def test_slabs_add_up_to_their_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many paths are looked at together, sums and effective sizes are those of the group,
+    and so are the normal numbers of the added modes."""
+    measured = Measured(parse_observables(["x1**2", "x1 < 0"], 1), [a_profile()])
+    ring = OSCILLATOR.path_integral
+    assert ring is not None
+    low = low_modes(1000, 11, assumed=1.3 * W)
+
+    def sums() -> BeadSums:
+        return bead_sums(OSCILLATION, ring, measured, low, 24, Stream(12, "high"))
+
+    whole = sums()
+    monkeypatch.setattr(stages_bead_sums, "_COORDINATES", 24 * 130)
+    parts = sums()
+    for name in ("primitive", "fourth"):
+        one, other = getattr(whole, name), getattr(parts, name)
+        assert one.n == other.n == 1000
+        torch.testing.assert_close(one.means, other.means, rtol=1e-12, atol=1e-14)
+        assert one.log_z == pytest.approx(other.log_z, abs=1e-12)
+    for reference, ess in whole.ess.items():
+        assert parts.ess[reference] == pytest.approx(ess, abs=1e-12)
+    # negative control: a mean of the effective sizes of slabs is larger
+    slabs = [low.rows(slice(start, start + 130)) for start in range(0, 910, 130)]
+    each = [
+        bead_sums(OSCILLATION, ring, measured, slab, 24, Stream(12, "high")).ess["curvature"]
+        for slab in slabs
+    ]
+    assert sum(each) / len(each) > whole.ess["curvature"] + 1e-3
+
+
+class _Walled(Potential):
+    """An oscillator with another energy, ``beyond``, where x1 > 0.4."""
+
+    def __init__(self, beyond: float) -> None:
+        super().__init__()
+        self.domain, self.beyond = OSCILLATION.domain, beyond
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x[:, 0] > 0.4, self.beyond, OSCILLATION.energy(x))
+
+
+def test_beyond_a_wall_paths_have_no_weight() -> None:
+    measured, ring = Measured(parse_observables(["log(1 - x1)"], 1), ()), OSCILLATOR.path_integral
+    assert ring is not None
+    low = low_modes(4000, 13)
+    sums = bead_sums(_Walled(math.inf), ring, measured, low, 16, Stream(14, "high"))
+    assert bool(torch.isfinite(sums.primitive.means).all())
+    assert bool(torch.isfinite(sums.fourth.means).all())
+    assert sums.ess["curvature"] < 0.9
+    assert float(sums.primitive.means[0]) > math.log(0.6)
+
+
+@pytest.mark.parametrize(
+    ("beyond", "observable", "message"),
+    [
+        (math.nan, "x1", r"the potential is nan at x = \[0\.[4-9]\d*\]"),
+        (-math.inf, "x1", r"the potential is -inf at x = "),
+        (3.0, "log(x1)", r"observable 'log\(x1\)' is not finite at x = \[-"),
+    ],
+)
+def test_what_has_no_value_is_named(beyond: float, observable: str, message: str) -> None:
+    measured, ring = Measured(parse_observables([observable], 1), ()), OSCILLATOR.path_integral
+    assert ring is not None
+    with pytest.raises(UserError, match=message):
+        bead_sums(_Walled(beyond), ring, measured, low_modes(500, 15), 16, Stream(16, "high"))
 
 
 def test_what_has_no_gradient_has_no_fourth_order(tmp_path: Path) -> None:

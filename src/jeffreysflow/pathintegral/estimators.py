@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from jeffreysflow.pathintegral.derivatives import curvature_along
+from jeffreysflow.pathintegral.derivatives import BeadDerivatives, bead_derivatives
 from jeffreysflow.potentials import Potential
 from jeffreysflow.rows import row_dot, row_sum
 
@@ -68,8 +68,10 @@ class PathEnergies(NamedTuple):
         return self.potential + self.virial
 
 
-def path_energies(V: Potential, x: torch.Tensor, beta: float) -> PathEnergies:
-    """All energies of paths ``x`` [n, N, d] from one evaluation of V and its derivatives.
+def path_energies(
+    V: Potential, x: torch.Tensor, beta: float, at: BeadDerivatives | None = None
+) -> PathEnergies:
+    """All energies of paths ``x`` [n, N, d]; ``at`` holds ``bead_derivatives`` already known.
 
     With ``q_j = x_j - xbar``, the distance from the centroid, and H the second derivatives of V,
 
@@ -85,15 +87,15 @@ def path_energies(V: Potential, x: torch.Tensor, beta: float) -> PathEnergies:
     the second the heat capacity (``heat_capacity_values``).
     """
     n, beads, d = x.shape
-    q = (x - x.mean(dim=1, keepdim=True)).reshape(-1, d)
-    energy, gradient, product = curvature_along(V, x.reshape(-1, d), lambda _: q)
+    q = (x - x.mean(dim=1, keepdim=True)).flatten(0, 1)
+    at = bead_derivatives(V, x) if at is None else at
 
     def mean(values: torch.Tensor) -> torch.Tensor:
         return values.reshape(n, beads).mean(dim=1)
 
-    force, curvature = mean(row_dot(q, gradient)), mean(row_dot(q, product))
+    force, curvature = mean(row_dot(q, at.gradient)), mean(row_dot(q, at.along_path))
     return PathEnergies(
-        potential=mean(energy),
+        potential=mean(at.energy),
         thermodynamic=thermodynamic_kinetic_energy(x, beta),
         virial=0.5 * d / beta + 0.5 * force,
         slope=(3 * force + curvature) / (4 * beta) - 0.5 * d / beta**2,

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import torch
 
-from jeffreysflow.pathintegral.derivatives import curvature_along
+from jeffreysflow.pathintegral.derivatives import BeadDerivatives, bead_derivatives, slope
 from jeffreysflow.pathintegral.estimators import thermodynamic_kinetic_energy
 from jeffreysflow.potentials import Potential
 from jeffreysflow.rows import row_dot
 
-__all__ = ["FourthOrder", "corrected_average", "fourth_order"]
+__all__ = ["FourthOrder", "corrected", "corrected_average", "fourth_order"]
 
 
 class FourthOrder(NamedTuple):
@@ -30,7 +30,9 @@ class FourthOrder(NamedTuple):
     potential: torch.Tensor
 
 
-def fourth_order(V: Potential, x: torch.Tensor, beta: float) -> FourthOrder:
+def fourth_order(
+    V: Potential, x: torch.Tensor, beta: float, at: BeadDerivatives | None = None
+) -> FourthOrder:
     """What paths ``x`` [n, N, d] with weights for the ordinary action need for the fourth order.
 
     - ``log_factor = -(eps^3 / 24) sum_j |grad V(x_j)|^2``, to be added to log weights (minus the
@@ -41,23 +43,25 @@ def fourth_order(V: Potential, x: torch.Tensor, beta: float) -> FourthOrder:
       ``d/(2 beta) + (1/2N) sum_j q_j . (grad V + (eps^2/12) H grad V)``, q_j the distance from the
       centroid, H the second derivatives,
     - ``potential = (1/N) sum_j (V + (eps^2/12) |grad V|^2)``, the corrected potential energy.
+
+    ``at`` holds ``bead_derivatives`` already known.
     """
     n, beads, d = x.shape
     eps_squared = (beta / beads) ** 2
-    q = (x - x.mean(dim=1, keepdim=True)).reshape(-1, d)
-    energy, gradient, product = curvature_along(V, x.reshape(-1, d), lambda gradient: gradient)
-    square = row_dot(gradient, gradient)
+    q = (x - x.mean(dim=1, keepdim=True)).flatten(0, 1)
+    at = bead_derivatives(V, x) if at is None else at
+    square = row_dot(at.gradient, at.gradient)
 
     def mean(values: torch.Tensor) -> torch.Tensor:
         return values.reshape(n, beads).mean(dim=1)
 
-    local = mean(energy + eps_squared / 8 * square)
-    force = mean(row_dot(q, gradient + eps_squared / 12 * product))
+    local = mean(at.energy + eps_squared / 8 * square)
+    force = mean(row_dot(q, at.gradient + eps_squared / 12 * at.along_gradient))
     return FourthOrder(
         log_factor=-beta * eps_squared / 24 * mean(square),
         thermodynamic=thermodynamic_kinetic_energy(x, beta) + local,
         virial=0.5 * d / beta + 0.5 * force + local,
-        potential=mean(energy + eps_squared / 12 * square),
+        potential=mean(at.energy + eps_squared / 12 * square),
     )
 
 
@@ -72,14 +76,17 @@ def corrected_average(
     The function must be differentiable for this to be of fourth order: a step or an indicator
     counts as one of gradient zero.
     """
-    n, beads, d = x.shape
-    positions = x.reshape(-1, d)
-    _, force = V.energy_and_gradient(positions)
     with torch.enable_grad():
-        y = positions.detach().requires_grad_()
-        value = function(y)
-        slope = torch.zeros_like(y)
-        if value.requires_grad:
-            (slope,) = torch.autograd.grad(value.sum(), y)
-    corrected = value.detach() + (beta / beads) ** 2 / 12 * row_dot(force, slope)
-    return corrected.reshape(n, beads).mean(dim=1)
+        y = x.detach().flatten(0, 1).requires_grad_()
+        values = function(y)
+        slopes = slope(values, y)
+    _, force = V.energy_and_gradient(y)
+    return corrected(values.detach(), slopes, force, beta, x.shape[1])
+
+
+def corrected(
+    values: torch.Tensor, slopes: torch.Tensor, force: torch.Tensor, beta: float, beads: int
+) -> torch.Tensor:
+    """``corrected_average`` [n] from values [n N], their gradients and those of V [n N, d]."""
+    at_beads = values + (beta / beads) ** 2 / 12 * row_dot(force, slopes)
+    return at_beads.reshape(-1, beads).mean(dim=1)

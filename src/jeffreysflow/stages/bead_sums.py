@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from jeffreysflow.config.path_integral import PathIntegralConfig
-from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size
-from jeffreysflow.estimation.averages import WeightedSums
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.profiles import Profile
 from jeffreysflow.pathintegral.added_modes import AddedModes
-from jeffreysflow.pathintegral.estimators import bead_average, bin_shares, path_energies
+from jeffreysflow.pathintegral.derivatives import bead_derivatives, slope
+from jeffreysflow.pathintegral.estimators import bin_shares, path_energies
 from jeffreysflow.pathintegral.normal_modes import to_beads
 from jeffreysflow.pathintegral.ring_polymer import action
-from jeffreysflow.pathintegral.takahashi_imada import corrected_average, fourth_order
+from jeffreysflow.pathintegral.takahashi_imada import corrected, fourth_order
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages.bead_truth import correctable, on_beads
 from jeffreysflow.stages.measured import Measured
 from jeffreysflow.streams import Stream
 
 __all__ = ["BeadSums", "bead_sums"]
+
+_COORDINATES = 1 << 16
+"""Of all beads of the paths that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,15 @@ class BeadSums:
     ess: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Sums over one slab, and those of the weights alone by reference of the added modes."""
+
+    primitive: WeightedSums
+    fourth: WeightedSums
+    weights: dict[str, WeightedSums]
+
+
 def bead_sums(
     V: Potential,
     ring: PathIntegralConfig,
@@ -49,11 +63,37 @@ def bead_sums(
     """Extend generated low modes to N beads: ``log w = -U_N - log q(low) - log p(high | low)``.
 
     Both references of the added modes see the same random numbers; paths and averages are from the
-    one the configuration names.
+    one the configuration names. Paths pass through in slabs of some 65,000 coordinates, since all
+    derivatives of V at a bead take some four kilobytes of memory for each.
+
+    Raises
+    ------
+    UserError : the energy of a path with weight is not a number, or infinitely low.
     """
+    rows = max(_COORDINATES // (beads * V.dimension), 1)
+    parts = [
+        _part(V, ring, measured, low.rows(slice(start, start + rows)), beads, stream)
+        for start in range(0, len(low.x), rows)
+    ]
+    weights = [part.weights for part in parts]
+    return BeadSums(
+        combined([part.primitive for part in parts]),
+        combined([part.fourth for part in parts]),
+        {name: combined([slab[name] for slab in weights]).ess for name in weights[0]},
+    )
+
+
+def _part(
+    V: Potential,
+    ring: PathIntegralConfig,
+    measured: Measured,
+    low: Ensemble,
+    beads: int,
+    stream: Stream,
+) -> _Part:
     log_q = -(low.log_weights + low.U_0 + low.V)
     normal = stream.normal(len(low.x), (beads - ring.modes) * V.dimension)
-    extended, ess = {}, {}
+    extended, weights = {}, {}
     for reference in ("plain", "curvature"):
         added = AddedModes(V, ring.beta, beads, ring.modes, reference)
         xi, log_p = added.extended(low.x, normal)
@@ -61,15 +101,16 @@ def bead_sums(
         # a sample of weight 0 has no density of its own
         log_w = torch.where(torch.isfinite(low.log_weights), log_w, -torch.inf)
         extended[reference] = xi, log_w
-        ess[reference] = effective_sample_size(log_w)
+        weights[reference] = WeightedSums.of(log_w, log_w.new_empty(len(log_w), 0))
     xi, log_w = extended[ring.added_modes]
-    x = to_beads(xi, ring.beta)
-    functions = [on_beads(V, observable) for observable in measured.observables]
-    energies = path_energies(V, x, ring.beta)
+    x = _checked(V, to_beads(xi, ring.beta), log_w)
+    at = bead_derivatives(V, x)
+    energies, fourth = path_energies(V, x, ring.beta, at), fourth_order(V, x, ring.beta, at)
     E = energies.total
+    plain, with_correction = _observed(V, measured, x, at.gradient, ring.beta)
     primitive = torch.stack(
         [
-            *(bead_average(function, x) for function in functions),
+            *plain,
             energies.potential,
             energies.thermodynamic,
             energies.virial,
@@ -79,23 +120,68 @@ def bead_sums(
         ],
         dim=1,
     )
-    bins = [_bin_shares(V, profile, x) for profile in measured.profiles]
-    fourth = fourth_order(V, x, ring.beta)
-    corrected = [
-        corrected_average(V, on_beads(V, observable), x, ring.beta)
-        for observable in correctable(V, measured)
-    ]
-    return BeadSums(
+    bins = [_bin_shares(profile, x, at.energy) for profile in measured.profiles]
+    return _Part(
         WeightedSums.of(log_w, torch.cat([primitive, *bins], dim=1)),
         WeightedSums.of(
             log_w + fourth.log_factor,
-            torch.stack([*corrected, fourth.potential, fourth.virial], dim=1),
+            torch.stack([*with_correction, fourth.potential, fourth.virial], dim=1),
         ),
-        ess,
+        weights,
     )
 
 
-def _bin_shares(V: Potential, profile: Profile, x: torch.Tensor) -> torch.Tensor:
-    positions = x.reshape(-1, x.shape[-1])
-    values = on_beads(V, profile.observable)(positions).reshape(x.shape[:2])
-    return bin_shares(values, profile.edges)
+def _checked(V: Potential, x: torch.Tensor, log_w: torch.Tensor) -> torch.Tensor:
+    """Paths [n, N, d], those of weight 0 replaced by another: beyond a wall nothing has a value.
+
+    Raises
+    ------
+    UserError : a weight is not a number or infinite.
+    """
+    bad = (log_w.isnan() | (log_w == math.inf)).nonzero()
+    if len(bad):
+        path = x[int(bad[0])]
+        energies = V.energy(path)
+        bead = int((~torch.isfinite(energies)).nonzero().flatten()[:1].sum())
+        raise UserError(
+            f"beads: the potential is {float(energies[bead])} at x = {path[bead].tolist()}, on a "
+            f"path of log weight {float(log_w[bad[0]])}"
+        )
+    absent = log_w == -math.inf
+    if not bool(absent.any()):
+        return x
+    present = (~absent).nonzero()
+    kept = x[int(present[0])] if len(present) else torch.zeros_like(x[0])
+    return torch.where(absent[:, None, None], kept, x)
+
+
+def _observed(
+    V: Potential, measured: Measured, x: torch.Tensor, force: torch.Tensor, beta: float
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Averages [n] over the beads of each path: of every observable, and to fourth order of those
+    that have a gradient (``correctable``).
+
+    Raises
+    ------
+    UserError : an observable is not finite at a bead.
+    """
+    beads = x.shape[1]
+    plain, fourth = [], []
+    with torch.enable_grad():
+        y = x.detach().flatten(0, 1).requires_grad_()
+        U = V.energy(y)
+        for observable in measured.observables:
+            values = observable.function(y, U).to(torch.float64).expand(len(y))
+            bad = (~torch.isfinite(values)).nonzero()
+            if len(bad):
+                where = y[int(bad[0])].tolist()
+                raise UserError(f"observable '{observable.name}' is not finite at x = {where}")
+            plain.append(values.detach().reshape(-1, beads).mean(dim=1))
+            if values.requires_grad:
+                fourth.append(corrected(values.detach(), slope(values, y), force, beta, beads))
+    return plain, fourth
+
+
+def _bin_shares(profile: Profile, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+    values = profile.observable.function(x.flatten(0, 1), U).to(torch.float64)
+    return bin_shares(values.expand(len(U)).reshape(x.shape[:2]), profile.edges)
