@@ -55,13 +55,15 @@ def cautions(
         doubts = doubts_about_ensemble(found.estimates.get(f"ensemble:{name}", ()), witness)
         lines += _of(f"ensemble of {name}", doubts, [doubt.text for doubt in doubts])
         lines += [Caution(f"paths of {name}", text, True) for text in bead_doubts(found, name)]
-    return lines
+    return _grave_first(lines)
 
 
 def _of(source: str, doubts: Iterable[Doubt], texts: Iterable[str]) -> list[Caution]:
-    """The grave ones first."""
     grave = {doubt.text for doubt in doubts if doubt.grave}
-    lines = [Caution(source, text, text in grave) for text in texts]
+    return [Caution(source, text, text in grave) for text in texts]
+
+
+def _grave_first(lines: Iterable[Caution]) -> list[Caution]:
     return sorted(lines, key=lambda line: not line.grave)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from jeffreysflow.estimation.pareto import trust_warnings
+from jeffreysflow.report.box_doubt import box_doubts
 from jeffreysflow.report.doubts import (
     Doubt,
     Witness,
@@ -17,10 +18,11 @@ from jeffreysflow.report.doubts import (
 from jeffreysflow.report.scores import LARGEST_Z, difference
 from jeffreysflow.stores.tables import EstimateRow
 
-__all__ = ["doubts_about_ensemble", "doubts_about_flow", "error_ratios"]
+__all__ = ["MEANINGLESS_GAP", "doubts_about_ensemble", "doubts_about_flow", "error_ratios"]
 
 _LARGEST_EXCESS = 0.5
-_MEANINGLESS_GAP = 100.0
+MEANINGLESS_GAP = 100.0
+_GRAVE_CUT = 1e-4
 _FEWEST_BEYOND = 3.0
 _OVERFITTED = 1.5
 _NO_ERROR = "one or two samples make it"
@@ -36,7 +38,11 @@ def doubts_about_flow(
     of other levels than the flow's, so that their disagreement means nothing.
     """
     last = {row.quantity: row for row in rows}
-    weights = [*_about_weights(last, "amortised_ess"), *_about_size(last)]
+    weights = [
+        *_about_weights(last, "amortised_ess"),
+        *_about_size(last),
+        *_about_the_box(rows),
+    ]
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ERROR)]
     doubts += _lost_exactly(last)
@@ -109,21 +115,20 @@ def _about_size(last: Mapping[str, EstimateRow]) -> list[Doubt]:
         text = f"{zero.value:.2%} of its samples have weight zero: their energy is infinite"
         doubts.append(Doubt(text, grave=False))
     gap = last.get("jeffreys_gap")
-    if gap is not None and _MEANINGLESS_GAP <= gap.value < math.inf:
+    if gap is not None and MEANINGLESS_GAP <= gap.value < math.inf:
         text = (
             f"its Jeffreys gap is {gap.value:.1e}: a mean over samples of enormous energy, which "
             "says nothing of log Z"
         )
         doubts.append(Doubt(text, grave=False))
-    outside = {name: last[name].value for name in last if name.startswith("outside_")}
-    beyond, base = outside.get("outside_reference", 0.0), outside.get("outside_base", 0.0)
-    if "tails_cut" in last and last["tails_cut"].value:
-        text = (
-            f"{beyond:.2%} of the reference lie outside the box of the splines, where the flow "
-            f"draws only what the base does ({base:.1e}): tails are cut, see base.tails"
-        )
-        doubts.append(Doubt(text, grave=True))
     return doubts
+
+
+def _about_the_box(rows: Sequence[EstimateRow]) -> list[Doubt]:
+    """Mass outside the splines' box is missing from every average; much of it is grave."""
+    names = ("outside_predicted", "outside_reference")
+    cut = max((row.value for row in rows if row.quantity in names), default=0.0)
+    return [Doubt(line, grave=cut > _GRAVE_CUT) for line in box_doubts(rows)]
 
 
 def _about_log_z(last: Mapping[str, EstimateRow], witness: Witness, sound: bool) -> list[Doubt]:
@@ -235,14 +240,13 @@ def error_ratios(rows: Sequence[EstimateRow], witness: Witness) -> dict[str, flo
 
 def _unpaid(rows: Sequence[EstimateRow], witness: Witness) -> list[Doubt]:
     """What the reference alone knows better than the weighted samples."""
-    if not witness.sound:
-        return []
-    worse = {name: r for name, r in error_ratios(rows, witness).items() if r > 1}
+    ratios = error_ratios(rows, witness) if witness.sound else {}
+    worse = {name: ratio for name, ratio in ratios.items() if ratio > 1}
     if not worse:
         return []
     worst = max(worse, key=lambda name: worse[name])
     text = (
-        f"training did not pay for {len(worse)} observables: the error of {worst} is "
-        f"{worse[worst]:.1f} times that of the reference"
+        f"training did not pay for {len(worse)} of {len(ratios)} observables: the error of "
+        f"{worst} is {worse[worst]:.1f} times that of the reference"
     )
     return [Doubt(text, grave=False)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from jeffreysflow.estimation.pareto import PARETO_LIMIT
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.flow_doubts import MEANINGLESS_GAP
 from jeffreysflow.report.numbers import MISSING, count_text, duration, theta_text
 from jeffreysflow.report.table import (
     LARGEST_Z,
@@ -21,6 +22,7 @@ from jeffreysflow.report.table import (
     percent_cell,
     profile_cell,
     source_text,
+    trusted_cell,
     value_text,
     z_score,
 )
@@ -29,7 +31,8 @@ from jeffreysflow.stores.tables import EstimateRow
 __all__ = ["flow_table", "observable_table"]
 
 _FLOW_HEADINGS = (
-    *("flow", "ESS", "Pareto k", "bias", "iid floor", "largest |z|", "worst bin, |z|", "log Z"),
+    *("flow", "trusted", "ESS", "Pareto k", "bias", "iid floor", "largest |z|", "worst bin, |z|"),
+    "log Z",
     *("Jeffreys gap", "gap relative to the reference", "CESS of identity"),
     *("training", "generated a second"),
 )
@@ -54,14 +57,15 @@ def flow_table(
 
 def _flow(found: Results, name: str, skipped: int, speed: float) -> list[Cell]:
     """Of fresh samples: for a sequence, pushed through all its flows."""
-    flow, k = found.experiment.flows[name], found.value(name, "pareto_k")
+    flow = found.experiment.flows[name]
     several = found.flow_steps(name) > 1
     amortised = ", amortised" if several else ""
     skips = f"{skipped} steps skipped" if skipped else ""
     return [
         Cell(name, f"{theta_text(flow.theta)} on {flow.reference}{amortised}"),
+        trusted_cell(found, name),
         percent_cell(found, name, "amortised_ess" if several else "ess"),
-        Cell(MISSING if math.isnan(k) else f"{k:.2f}", tone="bad" if k > PARETO_LIMIT else ""),
+        _pareto(found, name),
         bias_cell(found, name),
         estimate_cell(found, name, "noise_floor"),
         largest_z_cell(found, name),
@@ -80,8 +84,9 @@ def _ensemble(found: Results, name: str) -> list[Cell]:
     source = f"ensemble:{name}"
     return [
         Cell(source_text(source), "weighted, after all levels"),
+        trusted_cell(found, source),
         percent_cell(found, name, "ess"),
-        Cell(MISSING),
+        _pareto(found, source),
         bias_cell(found, source),
         estimate_cell(found, source, "noise_floor"),
         largest_z_cell(found, source),
@@ -91,7 +96,14 @@ def _ensemble(found: Results, name: str) -> list[Cell]:
     ]
 
 
+def _pareto(found: Results, source: str) -> Cell:
+    k = found.value(source, "pareto_k")
+    return Cell(MISSING if math.isnan(k) else f"{k:.2f}", tone="bad" if k > PARETO_LIMIT else "")
+
+
 def _gap(found: Results, name: str) -> Cell:
+    if found.value(name, "jeffreys_gap") >= MEANINGLESS_GAP:
+        return Cell("means nothing", "some energies are enormous")
     cell = estimate_cell(found, name, "jeffreys_gap")
     exact = found.estimate(name, "exact_samples") is not None
     return replace(cell, note=f"over {'exact' if exact else 'weighted'} samples")

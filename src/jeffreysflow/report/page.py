@@ -93,6 +93,9 @@ def _content(chapter: Chapter) -> dict[str, object]:
     experiment = found.experiment
     advice = facts_by_source(records, "gather", "advice")
     notes = facts_by_source(records, "gather", "notes")
+    first_nan = {
+        name: found[0] for name, found in facts_by_source(records, "temper", "first_nan").items()
+    }
     skipped = {flow: sum(n) for flow, n in facts_by_source(records, "distill", "skipped").items()}
     levels = {name: level_table(found, name) for name in experiment.flows}
     beads = {name: bead_table(found, name) for name in experiment.flows}
@@ -101,7 +104,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
         "experiment": experiment,
         "facts": _facts(found),
         "cautions": cautions(
-            found, {name: chain(*lines) for name, lines in advice.items()}, skipped
+            found, {name: chain(*lines) for name, lines in advice.items()}, skipped, first_nan
         ),
         "references": filled(reference_table(found)),
         "notes": {name: list(chain(*lines)) for name, lines in notes.items()},

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import MISSING, percent, with_error
+from jeffreysflow.report.numbers import MISSING, count_text, percent, with_error
 from jeffreysflow.report.table import (
     Cell,
     Table,
@@ -14,6 +14,7 @@ from jeffreysflow.report.table import (
     largest_z_cell,
     log_z_cell,
     profile_cell,
+    trusted_cell,
 )
 from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
 
@@ -32,9 +33,12 @@ def _column(found: Results, name: str) -> dict[str, Cell]:
     section, source = found.experiment.references[name], f"reference:{name}"
     predicted = _of_run(found, name, "round_trip_rate_predicted")
     return {
+        "trusted": trusted_cell(found, source),
         "kernel": Cell(section.kernel.name, f"{section.path} path"),
         "levels": Cell(_levels(found, name), f"{section.ladder.kind} ladder"),
         "samples a level": Cell(f"{section.samples:,}", f"{section.walkers} walkers"),
+        "proposals in walls": _count(found, name, "rejected_wall"),
+        "proposals not a number": _count(found, name, "rejected_nan"),
         "moves accepted": _range(found.diagnostic(name, "level", "move_acceptance")),
         "swaps accepted": _range(found.diagnostic(name, "pair", "swap_acceptance")),
         "barrier": Cell(_of_run(found, name, "barrier")),
@@ -68,6 +72,13 @@ def _range(found: list[float]) -> Cell:
         return Cell(MISSING)
     low, high = percent(min(values)), percent(max(values))
     return Cell(low if low == high else f"{low.removesuffix(' %')} to {high}")
+
+
+def _count(found: Results, reference: str, quantity: str) -> Cell:
+    """How many proposals over all levels; nothing where there were none."""
+    total = sum(found.diagnostic(reference, "level", quantity))
+    tone = "bad" if quantity == "rejected_nan" else ""
+    return Cell(count_text(total), tone=tone) if total > 0 else Cell(MISSING)
 
 
 def _of_run(found: Results, reference: str, quantity: str) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "percent_cell",
     "profile_cell",
     "source_text",
+    "trusted_cell",
     "value_text",
     "z_cell",
     "z_score",
@@ -165,6 +166,14 @@ def source_text(source: str) -> str:
     """
     kind, _, name = source.partition(":")
     return f"ensemble of {name}" if kind == "ensemble" else source
+
+
+def trusted_cell(found: Results, source: str) -> Cell:
+    """Whether nothing grave speaks against a source."""
+    trusted = found.value(source, "trusted")
+    if math.isnan(trusted):
+        return Cell(MISSING)
+    return Cell("yes") if trusted else Cell("no", tone="bad")
 
 
 def z_cell(found: Results, source: str, quantity: str) -> Cell:

@@ -10,9 +10,12 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.estimates import from_groups, group_errors
+from jeffreysflow.estimation.pareto import LargestWeights
 from jeffreysflow.stages.checked_samples import ROWS_AT_A_TIME, checked_slabs
 from jeffreysflow.stages.estimate_table import EstimateTable
 from jeffreysflow.stages.measured import Measured
+from jeffreysflow.stages.weight_rows import add_weights
+from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import Ensembles, open_ensemble
 from jeffreysflow.stores.layout import Layout
 
@@ -34,9 +37,18 @@ def add_ensemble(
     """
     store = layout.flow(flow).level(table.level) / "ensemble.zarr"
     ensembles = open_ensemble(store, "ensemble", experiment.flow_hash(flow))
-    islands = island_sums(ensembles, measured)
-    add_from_groups(table, islands, ("ess", "log_z"), {"ess": "ess_after_resampling"})
-    table.add_measured(measured, from_groups(islands, copies=True), combined(islands).n)
+    islands = int(ensembles.attributes.get("islands", 1))
+    estimating = len(ensembles.attributes.get("estimate_islands", range(islands)))
+    largest = LargestWeights(len(ensembles) * estimating // max(islands, 1))
+    groups = island_sums(ensembles, measured, largest)
+    add_from_groups(table, groups, ("ess", "log_z"), {"ess": "ess_after_resampling"})
+    whole = combined(groups)
+    add_weights(table, whole, largest)
+    record = read_record(layout.flow(flow).level(table.level) / "done.json")
+    for fact in ("ess_trained", "ess_held_out"):
+        if record.get(fact) is not None:
+            table.add(fact, float(record[fact]))
+    table.add_measured(measured, from_groups(groups, copies=True), whole.n)
 
 
 def add_from_groups(
@@ -58,9 +70,11 @@ def add_from_groups(
         table.add(called.get(name, name), *found, dof=degrees)
 
 
-def island_sums(store: Ensembles, measured: Measured) -> list[WeightedSums]:
+def island_sums(
+    store: Ensembles, measured: Measured, largest: LargestWeights | None = None
+) -> list[WeightedSums]:
     """The sums over each island of an ensemble that no flow was trained on or chosen by; over all
-    of it where it does not tell islands.
+    of it where it does not tell islands. ``largest`` is shown all their weights.
 
     Raises
     ------
@@ -72,6 +86,10 @@ def island_sums(store: Ensembles, measured: Measured) -> list[WeightedSums]:
     each, sums = n // islands, []
     for island in store.attributes.get("estimate_islands", range(islands)):
         slabs = checked_slabs(store, ROWS_AT_A_TIME, island * each, (island + 1) * each)
-        parts = [WeightedSums.of(log_weights, measured.values(x, U)) for x, log_weights, U in slabs]
+        parts = []
+        for x, log_weights, U in slabs:
+            parts.append(WeightedSums.of(log_weights, measured.values(x, U)))
+            if largest is not None:
+                largest.add(log_weights)
         sums.append(combined(parts))
     return sums
