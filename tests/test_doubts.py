@@ -199,7 +199,8 @@ def test_an_ensemble_is_judged_without_exact_values() -> None:
     assert is_trusted(doubts_about_ensemble(off, sound._replace(sound=False)))
     heavy = [*good, row("pareto_k", 0.9), row("weights_dof", 5.0)]
     assert not is_trusted(doubts_about_ensemble(heavy, sound))
-    overfitted = [*good, row("ess_trained", 0.9), row("ess_held_out", 0.4)]
+    assert doubts_about_ensemble([*good, row("overfitting", 0.05)]) == []
+    overfitted = [*good, row("overfitting", 0.6)]
     assert "fit the islands they were trained on" in texts(doubts_about_ensemble(overfitted))
 
 

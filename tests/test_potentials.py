@@ -9,7 +9,8 @@ import torch
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential, potential_names
-from jeffreysflow.potentials.user import check_potential, load_user_potential
+from jeffreysflow.potentials.checks import check_potential
+from jeffreysflow.potentials.user import load_user_potential
 from jeffreysflow.streams import Stream
 
 AT = torch.tensor([[0.3, -0.7]], dtype=torch.float64)

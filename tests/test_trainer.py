@@ -117,7 +117,8 @@ class Walled(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         inside = x[:, 0] < self.wall
-        U = 2 * (x - 1).square().sum(dim=1) + 0 * (self.wall - x[:, 0]).clamp(min=0).sqrt()
+        room = self.wall - x[:, 0]
+        U = 2 * (x - 1).square().sum(dim=1) + 0 * (room + room.abs()).sqrt()
         return torch.where(inside, U, torch.inf)
 
 

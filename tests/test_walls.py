@@ -50,7 +50,7 @@ class Barrier(HalfLine):
     """The same, with a gradient that is NaN in the wall."""
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
-        return super().energy(x) + 0 * x[:, 0].clamp(min=0).sqrt()
+        return super().energy(x) + 0 * (x[:, 0] + x[:, 0].abs()).sqrt()
 
 
 def tempered(
@@ -211,3 +211,16 @@ def test_counts_survive_a_snapshot() -> None:
     assert again.first == before.first == FirstNan(7, 1, [-1.0])
     assert again.nan.tolist() == [0, 2, 0]
     assert again.rounds == 7
+
+
+def test_the_share_of_the_base_outside_a_wall_is_its_evidence() -> None:
+    # U_M = U_0 outside, +inf inside: Z is the share outside, V is 0 or +inf
+    V_lower = torch.where(Stream(3, "walled").uniform(400, 20) < 0.9, INF, 0.0)
+    share = float((V_lower == 0).double().mean())
+    for ratio in (
+        bennett(V_lower, torch.zeros(400, 20).double(), 1.0),
+        stepping_forward(V_lower, 1),
+    ):
+        assert ratio.value == pytest.approx(math.log(share))
+        assert ratio.error == pytest.approx(math.sqrt((1 - share) / share / 8000), rel=0.5)
+    assert math.isnan(bennett(V_lower + INF, torch.zeros(400, 20).double(), 1.0).value)

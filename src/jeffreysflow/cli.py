@@ -124,6 +124,8 @@ def _project(options: argparse.Namespace) -> Project:
 
 
 def _validate(options: argparse.Namespace) -> None:
+    from jeffreysflow.stages.ladder_notes import ladder_notes
+
     project = _project(options)
     experiments = resolve_project(project, Path())
     _check_writable(Path(project.results))
@@ -136,6 +138,9 @@ def _validate(options: argparse.Namespace) -> None:
             f"{experiment.name}: {len(experiment.references)} references, "
             f"{len(experiment.flows)} flows, scale {experiment.scale}, seed {experiment.seed}: ok"
         )
+        for reference in experiment.references:
+            for note in ladder_notes(experiment, reference):
+                print(f"  {reference}: {note}")
 
 
 def _check_writable(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""An energy from a user's own file, and the checks that every energy passes before it is used.
+"""An energy from a user's own file.
 
 The file is ordinary Python. It must define ``dimension`` (an integer) and ``energy(x)``, torch
 tensors [n, d] -> [n] in kT. It may define ``periodic = {coordinate: (lower, upper)}`` (coordinates
@@ -16,11 +16,9 @@ import torch
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
-from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.potential import Potential
-from jeffreysflow.streams import Stream
 
-__all__ = ["UserPotential", "check_potential", "load_user_potential"]
+__all__ = ["UserPotential", "load_user_potential", "one_line"]
 
 
 class UserPotential(Potential):
@@ -73,7 +71,7 @@ def _import(file: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"{file}: import failed: {_one_line(error)}") from error
+        raise UserError(f"{file}: import failed: {one_line(error)}") from error
     return module
 
 
@@ -93,39 +91,6 @@ def _domain(file: Path, dimension: int, module: ModuleType) -> Domain:
     return Domain(tuple(periods))
 
 
-def check_potential(potential: Potential, base: Base, name: str, seed: int = 0) -> None:
-    """Evaluate an energy and its gradient on a few base samples before any work starts.
-
-    Raises
-    ------
-    UserError : it raises, has the wrong shape or kind, is not finite, or has no gradient.
-    """
-    x = base.sample(7, Stream(seed, "check", name))
-    try:
-        energy = potential.energy(x.clone().requires_grad_())
-    except Exception as error:
-        raise UserError(
-            f"{name}: energy(x) raised on x of shape [7, {x.shape[1]}]: {_one_line(error)}"
-        ) from error
-    if not isinstance(energy, torch.Tensor) or energy.shape != (7,):
-        found = list(energy.shape) if isinstance(energy, torch.Tensor) else type(energy).__name__
-        raise UserError(
-            f"{name}: energy(x) must have shape [7] for x of shape [7, {x.shape[1]}], found {found}"
-        )
-    if not energy.is_floating_point():
-        raise UserError(f"{name}: energy(x) must be floating point, found {energy.dtype}")
-    if not energy.requires_grad:
-        raise UserError(
-            f"{name}: energy(x) does not depend on x through torch operations, "
-            "so it has no gradient"
-        )
-    _, gradient = potential.energy_and_gradient(x)
-    for what, value in (("energy(x)", energy), ("the gradient of energy(x)", gradient)):
-        bad = (~torch.isfinite(value.detach())).reshape(7, -1).any(dim=1)
-        if bool(bad.any()):
-            row = int(bad.nonzero()[0])
-            raise UserError(f"{name}: {what} is not finite at x = {x[row].tolist()}")
-
-
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An exception in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

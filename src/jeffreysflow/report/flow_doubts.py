@@ -24,7 +24,7 @@ _LARGEST_EXCESS = 0.5
 MEANINGLESS_GAP = 100.0
 _GRAVE_CUT = 1e-4
 _FEWEST_BEYOND = 3.0
-_OVERFITTED = 1.5
+_OVERFITTED = 0.2
 _NO_ERROR = "one or two samples make it"
 _NO_ISLAND_ERROR = "fewer than 8 islands, or hardly any of them met it"
 
@@ -66,13 +66,11 @@ def doubts_about_ensemble(
     weights = _about_weights(last, "ess_after_resampling")
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ISLAND_ERROR)]
-    trained, held_out = (
-        last[name].value if name in last else math.nan for name in ("ess_trained", "ess_held_out")
-    )
-    if trained > _OVERFITTED * held_out:
+    overfitting = max((row.value for row in rows if row.quantity == "overfitting"), default=0.0)
+    if overfitting > _OVERFITTED:
         text = (
-            f"the flows fit the islands they were trained on: their ESS is {trained:.1%}, that of "
-            f"held-out islands {held_out:.1%}"
+            "the flows fit the islands they were trained on: at one level these have a mean log "
+            f"weight {overfitting:.2f} kT above that of held-out ones, from which estimates come"
         )
         doubts.append(Doubt(text, grave=False))
     if witness is None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.convergence import block_size
 from jeffreysflow.pathintegral.checks import check_bounded_below
-from jeffreysflow.potentials.user import check_potential
+from jeffreysflow.pathintegral.ring_polymer import RingPolymer
+from jeffreysflow.potentials import Base, Potential
+from jeffreysflow.potentials.checks import check_potential, check_resolution
+from jeffreysflow.potentials.probe import check_density
 from jeffreysflow.stages.observable_check import check_observables
 from jeffreysflow.stages.target import build_bare_potential, build_path
 from jeffreysflow.tempering.kernels import get_kernel
@@ -26,12 +29,12 @@ def check_experiment(experiment: Experiment) -> None:
     assert path.base is not None
     name = experiment.potential.file or f"potential '{experiment.potential.name}'"
     check_potential(path.target, path.base, name)
+    _check_where_it_matters(experiment, path.target, path.base, name)
     for reference in experiment.references.values():
         get_kernel(reference.kernel.name, **reference.kernel.parameters)
     target = path.target
     if experiment.path_integral is not None:
         target = build_bare_potential(experiment)
-        check_bounded_below(target, name)
     check_observables(experiment, path, target)
     if experiment.path_integral is not None:
         pass
@@ -43,3 +46,18 @@ def check_experiment(experiment: Experiment) -> None:
     sobol = generation.base_points == "sobol"
     sequence = generation.samples // generation.scramblings if sobol else None
     block_size(generation.samples, generation.convergence, sequence)
+
+
+def _check_where_it_matters(
+    experiment: Experiment, target: Potential, base: Base, name: str
+) -> None:
+    """Resolution of the energy and its behaviour far out; of a path integral also those of V."""
+    ring = experiment.path_integral
+    if ring is not None:
+        V = build_bare_potential(experiment)
+        check_bounded_below(V, name)
+        # two beads and one mode: beta V at the centroid, nothing beside it
+        centroid = RingPolymer(V, ring.beta, 2, 1)
+        check_resolution(centroid, Base(centroid.domain), name)
+    check_resolution(target, base, name)
+    check_density(target, base, name)

@@ -44,10 +44,10 @@ def add_ensemble(
     add_from_groups(table, groups, ("ess", "log_z"), {"ess": "ess_after_resampling"})
     whole = combined(groups)
     add_weights(table, whole, largest)
-    record = read_record(layout.flow(flow).level(table.level) / "done.json")
-    for fact in ("ess_trained", "ess_held_out"):
-        if record.get(fact) is not None:
-            table.add(fact, float(record[fact]))
+    for level in range(1, table.level + 1):
+        record = read_record(layout.flow(flow).level(level) / "done.json")
+        if record.get("overfitting") is not None:
+            table.add("overfitting", float(record["overfitting"]), level=level)
     table.add_measured(measured, from_groups(groups, copies=True), whole.n)
 
 

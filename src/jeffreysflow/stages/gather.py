@@ -13,6 +13,7 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.estimation.pareto import PARETO_LIMIT, pareto_k
 from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.progress import Progress
+from jeffreysflow.stages.ladder_notes import ladder_notes
 from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.layout import Layout
@@ -61,6 +62,7 @@ def run(layout: Layout, experiment: Experiment, reference: str) -> None:
     domain = build_potential(experiment).domain
     sampled = _level_rows(levels, domain)
     evidence, notes = _evidence_rows(levels, annealed=section.path == "annealed")
+    notes += ladder_notes(experiment, reference)
     predicted_rate = deo_round_trip_rate if section.swap == "deo" else seo_round_trip_rate
     swaps = _swap_rows(levels.lam, statistics, section.rounds, predicted_rate(statistics.rejection))
     write_table(files.diagnostics, DiagnosticRow, [*swaps, *sampled, *evidence])

@@ -49,4 +49,5 @@ def add_level(table: EstimateTable, record: Mapping[str, Any], level: int) -> No
         # of a single flow, the headline is the ESS of fresh samples
         name = "ensemble_ess" if (quantity, table.level) == ("ess", 1) else quantity
         if record.get(fact) is not None:
-            table.add(name, float(record[fact]), record.get(f"{fact}_error"), level)
+            error, dof = (record.get(f"{fact}_{kind}") for kind in ("error", "dof"))
+            table.add(name, float(record[fact]), error, level, dof=dof)

@@ -43,13 +43,15 @@ def build_bare_potential(experiment: Experiment) -> Potential:
 
 
 def build_base(experiment: Experiment, potential: Potential) -> Base:
-    """The base distribution of an experiment, on the potential's domain; of a path integral, a ring
-    polymer in ``|x|^2 / 2``.
+    """The base distribution of an experiment, on the potential's domain; of a path integral, its
+    classical limit too, a ring polymer in ``|x|^2 / 2``.
 
     Raises
     ------
     UserError : as many means or standard deviations as the potential has no coordinates.
     """
+    if isinstance(potential, ClassicalRing):
+        potential = potential.ring
     if isinstance(potential, RingPolymer):
         return Base(potential.domain, 0.0, potential.base_sd)
     d = potential.dimension

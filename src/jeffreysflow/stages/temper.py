@@ -17,6 +17,7 @@ from jeffreysflow.config.reference import (
 from jeffreysflow.errors import UserError
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.check import check_experiment
+from jeffreysflow.stages.ladder_notes import ladder_notes
 from jeffreysflow.stages.mpi import on_rank_0, sole_launch
 from jeffreysflow.stages.steps import pilot_ladder
 from jeffreysflow.stages.target import build_base, build_path
@@ -98,6 +99,9 @@ def _temper(
             file=sys.stderr,
             flush=True,
         )
+    if ranks.rank == 0:
+        for note in ladder_notes(experiment, reference):
+            print(f"{experiment.name}/{reference}: {note}", file=sys.stderr, flush=True)
     kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
     base = build_base(experiment, path.target)
     engine = Engine(path, base, kernel, settings, ranks)

@@ -6,10 +6,19 @@ import math
 
 import numpy as np
 
-__all__ = ["interpolated_step_sizes", "ladder_rounds", "step_size_gain", "updated_step_sizes"]
+__all__ = [
+    "LEAST_WARMUP",
+    "adapts",
+    "interpolated_step_sizes",
+    "ladder_rounds",
+    "step_size_gain",
+    "updated_step_sizes",
+]
 
 _UPDATE_EVERY = 4
 _SHORTEST_PHASE = 16
+LEAST_WARMUP = 2 * _SHORTEST_PHASE
+"""Rounds of warm-up below which a ladder stays as it starts."""
 
 
 def ladder_rounds(warmup_rounds: int) -> list[int]:
@@ -25,6 +34,15 @@ def ladder_rounds(warmup_rounds: int) -> list[int]:
         ends.append(end)
         end //= 2
     return ends[::-1]
+
+
+def adapts(warmup_rounds: int) -> bool:
+    """Whether a ladder adapts at all in a warm-up of so many rounds.
+
+    >>> adapts(31), adapts(32)
+    (False, True)
+    """
+    return bool(ladder_rounds(warmup_rounds))
 
 
 def step_size_gain(done: int, warmup_rounds: int) -> float | None:

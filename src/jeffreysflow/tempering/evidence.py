@@ -56,7 +56,8 @@ def bennett(V_lower: torch.Tensor, V_upper: torch.Tensor, step: float) -> LogRat
 
     Parameters
     ----------
-    V_lower, V_upper : ``U_M - U_0`` [draw, walker] (kT) of samples of level k-1 and of level k.
+    V_lower, V_upper : ``U_M - U_0`` [draw, walker] (kT) of samples of level k-1 and of level k;
+        +inf in a wall.
     step : ``lambda_k - lambda_{k-1} > 0``.
     """
     a, b = step * V_lower, step * V_upper
@@ -66,8 +67,13 @@ def bennett(V_lower: torch.Tensor, V_upper: torch.Tensor, step: float) -> LogRat
         lower = logsigmoid(-a - c).flatten().logsumexp(0)
         return float(lower - logsigmoid(b + c).flatten().logsumexp(0))
 
+    if not bool(a.isfinite().any()):
+        # all of the lower level lies in a wall of the upper one
+        return LogRatio(math.nan, torch.full_like(a, math.nan))
     finite = torch.cat([a[a.isfinite()], b[b.isfinite()]])
-    ends = float(-finite.max()), float(-finite.min())
+    # samples in a wall (a = +inf) lower one side by their share, at most to 1/n
+    below = 0.0 if len(finite) == 2 * n else math.log(n) + 1
+    ends = float(-finite.max()) - below, float(-finite.min())
     c = ends[0] if ends[0] == ends[1] else float(brentq(imbalance, *ends, xtol=1e-12))
     lower, upper = logsigmoid(-a - c), logsigmoid(b + c)
     log_n = math.log(n)

@@ -1,0 +1,218 @@
+"""Is ``exp(-U)`` a density, and is it where the base can reach? Told from U along straight lines.
+
+Lengths are in standard deviations of the base, from its mean; d counts the Euclidean coordinates,
+and periodic ones are kept at values of a base sample each.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.potentials.base import Base
+from jeffreysflow.potentials.potential import Potential
+from jeffreysflow.streams import Stream
+
+__all__ = ["check_density"]
+
+_RADII = torch.logspace(-2, 6, 65, dtype=torch.float64)
+_STEP = math.log(10) / 8
+_DECADE = 8
+"""Radii a decade."""
+_FAR = 1e3
+_DIRECTIONS = 32
+_MOST_AXES = 64
+_SOFTEST = 3
+_LARGEST_HESSIAN = 200
+_LEAST_DROP = 0.05
+"""What the logarithm of the mass must lose over the last decade; a tail ``r^(-nu-d)`` loses
+``nu log 10``."""
+_NEGLIGIBLE = 30.0
+_REACH = 30.0
+_CLEARLY = 20.0
+
+
+def check_density(potential: Potential, base: Base, name: str, seed: int = 0) -> None:
+    """Refuse an energy whose ``exp(-U)`` has no integral or lies beyond the base's reach.
+
+    U is evaluated at distances r from .01 to a million. In almost every direction a density's mass
+    a logarithmic distance, ``r^d exp(-U)``, falls at last: 32 random ones are tried. Along the
+    axes and the softest normal modes at the base's mean, which are special directions, the mass in
+    a tube is taken, ``r exp(-U)`` times the widths in which U rises by about 1 kT on the sides. A
+    tail that weighs less than ``exp(-30)`` of the whole at r = 1,000 does not matter: there the
+    energy is cut off. +inf and NaN have no mass.
+
+    Raises
+    ------
+    UserError : the mass does not fall, or in most directions (or nearly all of it in all) lies
+        further out than 30 standard deviations of a Gaussian base would.
+    """
+    if bool(base.domain.periodic.all()):
+        return
+    try:
+        _check(potential, base, name, seed)
+    except _RaisedError:
+        # an energy need not be defined where no sample goes
+        return
+
+
+class _RaisedError(Exception):
+    """The energy raised."""
+
+
+def _check(potential: Potential, base: Base, name: str, seed: int) -> None:
+    rays = _Rays(potential, base, Stream(seed, "directions far away"))
+    random = rays.random(_DIRECTIONS)
+    U = rays.energies(random, _RADII)
+    d = int(rays.free.sum())
+    mass = d * _RADII.log() - U
+    _refuse_growing(rays, random, U, mass, name)
+    special = rays.special()
+    U_special = rays.energies(special, _RADII)
+    for row in _suspects(U_special, _RADII.log() - U_special).tolist():
+        direction = special[row : row + 1]
+        drop = rays.tube(direction, _RADII[-1 - _DECADE]) - rays.tube(direction, _RADII[-1])
+        if drop < _LEAST_DROP:
+            _refuse(rays, direction[0], U_special[row], name)
+    # in one dimension there is only the axis
+    _refuse_far(rays, U_special if d == 1 else U, d, name)
+
+
+class _Rays:
+    """Straight lines from the base's mean."""
+
+    def __init__(self, potential: Potential, base: Base, stream: Stream) -> None:
+        self._potential, self.base, self._stream = potential, base, stream
+        self.free = ~base.domain.periodic
+        self.sd = torch.where(self.free, base.sd, 0.0)
+
+    def random(self, n: int) -> torch.Tensor:
+        """``n`` random directions [n, d], of length 1 in standard deviations."""
+        directions = self._stream.normal(n, len(self.sd)) * self.free
+        lengths: torch.Tensor = directions.norm(dim=1, keepdim=True)
+        return directions / lengths
+
+    def special(self) -> torch.Tensor:
+        """Both ways of the axes (of some, if there are many) and of the softest normal modes."""
+        axes = torch.eye(len(self.sd), dtype=torch.float64)[self.free]
+        if len(axes) > _MOST_AXES:
+            axes = axes[self._stream.permutation(len(axes))[:_MOST_AXES]]
+        both = torch.cat([axes, self._soft_modes()])
+        return torch.cat([both, -both])
+
+    def _soft_modes(self) -> torch.Tensor:
+        d = len(self.sd)
+        if int(self.free.sum()) > _LARGEST_HESSIAN:
+            return torch.empty(0, d, dtype=torch.float64)
+        steps = 1e-4 * torch.eye(d, dtype=torch.float64)[self.free]
+        # off the mean, where symmetry can make a barrier or a kink
+        centre = self.base.sample(1, self._stream)
+        x = torch.cat([centre + steps * self.sd, centre - steps * self.sd])
+        gradient = self._evaluated(x)[1] * self.sd
+        n = len(steps)
+        hessian = ((gradient[:n] - gradient[n:]) / 2e-4)[:, self.free]
+        if not bool(hessian.isfinite().all()):
+            return torch.empty(0, d, dtype=torch.float64)
+        stiffness, modes = torch.linalg.eigh(0.5 * (hessian + hessian.T))
+        soft = stiffness.abs().argsort()[:_SOFTEST]
+        directions = torch.zeros(len(soft), d, dtype=torch.float64)
+        directions[:, self.free] = modes[:, soft].T
+        return directions
+
+    def energies(self, directions: torch.Tensor, radii: torch.Tensor) -> torch.Tensor:
+        """U [n, len(radii)]; +inf where it is NaN."""
+        start = self.base.sample(len(directions), self._stream)
+        start = torch.where(self.free, self.base.mean, start)
+        x = start[:, None] + radii[:, None] * (directions * self.sd)[:, None]
+        U = self._evaluated(x.flatten(0, 1))[0].reshape(len(directions), len(radii))
+        return U.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+
+    def _evaluated(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # with the gradient: an energy may need it itself
+        try:
+            energy, gradient = self._potential.energy_and_gradient(x)
+        except Exception as error:
+            raise _RaisedError from error
+        return energy.double(), gradient.double()
+
+    def tube(self, direction: torch.Tensor, radius: torch.Tensor) -> float:
+        """Logarithm of ``r exp(-U)`` at ``radius`` times the widths ``integral exp(U(r) - U(r, s))
+        ds`` on the sides."""
+        axes = torch.eye(len(self.sd), dtype=torch.float64)[self.free]
+        sides = axes - (axes @ direction[0])[:, None] * direction
+        sides = sides[sides.norm(dim=1) > 0.5] if len(axes) > 1 else sides[:0]
+        sides = torch.cat([sides, -sides])
+        s = radius * torch.logspace(-14, 0, 113, dtype=torch.float64)
+        ahead = self.base.mean + radius * (direction[0] * self.sd)
+        U_ahead = float(self._evaluated(ahead[None])[0])
+        x = ahead + s[:, None] * (sides * self.sd)[:, None]
+        U = self._evaluated(x.flatten(0, 1))[0].reshape(len(sides), len(s))
+        rise = (U - U_ahead).nan_to_num(nan=math.inf)
+        widths = torch.logsumexp(s.log() - rise, dim=1) if len(sides) else torch.zeros(0)
+        return float(radius.log()) - U_ahead + 0.5 * float(widths.sum())
+
+
+def _suspects(U: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+    """Rows whose mass [n, r] does not fall over the last decade, and is not negligible there."""
+    near = _RADII <= _FAR
+    end, before = mass[:, -1], mass[:, -1 - _DECADE]
+    grows = ~(before - end >= _LEAST_DROP) & (end > -math.inf)
+    matters = mass[:, near][:, -1] > mass[:, near].max() - _NEGLIGIBLE
+    # or it falls without bound, later
+    matters |= U[:, -1] < U[:, near].min()
+    return (grows & matters).nonzero().squeeze(1)
+
+
+def _refuse_growing(
+    rays: _Rays, directions: torch.Tensor, U: torch.Tensor, mass: torch.Tensor, name: str
+) -> None:
+    suspects = _suspects(U, mass)
+    if len(suspects):
+        row = int(suspects[0])
+        _refuse(rays, directions[row], U[row], name)
+
+
+def _refuse(rays: _Rays, direction: torch.Tensor, U: torch.Tensor, name: str) -> None:
+    far = [int((_RADII - r).abs().argmin()) for r in (1e2, 1e4, 1e6)]
+    values = ", ".join(f"{float(U[i]):.4g}" for i in far)
+    along = ", ".join(f"{float(value):.4g}" for value in direction * rays.sd)
+    raise UserError(
+        f"{name}: not a density: out to a million standard deviations of the base exp(-U) does not "
+        f"fall fast enough to have an integral; from its mean along ({along}) times 100, 10^4, "
+        f"10^6 U is {values}"
+    )
+
+
+def _refuse_far(rays: _Rays, U: torch.Tensor, d: int, name: str) -> None:
+    mass = d * _RADII.log() - U
+    total = torch.logsumexp(mass, dim=1)
+    known = total.isfinite()
+    if not bool(known.any()):
+        return
+    mass, total = mass[known], total[known]
+    # the median of chi with d degrees of freedom, so that a Gaussian is told its sd
+    unit = math.sqrt(d) * (1 - 2 / (9 * d)) ** 1.5
+    share = torch.softmax(mass, dim=1).cumsum(dim=1)
+    medians = _RADII[(share < 0.5).sum(dim=1).clamp(max=len(_RADII) - 1)] / unit
+    beyond = _REACH * unit < _RADII
+    far = torch.logsumexp(mass[:, beyond].flatten(), dim=0)
+    near = torch.logsumexp(mass[:, ~beyond].flatten(), dim=0)
+    pooled = torch.softmax(torch.logsumexp(mass, dim=0), dim=0).cumsum(dim=0)
+    whole = float(_RADII[int((pooled < 0.5).sum().clamp(max=len(_RADII) - 1))]) / unit
+    median = whole if d == 1 else float(medians.median())
+    if median <= _REACH and not float(far - near) > _CLEARLY:
+        return
+    scale = median if median > _REACH else whole
+    sd = rays.base.sd[rays.free]
+    equal = bool((sd == sd[0]).all())
+    advice = (
+        f"base.sd to about {float(sd[0]) * scale:.2g}"
+        if equal
+        else f"base.sd {scale:.2g} times larger"
+    )
+    raise UserError(
+        f"{name}: most of the density lies about {scale:.2g} standard deviations of the base "
+        f"away from its mean, out of reach: set {advice} (or move base.mean there)"
+    )
