@@ -37,7 +37,7 @@ rule estimate_reference:
 rule estimate_flow:
     input:
         truth=LAYOUT.truth,
-        generated=FLOW.generated / "done.json",
+        samples=estimated_from,
         diagnostics=all_diagnostics,
     output:
         FLOW.estimates,

@@ -64,6 +64,10 @@ def independent_paths(found: Results, flow: str) -> dict[int, float]:
 
 
 def last_passes(found: Results) -> list[str]:
-    """The flows that no other flow is trained from."""
-    flows = found.experiment.flows
-    return [name for name in flows if all(flow.reference != name for flow in flows.values())]
+    """The flows drawn from that no other of them is trained from, however far back."""
+    experiment = found.experiment
+    before: set[str] = set()
+    for name in experiment.generating:
+        while (name := experiment.flows[name].reference) in experiment.flows:
+            before.add(name)
+    return [name for name in experiment.generating if name not in before]

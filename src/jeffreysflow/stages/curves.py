@@ -45,7 +45,7 @@ def read_curves(layout: Layout, experiment: Experiment) -> list[Curve]:
 
 def _of_paths(layout: Layout, experiment: Experiment, beads: int) -> list[Curve]:
     curves = []
-    for name in experiment.flows:
+    for name in experiment.generating:
         rows = read_table(layout.flow(name).beads, BeadRow)
         found = {row.quantity: row for row in rows if (row.beads, row.action) == (beads, PRIMITIVE)}
         for profile in experiment.profiles:

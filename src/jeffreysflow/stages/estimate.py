@@ -28,6 +28,7 @@ from jeffreysflow.stages.exact_divergence import EXACT_SAMPLES, exact_divergence
 from jeffreysflow.stages.generated_sums import GeneratedSums
 from jeffreysflow.stages.level_facts import add_level
 from jeffreysflow.stages.measured import build_measured
+from jeffreysflow.stages.source_flow import run_source
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stores.completion import read_record
@@ -74,8 +75,9 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
 
 
 def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
-    """Write `estimates.csv` of a flow from its generated samples, `profiles.csv`, and
-    `convergence.csv` where sizes are given; samples pass through in blocks.
+    """Write `estimates.csv` of a flow from its generated samples (``run_source`` where there are
+    none), `profiles.csv`, and `convergence.csv` where sizes are given; samples pass through in
+    blocks.
 
     Of a sequence, what its weighted ensemble estimates follows with the prefix `ensemble:`.
 
@@ -83,6 +85,9 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     ------
     UserError : a store is missing, foreign, incomplete or damaged, or a value is not a number.
     """
+    if not experiment.generates(flow):
+        run_source(layout, experiment, flow)
+        return
     files, hash = layout.flow(flow), experiment.generation_hash(flow)
     section, steps = experiment.flow(flow), flow_steps(layout, experiment, flow)
     read_record(files.generated / "done.json", hash)

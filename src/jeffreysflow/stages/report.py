@@ -63,6 +63,7 @@ def _records(layout: Layout, experiment: Experiment) -> list[StageRecord]:
         flow, hash = layout.flow(name), experiment.flow_hash(name)
         for level in range(1, flow_steps(layout, experiment, name) + 1):
             records.append(StageRecord(name, read_record(flow.level(level) / "done.json", hash)))
-        generated = read_record(flow.generated / "done.json", experiment.generation_hash(name))
-        records.append(StageRecord(name, generated))
+        if experiment.generates(name):
+            generated = read_record(flow.generated / "done.json", experiment.generation_hash(name))
+            records.append(StageRecord(name, generated))
     return records

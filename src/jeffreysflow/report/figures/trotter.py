@@ -53,7 +53,7 @@ _DEPTH = 50
 
 def applies(experiment: Experiment) -> bool:
     ring = experiment.path_integral
-    return ring is not None and len(ring.beads) > 1
+    return ring is not None and len(ring.beads) > 1 and bool(experiment.generating)
 
 
 def draw(data: ExperimentData) -> Figure:
