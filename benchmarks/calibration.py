@@ -35,7 +35,7 @@ from jeffreysflow.estimation.estimates import (
     from_groups,
     from_independent,
     from_series,
-    group_errors,
+    jackknifed,
 )
 from jeffreysflow.estimation.observables import observable_values, parse_observables
 from jeffreysflow.estimation.pareto import LargestWeights, trust_warnings
@@ -199,7 +199,7 @@ def sobol_cases(problem: Problem, samples: int) -> Iterator[Case]:
 
 
 def of_log_z(groups: Sequence[WeightedSums], exact: float) -> Interval:
-    error, dof = group_errors(groups, lambda part: torch.tensor([part.log_z]))
+    error, dof = jackknifed(groups, lambda part: torch.tensor([part.log_z]))
     return scalar("log Z", combined(groups).log_z, float(error), float(dof), exact)
 
 

@@ -107,7 +107,7 @@ def averages(z: float = 0.5, z_of_limit: float = 0.5) -> list[BeadRow]:
             for row in shares
         ]
     value = QUANTUM_ENERGY + 0.005 * z_of_limit
-    limit = BeadRow(0, f"{PRIMITIVE} order 2", "energy", value, 0.003, QUANTUM_ENERGY, 0.004)
+    limit = BeadRow(0, f"{PRIMITIVE} order 2", "energy", value, 0.005, QUANTUM_ENERGY, 0.004)
     return [*rows, limit]
 
 
@@ -260,10 +260,40 @@ def test_flows_are_to_differ_from_a_classical_reference() -> None:
     assert len(texts) == 3
 
 
-def test_the_error_of_a_fit_counts() -> None:
-    row = BeadRow(0, PRIMITIVE, "energy", 1.0, 0.3, 0.0, 0.4)
-    assert bead_score(row) == pytest.approx(2.0)
+def test_scores_are_by_the_total_error_and_its_degrees_of_freedom() -> None:
+    row = BeadRow(0, PRIMITIVE, "energy", 2.5, 0.5, 0.0, 0.4)
+    assert bead_score(row) == pytest.approx(5.0)
+    # five errors from seven degrees of freedom are as rare as 3.1 known ones
+    assert bead_score(row._replace(dof=7.0)) == pytest.approx(3.15, abs=0.05)
+    assert bead_score(row._replace(dof=7.0, value=-2.5)) == pytest.approx(-3.15, abs=0.05)
     assert math.isnan(bead_score(row._replace(exact=None)))
+    assert math.isnan(bead_score(row._replace(stderr=None)))
+    # exact values are no better known than to rounding
+    close = BeadRow(8, PRIMITIVE, "log_z", -3.0 + 1e-10, 1e-14, -3.0)
+    assert abs(bead_score(close)) < 1
+    assert bead_score(close._replace(value=-3.0 + 1e-6)) > 100
+
+
+@pytest.mark.parametrize(
+    ("exact", "doubted"), [(1e-5, False), (4e-5, False), (1e-4, True), (0.3, True)]
+)
+def test_an_event_that_no_path_met_is_doubted_where_it_is_not_rare(
+    exact: float, doubted: bool
+) -> None:
+    experiment = an_experiment()
+    # four standard errors are 16 paths that should have met it, of 272,000 effective ones
+    assert (0.85 * experiment.generation.samples * exact > 16) == doubted
+    met = [BeadRow(16, PRIMITIVE, "observable:x1 > 1", 0.0, None, exact)]
+    changed = tables(experiment) | {"beads": {"one": averages() + met}}
+    lines = bead_doubts(Results(**changed), "one")
+    assert len(lines) == doubted
+    assert all("x1 > 1 at 16 beads (-" in line for line in lines)
+    # what all paths met is the same the other way round
+    met = [BeadRow(16, PRIMITIVE, "observable:x1 < 1", 1.0, None, 1 - exact)]
+    changed = tables(experiment) | {"beads": {"one": averages() + met}}
+    lines = bead_doubts(Results(**changed), "one")
+    assert len(lines) == doubted
+    assert all("x1 < 1 at 16 beads (+" in line for line in lines)
 
 
 def test_the_page_and_the_summary_hold_the_averages() -> None:

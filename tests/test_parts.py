@@ -9,7 +9,6 @@ import torch
 
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, log_evidence, resampled
 from jeffreysflow.distillation.parts import (
-    FEWEST_WITH_ERROR,
     Part,
     Reference,
     of_ensemble,
@@ -19,6 +18,7 @@ from jeffreysflow.distillation.parts import (
     which,
 )
 from jeffreysflow.distillation.selection import AUTOMATIC, first_that_holds
+from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
 from jeffreysflow.streams import Stream
 
 
@@ -33,7 +33,7 @@ def test_every_island_has_one_part_and_no_part_is_empty(islands: int) -> None:
     for count, share in zip(counts, (1 / 2, 1 / 8, 3 / 8), strict=True):
         assert abs(count - share * islands) < 2
     # where the configuration says that errors begin
-    assert (counts[2] >= FEWEST_WITH_ERROR) == (islands >= 21)
+    assert (counts[2] >= FEWEST_GROUPS) == (islands >= 21)
 
 
 def test_two_islands_are_too_few() -> None:

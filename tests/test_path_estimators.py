@@ -213,7 +213,7 @@ def test_extrapolation_of_a_polynomial_is_exact() -> None:
     expected = torch.tensor([2.0, -30.0, 500.0]).double()
     torch.testing.assert_close(fit.coefficients, expected, rtol=1e-8, atol=1e-8)
     assert fit.value == pytest.approx(float(fit.weights @ values), abs=1e-12)
-    assert fit.fit_error < 1e-8
+    assert fit.move < 1e-8
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_error_of_the_fit_is_seen_in_the_exact_energies(first: int, order: int, 
     fit = extrapolated(BEADS[first:], ENERGIES[first:], errors, order)
     assert fit.value - EXACT == pytest.approx(off, abs=1e-4)
     assert fit.fit_error == pytest.approx(abs(off), rel=0.2)
-    assert fit.fit_error > 10 * fit.fit_noise
+    assert fit.move > 10 * fit.fit_noise
 
 
 def test_the_order_grows_until_noise_hides_the_error() -> None:
@@ -247,7 +247,7 @@ def test_statistical_error_of_an_extrapolation(shared: float) -> None:
     values = torch.tensor([fit.value for fit in fits])
     margin = 4.5 / math.sqrt(2 * trials)
     assert abs(float(values.std()) / fits[0].statistical_error - 1) < margin
-    moves = torch.tensor([float(fit.fit_error) for fit in fits])
+    moves = torch.tensor([fit.move for fit in fits])
     assert abs(float(moves.square().mean().sqrt()) / fits[0].fit_noise - 1) < 2 * margin
     if shared:
         alone = extrapolated(BEADS, ENERGIES, errors, 2)

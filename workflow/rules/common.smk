@@ -126,6 +126,14 @@ def all_levels(wildcards):
     return levels_done(wildcards.experiment, wildcards.flow)
 
 
+def estimated_from(wildcards):
+    """The fresh samples of a flow; where there are none, its levels."""
+    if not experiment_of(wildcards).generates(wildcards.flow):
+        return all_levels(wildcards)
+    flow = Layout(RESULTS, wildcards.experiment).flow(wildcards.flow)
+    return [flow.generated / "done.json"]
+
+
 def levels_done(name, flow):
     """The completion records of all levels of a flow."""
     experiment, layout = EXPERIMENTS[name], Layout(RESULTS, name)
@@ -167,11 +175,11 @@ def estimates(name):
 
 
 def bead_tables(name):
-    """Of a path integral: what each flow says of any number of beads."""
+    """Of a path integral: what each flow that is drawn from says of any number of beads."""
     experiment, layout = EXPERIMENTS[name], Layout(RESULTS, name)
     if experiment.path_integral is None:
         return []
-    return [layout.flow(flow).beads for flow in experiment.flows]
+    return [layout.flow(flow).beads for flow in experiment.generating]
 
 
 def drawn_from(name):
@@ -183,7 +191,7 @@ def drawn_from(name):
             layout.reference(reference).diagnostics
             for reference in experiment.references
         ),
-        *(layout.flow(flow).generated / "done.json" for flow in experiment.flows),
+        *(layout.flow(flow).generated / "done.json" for flow in experiment.generating),
     ]
 
 

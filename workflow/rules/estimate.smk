@@ -38,7 +38,7 @@ rule estimate_reference:
 rule estimate_flow:
     input:
         truth=LAYOUT.truth,
-        generated=FLOW.generated / "done.json",
+        samples=estimated_from,
         references=reference_estimates,
     output:
         FLOW.estimates,

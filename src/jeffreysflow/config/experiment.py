@@ -26,6 +26,9 @@ _T = TypeVar("_T")
 _NOT_TARGET = {"beads", "added_modes", "published_distance"}
 """Of a path integral: what is done with a flow, not what it is trained for."""
 
+_NOT_TRAINED = {"generate", "published", "published_by_level"}
+"""Of a flow: what is done with it, or known of it."""
+
 FORMAT = 6
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 
@@ -127,6 +130,18 @@ class Experiment(Section):
         name = self.flow(flow).reference
         return name if name in self.references else self.tempered(name)
 
+    def generates(self, flow: str) -> bool:
+        """Whether fresh samples are drawn from a flow (`FlowConfig.generate`)."""
+        chosen = self.flow(flow).generate
+        if chosen == "auto":
+            return all(other.reference != flow for other in self.flows.values())
+        return chosen
+
+    @property
+    def generating(self) -> list[str]:
+        """The flows that fresh samples are drawn from."""
+        return [name for name in self.flows if self.generates(name)]
+
     def is_classical(self, reference: str) -> bool:
         """Whether the levels are those of the classical limit, so that flows are to differ."""
         known = reference in self.references
@@ -196,7 +211,7 @@ class Experiment(Section):
             {
                 "reference": self._reference_or_flow_hash(flow.reference),
                 "name": name,
-                "flow": flow.model_dump(exclude={"published", "published_by_level"}),
+                "flow": flow.model_dump(exclude=_NOT_TRAINED),
             }
         )
 
@@ -239,6 +254,7 @@ class Experiment(Section):
                 "truth": self.truth_hash(),
                 "convergence": self.generation.convergence,
                 "views": self.views,
+                "generating": self.generating,
                 "profiles": [profile.kind for profile in self.profiles],
                 "published": [
                     {name: reference.published for name, reference in self.references.items()},

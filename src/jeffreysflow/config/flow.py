@@ -73,6 +73,10 @@ class FlowConfig(Section):
     """Moves of the ensemble after each level of a sequence."""
     rejuvenation_kernel: Literal["mala", "hmc"] = "mala"
     """An exact kernel; its step size adapts. `hmc` takes twenty leapfrog steps a move."""
+    generate: bool | Literal["auto"] = "auto"
+    """Whether fresh samples are drawn from it and averaged, and paths above them where there is a
+    path_integral; `auto`: not where another flow is trained from it. Without, its levels are told,
+    and the averages of its ensemble."""
     published: dict[str, float] = Field(default_factory=dict)
     """Published values to print beside ours, by quantity (`ess`, `bias`, ...), as fractions."""
     published_by_level: dict[str, list[float | None]] = Field(default_factory=dict)
@@ -93,6 +97,15 @@ class FlowConfig(Section):
             allowed = "from 0 to 1" if high == 1 else "of at least 1"
             raise ValueError(f"must be a number {allowed}, or auto; found {value!r}")
         return number
+
+    @field_validator("generate", mode="before")
+    @classmethod
+    def _yes_no_or_auto(cls, value: Any) -> Any:
+        # a command line hands them over as text
+        chosen = {"true": True, "false": False}.get(str(value).lower(), value)
+        if chosen != "auto" and not isinstance(chosen, bool):
+            raise ValueError(f"must be true, false or auto; found {value!r}")
+        return chosen
 
     @model_validator(mode="after")
     def _islands_fit(self) -> Self:

@@ -23,11 +23,12 @@ from jeffreysflow.distillation.ensemble import (
     resampled,
 )
 from jeffreysflow.distillation.history import HistoryRow
-from jeffreysflow.distillation.parts import FEWEST_WITH_ERROR, Reference, which
+from jeffreysflow.distillation.parts import Reference, which
 from jeffreysflow.distillation.selection import COLLAPSED, first_that_holds
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Pushed, Step
 from jeffreysflow.distillation.trainer import train
+from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
@@ -197,7 +198,7 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         "renyi": best.loss.order,
     }
     independent = len(which("estimate", islands))
-    if independent >= FEWEST_WITH_ERROR:
+    if independent >= FEWEST_GROUPS:
         facts["log_z_error"] = log_evidence_error(after, independent)
         facts["log_z_dof"] = independent - 1
     if step.trained_on:

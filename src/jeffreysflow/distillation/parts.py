@@ -17,7 +17,6 @@ from jeffreysflow.streams import Stream
 
 __all__ = [
     "FEWEST_ISLANDS",
-    "FEWEST_WITH_ERROR",
     "Part",
     "Reference",
     "of_ensemble",
@@ -36,8 +35,6 @@ _PERIOD: tuple[Part, ...] = (
 
 FEWEST_ISLANDS = 3
 """With fewer islands one of the parts is empty."""
-FEWEST_WITH_ERROR = 8
-"""With fewer independent estimates (islands, scramblings) their spread gives no standard error."""
 
 _FEWEST_WALKERS = 8
 """With fewer, a whole walker is too much to hold out,"""

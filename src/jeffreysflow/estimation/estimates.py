@@ -12,18 +12,17 @@ from jeffreysflow.estimation.averages import (
     ROUNDING,
     WeightedSums,
     combined,
-    jackknife_variance,
     left_out,
 )
-from jeffreysflow.estimation.series import FEWEST_GROUPS, series_mean
-from jeffreysflow.estimation.student import effective_dof
+from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, group_errors
+from jeffreysflow.estimation.series import series_mean
 
 __all__ = [
     "Estimates",
     "from_groups",
     "from_independent",
     "from_series",
-    "group_errors",
+    "jackknifed",
 ]
 
 _LEAST_DOF = 5.0
@@ -89,7 +88,7 @@ def from_groups(groups: Sequence[WeightedSums], copies: bool = False) -> Estimat
     effective number had samples.
     """
     whole = combined(groups)
-    errors, dof = group_errors(groups, lambda part: part.means)
+    errors, dof = jackknifed(groups, lambda part: part.means)
     lowest, highest = (getattr(whole, name)[:-1] for name in ("lowest", "highest"))
     above = torch.stack([group.highest[:-1] > lowest for group in groups]).sum(dim=0)
     below = torch.stack([group.lowest[:-1] < highest for group in groups]).sum(dim=0)
@@ -103,19 +102,15 @@ def from_groups(groups: Sequence[WeightedSums], copies: bool = False) -> Estimat
     return _estimates(whole.means, errors, dof, whole.variances, whole.constant, chances)
 
 
-def group_errors(
+def jackknifed(
     groups: Sequence[WeightedSums], functional: Callable[[WeightedSums], torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Jackknife errors of a functional [K] and their degrees of freedom; NaN from fewer than 8
-    groups. Few groups that deviate, as where few met an event, have few degrees of freedom.
-    """
+    """``group_errors`` of a functional [K] of sums: its errors and their degrees of freedom."""
+    value = functional(combined(groups))
     if len(groups) < FEWEST_GROUPS:
-        unknown = torch.full_like(functional(combined(groups)), math.nan)
+        unknown = torch.full_like(value, math.nan)
         return unknown, unknown
-    without = left_out(groups, functional)
-    dof = effective_dof((without - without.mean(dim=0)).square())
-    limit = len(groups) - 1.0
-    return jackknife_variance(without).sqrt(), dof.nan_to_num(nan=limit).clamp(1.0, limit)
+    return group_errors(value, left_out(groups, functional))
 
 
 def from_series(series: torch.Tensor) -> Estimates:

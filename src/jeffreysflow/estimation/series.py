@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import torch
 
+from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
 from jeffreysflow.estimation.student import effective_dof, normal_equivalent
 
 __all__ = ["SeriesMean", "autocorrelation_time", "drift", "series_mean"]
 
 LEAST_TIMES = 50
 """So many autocorrelation times must a series hold, all walkers together, to have an error."""
-FEWEST_GROUPS = 8
-"""So few independent parts have no error: their spread says too little."""
 _BATCH_TIMES = 6
 _TAU_TIMES = 12
 _FEWEST_VISITS = 5

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 
+from jeffreysflow.estimation.student import normal_equivalent
 from jeffreysflow.report.data import Results
 from jeffreysflow.stores.tables import PRIMITIVE, BeadRow
 
-__all__ = ["bead_rows", "bead_score", "exact_by_beads", "last_passes", "limit"]
+__all__ = ["bead_rows", "bead_score", "exact_by_beads", "independent_paths", "last_passes", "limit"]
+
+_ROUNDING = 1e-9
+"""The share of themselves to which exact values are known."""
 
 
 def bead_rows(
@@ -36,16 +40,34 @@ def exact_by_beads(found: Results, quantity: str, action: str) -> dict[int, floa
     }
 
 
-def bead_score(row: BeadRow) -> float:
-    """Deviation from the exact value in standard errors, in the limit in errors of all kinds; NaN
-    where one of them is unknown.
+def bead_score(row: BeadRow, paths: float = math.nan) -> float:
+    """The standard normal deviate as rare as the deviation from the exact value is by Student's t
+    of the row's degrees of freedom; NaN where an error or the exact value is unknown.
+
+    An event that no path met, or every one, has no error. Its score is that of ``paths`` many
+    independent ones, ``(value - p) / sqrt(p (1 - p) / paths)`` with p the exact value.
     """
-    if row.exact is None or not row.stderr:
+    if row.exact is None:
         return math.nan
-    return (row.value - row.exact) / math.hypot(row.stderr, row.fit_error or 0.0)
+    if not row.stderr:
+        is_event = row.value in (0.0, 1.0) and 0 < row.exact < 1
+        spread = row.exact * (1 - row.exact)
+        return (row.value - row.exact) * math.sqrt(paths / spread) if is_event else math.nan
+    error = math.hypot(row.stderr, _ROUNDING * row.exact)
+    return normal_equivalent((row.value - row.exact) / error, row.dof)
+
+
+def independent_paths(found: Results, flow: str) -> dict[int, float]:
+    """The effective number of the generated paths of N beads, by N."""
+    samples = found.experiment.generation.samples
+    return {N: samples * row.value for N, row in bead_rows(found, flow, "ess").items()}
 
 
 def last_passes(found: Results) -> list[str]:
-    """The flows that no other flow is trained from."""
-    flows = found.experiment.flows
-    return [name for name in flows if all(flow.reference != name for flow in flows.values())]
+    """The flows drawn from that no other of them is trained from, however far back."""
+    experiment = found.experiment
+    before: set[str] = set()
+    for name in experiment.generating:
+        while (name := experiment.flows[name].reference) in experiment.flows:
+            before.add(name)
+    return [name for name in experiment.generating if name not in before]

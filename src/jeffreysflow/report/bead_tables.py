@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from jeffreysflow.report.bead_results import bead_rows, bead_score, last_passes, limit
+from jeffreysflow.report.bead_results import (
+    bead_rows,
+    bead_score,
+    independent_paths,
+    last_passes,
+    limit,
+)
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, percent, with_error
 from jeffreysflow.report.table import LARGEST_Z, Cell, Table
 from jeffreysflow.stores.tables import PRIMITIVE, TAKAHASHI_IMADA, BeadRow
 
 __all__ = ["bead_doubts", "bead_table", "path_table"]
+
+_Score = Callable[[BeadRow], float]
 
 _HEADINGS = (
     *(
@@ -53,16 +61,16 @@ def path_table(results: Iterable[Results]) -> Table:
 def _flow(found: Results, name: str) -> list[Cell]:
     N = max(row.beads for row in found.beads[name])
     at_largest = {row.quantity: row for row in found.beads[name] if _is_primitive(row, N)}
-    end = limit(found, name, "energy")
+    end, score = limit(found, name, "energy"), _scores(found, name)
     exact = None if end is None else end.exact
     return [
         Cell(name, found.origin(name)),
         Cell(str(N)),
         _size(at_largest.get("ess_plain")),
         _size(at_largest.get("ess_curvature")),
-        _worst(found.beads[name]),
-        _value(at_largest.get(_DISTANCE)),
-        _limit(end),
+        _worst(found.beads[name], score),
+        _value(at_largest.get(_DISTANCE), score),
+        _limit(end, score),
         Cell(MISSING if exact is None else with_error(exact, digits=6)),
     ]
 
@@ -81,16 +89,18 @@ def bead_table(found: Results, flow: str) -> Table | None:
     titles = {**_ENERGIES, **_SIZES, _DISTANCE: "distance from quantum values"}
     headings = ["beads", *(titles.get(name, name.partition(":")[2]) for name in shown)]
     lines: list[list[Cell]] = []
+    score = _scores(found, flow)
     for action, title in _TITLES.items():
         lines.append([Cell(title, columns=len(headings))])
         columns = [bead_rows(found, flow, name, action) for name in shown]
         for N in sorted({N for column in columns for N in column}):
             cells = zip(shown, columns, strict=True)
-            lines.append([Cell(str(N)), *(_cell(name, of.get(N)) for name, of in cells)])
+            lines.append([Cell(str(N)), *(_cell(name, of.get(N), score) for name, of in cells)])
         if action == PRIMITIVE:
             limits = [limit(found, flow, name) for name in shown]
             if any(limits):
-                lines.append([Cell("∞", "fitted in 1/N²"), *map(_limit, limits)])
+                fitted = (_limit(row, score) for row in limits)
+                lines.append([Cell("∞", "fitted in 1/N²"), *fitted])
                 lines.append([Cell("∞", "exact"), *map(_exact, limits)])
     return Table(headings, lines)
 
@@ -99,26 +109,27 @@ def bead_doubts(found: Results, flow: str) -> list[str]:
     """Averages that miss their exact values by more than chance allows, a line each for finitely
     many beads and for their limit.
     """
-    rows = [row for row in found.beads.get(flow, ()) if _is_scored(row)]
+    score = _scores(found, flow)
+    rows = [row for row in found.beads.get(flow, ()) if _is_scored(row, score)]
     finite = [row for row in rows if row.beads > 0]
     limits = [row for row in rows if row.beads == 0]
     return [
-        *_far(finite, "averages over beads", "exact values at as many beads"),
-        *_far(limits, "limits of many beads", "exact values, the error of the fit included"),
+        *_far(finite, score, "averages over beads", "exact values at as many beads"),
+        *_far(limits, score, "limits of many beads", "exact values, the error of the fit included"),
     ]
 
 
-def _far(rows: Sequence[BeadRow], what: str, where: str) -> list[str]:
-    far = [row for row in rows if abs(bead_score(row)) > LARGEST_Z]
+def _far(rows: Sequence[BeadRow], score: _Score, what: str, where: str) -> list[str]:
+    far = [row for row in rows if abs(score(row)) > LARGEST_Z]
     if not far:
         return []
-    worst = max(far, key=lambda row: abs(bead_score(row)))
+    worst = max(far, key=lambda row: abs(score(row)))
     at = "" if worst.beads == 0 else f" at {worst.beads} beads"
     if worst.action == TAKAHASHI_IMADA:
         at += f", {_TITLES[TAKAHASHI_IMADA]}"
     return [
         f"{len(far)} of {len(rows)} {what} are more than {LARGEST_Z:g} standard errors from "
-        f"{where}, worst {_name(worst)}{at} ({bead_score(worst):+.1f})"
+        f"{where}, worst {_name(worst)}{at} ({score(worst):+.1f})"
     ]
 
 
@@ -126,50 +137,55 @@ def _is_primitive(row: BeadRow, beads: int) -> bool:
     return (row.beads, row.action) == (beads, PRIMITIVE)
 
 
-def _is_scored(row: BeadRow) -> bool:
+def _scores(found: Results, flow: str) -> _Score:
+    paths = independent_paths(found, flow)
+    return lambda row: bead_score(row, paths.get(row.beads, math.nan))
+
+
+def _is_scored(row: BeadRow, score: _Score) -> bool:
     # bins are drawn; a distance is a norm, which noise only makes larger
     skipped = row.quantity.startswith("profile:") or row.quantity == _DISTANCE
-    return not skipped and math.isfinite(bead_score(row))
+    return not skipped and math.isfinite(score(row))
 
 
 def _name(row: BeadRow) -> str:
     return _ENERGIES.get(row.quantity, row.quantity.removeprefix("observable:").replace("_", " "))
 
 
-def _worst(rows: Iterable[BeadRow]) -> Cell:
-    scored = [row for row in rows if row.beads > 0 and _is_scored(row)]
+def _worst(rows: Iterable[BeadRow], score: _Score) -> Cell:
+    scored = [row for row in rows if row.beads > 0 and _is_scored(row, score)]
     if not scored:
         return Cell(MISSING)
-    worst = max(scored, key=lambda row: abs(bead_score(row)))
-    z = abs(bead_score(worst))
+    worst = max(scored, key=lambda row: abs(score(row)))
+    z = abs(score(worst))
     return Cell(f"{z:.1f}", f"{_name(worst)}, N = {worst.beads}", "bad" if z > LARGEST_Z else "")
 
 
-def _cell(name: str, row: BeadRow | None) -> Cell:
-    return _size(row) if name in _SIZES else _value(row)
+def _cell(name: str, row: BeadRow | None, score: _Score) -> Cell:
+    return _size(row) if name in _SIZES else _value(row, score)
 
 
 def _size(row: BeadRow | None) -> Cell:
     return Cell(MISSING if row is None else percent(row.value, row.stderr or math.nan))
 
 
-def _value(row: BeadRow | None) -> Cell:
+def _value(row: BeadRow | None, score: _Score) -> Cell:
     """An estimate with its error; the exact distance, or the deviation of anything else, below."""
     if row is None:
         return Cell(MISSING)
     text = with_error(row.value, row.stderr or math.nan)
     if row.quantity == _DISTANCE:
         return Cell(text, "" if row.exact is None else f"exact {with_error(row.exact)}")
-    z = bead_score(row)
+    z = score(row)
     note = "" if math.isnan(z) else f"z = {z:.1f}".replace("-", "−")
     return Cell(text, note, "bad" if abs(z) > LARGEST_Z else "")
 
 
-def _limit(row: BeadRow | None) -> Cell:
-    """With the order of the fit and its error below."""
+def _limit(row: BeadRow | None, score: _Score) -> Cell:
+    """With the error of both kinds; below, the order of the fit and its part of the error."""
     if row is None:
         return Cell(MISSING)
-    cell = _value(row)
+    cell = _value(row, score)
     order = re.search(r"order (\d+)", row.action)
     notes = [f"order {order.group(1)}"] if order else []
     if row.fit_error is not None:

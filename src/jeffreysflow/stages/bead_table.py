@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 
-from jeffreysflow.estimation.averages import WeightedSums, combined, jackknife_variance, left_out
-from jeffreysflow.pathintegral.extrapolation import extrapolated
+from jeffreysflow.estimation.averages import WeightedSums, combined, left_out
+from jeffreysflow.estimation.group_errors import group_errors
+from jeffreysflow.pathintegral.limit import limit_of_groups
 from jeffreysflow.pathintegral.ring_polymer import log_mode_measure
 from jeffreysflow.potentials import Potential
 from jeffreysflow.stages.bead_sums import BeadSums
@@ -31,7 +31,7 @@ _EXTRAPOLATED = ("energy", "potential_energy", "kinetic_virial", "observable:")
 
 class BeadTable:
     """Collects rows. Errors are jackknife errors over groups of low modes, which all numbers of
-    beads share.
+    beads share (``group_errors``: none from fewer than eight, none of what never varied).
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class BeadTable:
         self._finite[beads] = values, without
         names = [*self._observables, *_ENERGIES, "heat_capacity", "log_z", "ess", *self._bins]
         self._add_rows(beads, PRIMITIVE, names, values, without)
-        for reference in groups[0].ess:
-            ess = torch.tensor([group.ess[reference] for group in groups])
-            error = float(ess.std()) / math.sqrt(len(ess))
-            self.rows.append(
-                BeadRow(beads, PRIMITIVE, f"ess_{reference}", float(ess.mean()), error)
-            )
+        references = list(groups[0].ess)
+        ess = torch.tensor([list(group.ess.values()) for group in groups], dtype=torch.float64)
+        # of a group, as sizes of other numbers of paths are another thing
+        names = [f"ess_{reference}" for reference in references]
+        others = (ess.sum(dim=0) - ess) / max(len(ess) - 1, 1)
+        self._add_rows(beads, PRIMITIVE, names, ess.mean(dim=0), others)
         self._add_distance(beads, PRIMITIVE, values, without)
         fourth = [group.fourth for group in groups]
         values, without = self._with_errors(fourth, lambda part: part.means)
@@ -81,28 +81,15 @@ class BeadTable:
         for i, name in enumerate(names):
             if not name.startswith(_EXTRAPOLATED):
                 continue
-            covariance = _covariance(without[:, :, i])
-            errors = covariance.diagonal().sqrt()
-            # what never varies, as an indicator that no path meets, has no weights to fit with
-            if not bool((errors > 0).all()):
-                continue
-            fit = extrapolated(
-                torch.tensor(beads, dtype=torch.float64),
-                values[:, i],
-                errors,
-                correlation=covariance / torch.outer(errors, errors),
-            )
-            self.rows.append(
-                BeadRow(
-                    0,
-                    f"{PRIMITIVE} order {fit.order}",
-                    name,
-                    fit.value,
-                    fit.statistical_error,
-                    self._exact.get((0, QUANTUM, name)),
-                    fit.fit_error,
+            found = limit_of_groups(beads, values[:, i], without[:, :, i])
+            if found is not None:
+                exact = self._exact.get((0, QUANTUM, name))
+                self.rows.append(
+                    BeadRow(
+                        *(0, f"{PRIMITIVE} order {found.order}", name, found.value, found.stderr),
+                        *(exact, found.fit_error, found.dof),
+                    )
                 )
-            )
 
     def _of_primitive(self, part: WeightedSums, beads: int) -> torch.Tensor:
         J, means = len(self._observables), part.means
@@ -126,10 +113,11 @@ class BeadTable:
         values: torch.Tensor,
         without: torch.Tensor,
     ) -> None:
-        errors = jackknife_variance(without).sqrt()
-        for name, value, error in zip(names, values.tolist(), errors.tolist(), strict=True):
+        errors, dof = group_errors(values, without)
+        columns = (names, values.tolist(), errors.tolist(), dof.tolist())
+        for name, value, error, freedom in zip(*columns, strict=True):
             exact = self._exact.get((beads, action, name))
-            self.rows.append(BeadRow(beads, action, name, value, error, exact))
+            self.rows.append(BeadRow(beads, action, name, value, error, exact, dof=freedom))
 
     def _add_distance(
         self, beads: int, action: str, values: torch.Tensor, without: torch.Tensor
@@ -146,15 +134,11 @@ class BeadTable:
         distance = (values[:J] - goal).norm()
         # the part of the errors that lies along the deviation
         along = (values[:J] - goal) / distance
-        error = jackknife_variance((without[:, :J] @ along)[:, None]).sqrt()
+        error, dof = group_errors(distance[None], (without[:, :J] @ along)[:, None])
         known = float((torch.tensor(exact, dtype=torch.float64) - goal).norm())
         self.rows.append(
-            BeadRow(beads, action, "distance_from_quantum", float(distance), float(error), known)
+            BeadRow(
+                *(beads, action, "distance_from_quantum", float(distance), float(error), known),
+                dof=float(dof),
+            )
         )
-
-
-def _covariance(without: torch.Tensor) -> torch.Tensor:
-    """Jackknife covariance [m, m] of values with one of G groups left out, [m, G]."""
-    G = without.shape[1]
-    centred = without - without.mean(dim=1, keepdim=True)
-    return (G - 1) / G * centred @ centred.T

@@ -37,7 +37,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     store = open_ensemble(files.generated / "store.zarr", "generated", hash)
     bare = build_bare_potential(experiment)
     measured, V = build_measured(experiment, bare), counted(bare)
-    groups = int(store.attributes.get("scramblings", _GROUPS))
+    groups = int(store.attributes.get("scramblings", min(_GROUPS, len(store))))
     size = len(store) // groups
     progress = Progress(groups * len(ring.beads), f"beads {experiment.name}/{flow}", "groups")
     sums: dict[int, list[BeadSums]] = {beads: [] for beads in ring.beads}

@@ -45,7 +45,7 @@ def read_curves(layout: Layout, experiment: Experiment) -> list[Curve]:
 
 def _of_paths(layout: Layout, experiment: Experiment, beads: int) -> list[Curve]:
     curves = []
-    for name in experiment.flows:
+    for name in experiment.generating:
         rows = read_table(layout.flow(name).beads, BeadRow)
         found = {row.quantity: row for row in rows if (row.beads, row.action) == (beads, PRIMITIVE)}
         for profile in experiment.profiles:
@@ -54,7 +54,8 @@ def _of_paths(layout: Layout, experiment: Experiment, beads: int) -> list[Curve]
             for i, (lower, upper) in enumerate(pairwise(ends)):
                 row = found[f"profile:{profile.expression}:{i}"]
                 place = ("generated", profile.expression, i, lower, upper)
-                bins.append(ProfileRow(*place, row.value, row.stderr, row.exact))
+                # a bin that no path met has no error, which its score does not need
+                bins.append(ProfileRow(*place, row.value, row.stderr or 0.0, row.exact))
             density = profile.model_copy(update={"kind": "density"})
             curves.append(_curve(density, f"generated:{name}", bins))
     return curves

@@ -9,7 +9,7 @@ import torch
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
-from jeffreysflow.estimation.estimates import from_groups, group_errors
+from jeffreysflow.estimation.estimates import from_groups, jackknifed
 from jeffreysflow.estimation.pareto import LargestWeights
 from jeffreysflow.stages.checked_samples import ROWS_AT_A_TIME, checked_slabs
 from jeffreysflow.stages.estimate_table import EstimateTable
@@ -65,7 +65,7 @@ def add_from_groups(
         return torch.tensor([getattr(part, name) for name in names], dtype=torch.float64)
 
     values = functional(combined(groups)).tolist()
-    errors, dof = group_errors(groups, functional)
+    errors, dof = jackknifed(groups, functional)
     for name, *found, degrees in zip(names, values, errors.tolist(), dof.tolist(), strict=True):
         table.add(called.get(name, name), *found, dof=degrees)
 

@@ -20,14 +20,13 @@ from jeffreysflow.estimation.estimates import (
     from_groups,
     from_independent,
     from_series,
-    group_errors,
+    jackknifed,
 )
 from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.estimation.series import drift
-from jeffreysflow.report.doubts import Doubt, is_trusted
+from jeffreysflow.report.doubts import is_trusted
 from jeffreysflow.report.flow_doubts import doubts_about_ensemble, doubts_about_flow
 from jeffreysflow.report.reference_doubts import doubts_about_reference
-from jeffreysflow.report.witnesses import witness_of
 from jeffreysflow.stages.ensemble_estimates import add_ensemble
 from jeffreysflow.stages.estimate_table import EstimateTable
 from jeffreysflow.stages.exact_divergence import EXACT_SAMPLES, exact_divergence
@@ -35,8 +34,10 @@ from jeffreysflow.stages.generated_sums import GeneratedSums
 from jeffreysflow.stages.level_facts import add_level
 from jeffreysflow.stages.lost_modes import beyond_the_largest, share_of_reference_beyond
 from jeffreysflow.stages.measured import build_measured
+from jeffreysflow.stages.source_flow import run_source
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_potential
+from jeffreysflow.stages.verdicts import find_witness, say
 from jeffreysflow.stages.weight_rows import add_weights
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout, ReferenceLayout
@@ -84,14 +85,15 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     table.add("exact_kernel", float(kernel.target_acceptance is not None))
     doubts = doubts_about_reference(table.rows, diagnostics, _first_nan(files))
     table.add("trusted", float(is_trusted(doubts)))
-    _say(experiment, f"reference:{reference}", doubts)
+    say(experiment, f"reference:{reference}", doubts)
     _write_profiles(files.profiles, table)
     write_table(files.estimates, EstimateRow, table.rows)
 
 
 def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
-    """Write `estimates.csv` of a flow from its generated samples, `profiles.csv`, and
-    `convergence.csv` where sizes are given; samples pass through in blocks.
+    """Write `estimates.csv` of a flow from its generated samples (``run_source`` where there are
+    none), `profiles.csv`, and `convergence.csv` where sizes are given; samples pass through in
+    blocks.
 
     Of a sequence, what its weighted ensemble estimates follows with the prefix `ensemble:`.
 
@@ -99,13 +101,16 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     ------
     UserError : a store is missing, foreign, incomplete or damaged, or a value is not a number.
     """
+    if not experiment.generates(flow):
+        run_source(layout, experiment, flow)
+        return
     files, hash = layout.flow(flow), experiment.generation_hash(flow)
     section, steps = experiment.flow(flow), flow_steps(layout, experiment, flow)
     read_record(files.generated / "done.json", hash)
     measured = build_measured(experiment, build_potential(experiment))
     sums = GeneratedSums(files.generated / "store.zarr", hash, measured, experiment)
     whole, largest = combined(sums.blocks), sums.largest
-    witness = witness_of(experiment, flow, _of_references(layout, experiment))
+    witness = find_witness(layout, experiment, flow)
     published = dict(section.published)
     ensemble = EstimateTable("ensemble", steps, layout.truth, published)
     if steps > 1:
@@ -155,11 +160,11 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     classical = experiment.is_classical(section.reference)
     doubts = doubts_about_flow(table.rows, witness, classical=classical)
     table.add("trusted", float(is_trusted(doubts)))
-    _say(experiment, flow, doubts)
+    say(experiment, flow, doubts)
     if steps > 1:
         doubts = doubts_about_ensemble(ensemble.rows, witness)
         ensemble.add("trusted", float(is_trusted(doubts)))
-        _say(experiment, f"ensemble:{flow}", doubts)
+        say(experiment, f"ensemble:{flow}", doubts)
     _write_profiles(files.profiles, table, ensemble)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
     write_table(files.estimates, EstimateRow, [*table.rows, *prefixed])
@@ -170,20 +175,11 @@ def _first_nan(files: ReferenceLayout) -> Mapping[str, Any] | None:
     return read_record(done).get("first_nan") if done.exists() else None
 
 
-def _of_references(layout: Layout, experiment: Experiment) -> dict[str, list[EstimateRow]]:
-    files = {name: layout.reference(name).estimates for name in experiment.references}
-    return {
-        f"reference:{name}": read_table(file, EstimateRow)
-        for name, file in files.items()
-        if file.exists()
-    }
-
-
 def _scalars(sums: GeneratedSums, whole: WeightedSums) -> dict[str, tuple[float, float, float]]:
     """ESS, log Z and its brackets with their errors and degrees of freedom: of independent groups,
     or of independent samples where the delta method knows better.
     """
-    errors, dofs = group_errors(
+    errors, dofs = jackknifed(
         sums.groups, lambda part: torch.tensor([getattr(part, name) for name in _SCALARS])
     )
     found = {
@@ -196,11 +192,6 @@ def _scalars(sums: GeneratedSums, whole: WeightedSums) -> dict[str, tuple[float,
             error = getattr(whole, f"{name}_error")
             found[name] = float(getattr(whole, name)), error, math.inf
     return found
-
-
-def _say(experiment: Experiment, source: str, doubts: Sequence[Doubt]) -> None:
-    for doubt in doubts:
-        print(f"{experiment.name}/{source}: {doubt.text}", flush=True)
 
 
 def _write_profiles(file: Path, *tables: EstimateTable) -> None:

@@ -56,7 +56,7 @@ def _read(layout: Layout, experiment: Experiment) -> ExperimentData:
         **read_tables(layout, experiment),
         history={name: _history(layout, experiment, name) for name in experiment.flows},
         references=references,
-        flows={name: _generated(layout, experiment, name) for name in experiment.flows},
+        flows={name: _generated(layout, experiment, name) for name in experiment.generating},
         density=density,
         limits=view_limits(everywhere, periods, density),
         planes=read_planes(layout, experiment),

@@ -89,6 +89,9 @@ def _clouds(layout: Layout, experiment: Experiment, path: AnnealingPath) -> Iter
         x, U_0, V = open_levels(store, experiment.reference_hash(name)).samples(-1)
         yield _Cloud(f"reference:{name}", None, x, U_0 + V, torch.zeros_like(V))
     for name in experiment.flows:
+        if not experiment.generates(name):
+            yield from _sequence(layout, experiment, path, name)
+            continue
         store = layout.flow(name).generated / "store.zarr"
         generated = open_ensemble(store, "generated", experiment.generation_hash(name))
         x, log_weights, U_0, V = generated.samples(0, _SAMPLES)

@@ -78,9 +78,10 @@ def _records(layout: Layout, experiment: Experiment) -> list[StageRecord]:
         flow, hash = layout.flow(name), experiment.flow_hash(name)
         for level in range(1, flow_steps(layout, experiment, name) + 1):
             add(name, "distill", hash, flow.level(level) / "done.json", level)
-        add(name, "generate", experiment.generation_hash(name), flow.generated / "done.json")
-        if experiment.path_integral is not None:
-            add(name, "beads", experiment.bead_hash(name))
+        if experiment.generates(name):
+            add(name, "generate", experiment.generation_hash(name), flow.generated / "done.json")
+            if experiment.path_integral is not None:
+                add(name, "beads", experiment.bead_hash(name))
         add(name, "estimate_flow", experiment.estimate_hash())
     add("all", "figures", experiment.estimate_hash())
     return records

@@ -32,6 +32,7 @@ def read_tables(layout: Layout, experiment: Experiment) -> dict[str, Any]:
     """
     references = {name: layout.reference(name) for name in experiment.references}
     flows = {name: layout.flow(name) for name in experiment.flows}
+    drawn = {name: flows[name] for name in experiment.generating}
     estimates: dict[str, Sequence[EstimateRow]] = {
         f"reference:{name}": read_table(files.estimates, EstimateRow)
         for name, files in references.items()
@@ -47,7 +48,7 @@ def read_tables(layout: Layout, experiment: Experiment) -> dict[str, Any]:
         # there are none without sizes to follow or without exact values
         "convergence": {
             name: read_table(files.convergence, ConvergenceRow)
-            for name, files in flows.items()
+            for name, files in drawn.items()
             if files.convergence.exists()
         },
         **_beads(layout, experiment),
@@ -58,7 +59,9 @@ def _beads(layout: Layout, experiment: Experiment) -> dict[str, Any]:
     if experiment.path_integral is None:
         return {}
     return {
-        "beads": {name: read_table(layout.flow(name).beads, BeadRow) for name in experiment.flows},
+        "beads": {
+            name: read_table(layout.flow(name).beads, BeadRow) for name in experiment.generating
+        },
         "bead_truth": read_table(layout.bead_truth, BeadTruthRow),
     }
 

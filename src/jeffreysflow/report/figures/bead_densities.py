@@ -34,7 +34,8 @@ _COLOUR, _MARKER = SOURCES["generated"]
 
 
 def applies(experiment: Experiment) -> bool:
-    return experiment.path_integral is not None and bool(experiment.profiles)
+    drawn = experiment.path_integral is not None and bool(experiment.generating)
+    return drawn and bool(experiment.profiles)
 
 
 def draw(data: ExperimentData) -> Figure:

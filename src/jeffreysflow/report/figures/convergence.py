@@ -32,7 +32,8 @@ ORDER = 30
 
 
 def applies(experiment: Experiment) -> bool:
-    return experiment.truth is not None and len(experiment.generation.convergence) > 1
+    known = experiment.truth is not None and bool(experiment.generating)
+    return known and len(experiment.generation.convergence) > 1
 
 
 def draw(data: ExperimentData) -> Figure:

@@ -74,7 +74,8 @@ def _panels(data: ExperimentData, reference: str) -> list[_Panel]:
         (left, *_, right), (bottom, *_, top) = data.density.axes
         panels.append(_Panel("exact", data.density.values, (left, right, bottom, top)))
     sources = [(f"reference {reference}", f"reference:{reference}", data.references[reference])]
-    sources += [(data.label(flow), flow, data.flows[flow]) for flow in data.flows_of(reference)]
+    drawn = [flow for flow in data.flows_of(reference) if flow in data.flows]
+    sources += [(data.label(flow), flow, data.flows[flow]) for flow in drawn]
     extent = (*data.limits[0], *data.limits[1])
     for title, source, samples in sources:
         panels.append(_Panel(title, _histogram(samples, data), extent, _note(data, source)))
@@ -115,6 +116,8 @@ def _curves(data: ExperimentData) -> Figure:
             )
         lines = {f"reference {reference}": (data.references[reference], "black")}
         for name in data.flows_of(reference):
+            if name not in data.flows:
+                continue
             theta = data.experiment.flows[name].theta
             label = f"{data.label(name)}\n{_note(data, name)}".strip().replace("\n", ", ")
             lines[label] = (data.flows[name], theta_colour(theta))

@@ -33,7 +33,8 @@ ORDER = 20
 
 def applies(experiment: Experiment) -> bool:
     thetas: dict[str, set[float]] = {}
-    for flow in experiment.flows.values():
+    for name in experiment.generating:
+        flow = experiment.flows[name]
         if (theta := fixed_theta(flow.theta)) is not None:
             thetas.setdefault(flow.reference, set()).add(theta)
     return max(map(len, thetas.values()), default=0) > 1

@@ -53,7 +53,7 @@ _DEPTH = 50
 
 def applies(experiment: Experiment) -> bool:
     ring = experiment.path_integral
-    return ring is not None and len(ring.beads) > 1
+    return ring is not None and len(ring.beads) > 1 and bool(experiment.generating)
 
 
 def draw(data: ExperimentData) -> Figure:
@@ -170,8 +170,8 @@ def _deviations(ax: Axes, data: ExperimentData, flow: str) -> None:
 
 
 def _limit(ax: Axes, row: BeadRow, value: float, label: str = "") -> None:
-    statistical = row.stderr or 0.0
-    either = math.hypot(statistical, row.fit_error or 0.0)
+    either, fit = row.stderr or 0.0, row.fit_error or 0.0
+    statistical = math.sqrt(max(either**2 - fit**2, 0.0))
     ax.errorbar(0.0, value, either, color="black", elinewidth=0.7)
     bar: dict[str, Any] = {
         "fmt": "D",

@@ -34,17 +34,21 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 def applies(experiment: Experiment) -> bool:
-    return True
+    return bool(experiment.generating)
 
 
 def draw(data: ExperimentData) -> Figure:
-    references = list(data.experiment.references)
+    drawn = {
+        reference: [name for name in data.flows_of(reference) if name in data.flows]
+        for reference in data.experiment.references
+    }
+    references = [reference for reference, flows in drawn.items() if flows]
     figure = new_figure(min(len(references) * COLUMN_WIDTH, FULL_WIDTH), 2.4)
     axes = figure.subplots(1, len(references), sharex=True, sharey=True, squeeze=False)[0]
     lowest, largest = 1e-2, 10.0
     for ax, reference in zip(axes, references, strict=True):
         used: list[str] = []
-        for name in data.flows_of(reference):
+        for name in drawn[reference]:
             theta = data.experiment.flows[name].theta
             label = data.label(name)
             if math.isfinite(k := data.value(name, "pareto_k")):

@@ -1,0 +1,51 @@
+"""Estimates of a flow that nobody draws from: what its levels tell, and the averages of its
+ensemble."""
+
+from __future__ import annotations
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.report.doubts import is_trusted
+from jeffreysflow.report.flow_doubts import doubts_about_ensemble, doubts_about_flow
+from jeffreysflow.stages.ensemble_estimates import add_ensemble
+from jeffreysflow.stages.estimate_table import EstimateTable
+from jeffreysflow.stages.level_facts import add_level
+from jeffreysflow.stages.measured import build_measured
+from jeffreysflow.stages.steps import flow_steps
+from jeffreysflow.stages.target import build_potential
+from jeffreysflow.stages.verdicts import find_witness, say
+from jeffreysflow.stores.completion import read_record
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.tables import EstimateRow, ProfileRow, write_table
+
+__all__ = ["run_source"]
+
+
+def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
+    """Write `estimates.csv` and `profiles.csv` of a flow without fresh samples.
+
+    The low modes of paths have no averages, but the ensemble has a log Z and an effective size.
+
+    Raises
+    ------
+    UserError : a level is missing, foreign, incomplete or damaged.
+    """
+    files, section = layout.flow(flow), experiment.flow(flow)
+    steps = flow_steps(layout, experiment, flow)
+    measured = build_measured(experiment, build_potential(experiment))
+    ensemble = EstimateTable("ensemble", steps, layout.truth, section.published)
+    add_ensemble(ensemble, layout, experiment, flow, measured)
+    table = EstimateTable("generated", steps, layout.truth, {}, section.published_by_level)
+    for level in range(1, steps + 1):
+        record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
+        add_level(table, record, level)
+    classical = experiment.is_classical(section.reference)
+    say(experiment, flow, doubts_about_flow(table.rows, classical=classical))
+    doubts = doubts_about_ensemble(ensemble.rows, find_witness(layout, experiment, flow))
+    ensemble.add("trusted", float(is_trusted(doubts)))
+    say(experiment, f"ensemble:{flow}", doubts)
+    for stale in (files.convergence, files.profiles):
+        stale.unlink(missing_ok=True)
+    if ensemble.profile_rows:
+        write_table(files.profiles, ProfileRow, ensemble.profile_rows)
+    prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
+    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed])
