@@ -59,12 +59,13 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         **({"scramblings": section.scramblings} if scrambled else {}),
     )
     progress = Progress(section.samples, f"generate {experiment.name}/{flow}", "samples")
-    done, not_finite, already = 0, 0, path.evaluations
+    done, not_finite, nan, already = 0, 0, 0, path.evaluations
     for z in points:
         batch = generated(flows, path, z.to(device))
         writer.write(batch)
         done += len(z)
         not_finite += int((batch.log_weights == -torch.inf).sum())
+        nan += int((~batch.V.isfinite() & ~batch.V.isposinf()).sum())
         progress.update(done)
     progress.close()
     writer.close()
@@ -78,6 +79,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         samples=done,
         weights_zero=not_finite,
         evaluations=path.evaluations - already,
+        weights_nan=nan,
     )
 
 
@@ -85,7 +87,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
 def generated(flows: Sequence[Flow], path: AnnealingPath, z: torch.Tensor) -> Ensemble:
     """Base samples [n, d] through all flows, with ``log w = U_base(z) - U_M(x) + log|det|``.
 
-    A sample whose energy is not finite gets weight 0.
+    A sample whose energy is not finite, in a wall or not a number, gets weight 0.
     """
     assert path.base is not None
     x, log_weights = z, path.base.energy(z)
