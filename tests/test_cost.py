@@ -152,7 +152,22 @@ def test_the_verdict_names_the_median_the_worst_and_what_never_pays() -> None:
     lines = {line.partition(":")[0]: line for line in verdicts(without, records())}
     assert "never" not in lines["direct"]
     assert "at worst from 3,500, for x2" in lines["direct"]
-    assert "for none of 2 observables" in lines["sequence"].split("; by evaluations")[0]
+    assert (
+        "never cheaper than tempering (any of 2 observables)"
+        in lines["sequence"].split("; by evaluations")[0]
+    )
+
+
+@pytest.mark.parametrize(("trusted", "compared"), [(1.0, True), (0.0, False)])
+def test_a_flow_that_is_not_trusted_is_not_called_cheap(trusted: float, compared: bool) -> None:
+    estimates = {**found().estimates}
+    estimates["direct"] = [*estimates["direct"], EstimateRow(1, "trusted", trusted)]
+    results = Results(experiment(), estimates)
+    (line,) = (line for line in verdicts(results, records()) if line.startswith("direct"))
+    assert ("from 3,500" in line) == compared
+    assert ("not compared" in line) != compared
+    names = [row.quantity for row in cost_rows(results, records()) if row.flow == "direct"]
+    assert ("cheaper_from_by_time:x1" in names) == compared
 
 
 def test_nothing_is_said_where_effective_numbers_are_unknown() -> None:

@@ -85,3 +85,81 @@ def test_an_unknown_source_is_refused() -> None:
         memory_mb(experiment(), "generate", "x")
     with pytest.raises(UserError, match="unknown reference"):
         memory_mb(experiment(), "temper", "f")
+
+
+# --- against what was measured, MiB: sizes as in these experiments, few steps
+
+PLANE = experiment(
+    base={"sd": 2},
+    observables=["x1", "x2", "x1**2"],
+    views=[["x1", "x2"]],
+    truth={"box": [[-5, 5], [-5, 5]], "points": 512},
+    references={"r": {**REFERENCE, "walkers": 4000}},
+    generation={"samples": 1_000_000},
+)
+EIGHT = experiment(
+    potential={"name": "rastrigin_8d"},
+    observables=["x1", "x2", "x1**2"],
+    truth={"method": "exact_map", "samples": 65536, "scramblings": 16},
+    references={
+        "r": {
+            **REFERENCE,
+            "ladder": {"kind": "fixed", "values": [0, 0.05, 0.1, 0.2, 0.4, 1]},
+            "rounds": 200,
+        }
+    },
+    flows={
+        "s": {"reference": "r", "levels": "all", "ensemble": 400_000},
+        "f": {
+            "reference": "r",
+            "network": {"hidden": 128, "layers": 8},
+            "training": {"batch": 4000},
+        },
+    },
+)
+SIXTEEN = experiment(
+    potential={"name": "solvated_16d"},
+    references={
+        "r": {**REFERENCE, "ladder": {"kind": "adaptive", "levels": 31}, "rounds": 500},
+    },
+    flows={"s": {"reference": "r", "levels": "all", "ensemble": 500_000}},
+)
+PEAKS = [
+    (PLANE, "truth", "", 334),
+    (PLANE, "temper", "r", 397),
+    (PLANE, "gather", "r", 525),
+    (PLANE, "estimate", "r", 358),
+    (PLANE, "distill", "f", 412),
+    (PLANE, "generate", "f", 406),
+    (PLANE, "estimate", "f", 436),
+    (PLANE, "figures", "", 485),
+    (EIGHT, "truth", "", 327),
+    (EIGHT, "temper", "r", 391),
+    (EIGHT, "gather", "r", 505),
+    (EIGHT, "estimate", "r", 359),
+    (EIGHT, "distill", "s", 662),
+    (EIGHT, "distill", "f", 723),
+    (SIXTEEN, "temper", "r", 435),
+    (SIXTEEN, "gather", "r", 715),
+    (SIXTEEN, "distill", "s", 1235),
+]
+
+
+@pytest.mark.parametrize(
+    ("of", "stage", "source", "peak"),
+    PEAKS,
+    ids=[f"{of.potential.name}-{stage}-{source}" for of, stage, source, _ in PEAKS],
+)
+def test_what_is_asked_for_covers_what_was_measured(
+    of: Experiment, stage: str, source: str, peak: int
+) -> None:
+    asked = memory_mb(of, stage, source)
+    assert 1.2 * peak <= asked <= 2.5 * peak
+
+
+def test_the_default_run_fits_where_it_should() -> None:
+    """Two jobs side by side in 1.5 GB is what is measured; what is asked for has its margin."""
+    for name in ("three_well", "periodic_well", "quantum_double_well"):
+        of = shipped(name, "quick")
+        for flow in of.flows:
+            assert memory_mb(of, "distill", flow) <= 2000

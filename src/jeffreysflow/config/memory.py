@@ -87,7 +87,7 @@ def _of_reference(reference: ReferenceConfig, stage: str, d: int) -> float:
         return rows * (6 * d + 8) + 40 * min(rows, _TILE_ROWS) * (d + 2)
     # a chunk of draws is demultiplexed; then one level at a time is looked at
     chunk = max(rows, _MB // (8 * d) * math.ceil(rows / _TILE_ROWS)) * (d + 3)
-    return 4 * chunk + reference.samples * (4 * (d + 2) + 32)
+    return 4 * chunk + reference.samples * (7 * (d + 2) + 22)
 
 
 def _of_training(experiment: Experiment, name: str, d: int) -> float:

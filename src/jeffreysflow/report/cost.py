@@ -9,7 +9,8 @@ generating at a cost G, N effective samples cost
     tempering   w + a N,      a = R / n,
     the flow    w + R + T + b N,      b = G / m,
 
-so the flow is the cheaper way from N = (R + T) / (a - b) on, or never where b >= a.
+so the flow is the cheaper way from N = (R + T) / (a - b) on, or never where b >= a. Effective
+numbers come from errors, so that a flow whose errors are not to be trusted is not compared.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     "break_even",
     "chain",
     "generation_cost",
+    "is_trusted",
     "observable_costs",
     "path_costs",
     "pilot_cost",
@@ -138,15 +140,15 @@ class ObservableCost(NamedTuple):
 def observable_costs(
     found: Results, records: Sequence[StageRecord], flow: str
 ) -> list[ObservableCost]:
-    """Every observable that both the reference at the root of a flow and the flow estimate; none
-    of a path integral, whose reference averages no beads.
+    """Every observable of a flow beside the reference at its root; none of a path integral, whose
+    reference averages no beads.
     """
     reference = found.experiment.tempered(flow)
     if found.experiment.path_integral is not None:
         return []
     _, recorded = tempering_cost(records, reference)
     fixed = recorded + total(training_cost(records, name) for name in chain(found, flow))
-    generated = generation_cost(records, flow)
+    generated, trusted = generation_cost(records, flow), is_trusted(found, flow)
     costs = []
     for row in found.estimates.get(flow, ()):
         if not row.quantity.startswith(_OBSERVABLE):
@@ -155,15 +157,18 @@ def observable_costs(
             _positive(found.value(source, row.quantity, "n_eff"))
             for source in (f"reference:{reference}", f"ensemble:{flow}", flow)
         )
-        costs.append(
-            ObservableCost(
-                row.quantity.removeprefix(_OBSERVABLE),
-                *(n, island, m),
-                break_even(fixed.seconds, recorded.seconds / n, generated.seconds / m),
-                break_even(fixed.evaluations, recorded.evaluations / n, generated.evaluations / m),
-            )
-        )
+        known = m if trusted else math.nan
+        pays = [
+            break_even(fixed.seconds, recorded.seconds / n, generated.seconds / known),
+            break_even(fixed.evaluations, recorded.evaluations / n, generated.evaluations / known),
+        ]
+        costs.append(ObservableCost(row.quantity.removeprefix(_OBSERVABLE), n, island, m, *pays))
     return costs
+
+
+def is_trusted(found: Results, flow: str) -> bool:
+    """Whether nothing grave is held against the fresh samples of a flow."""
+    return found.value(flow, "trusted") != 0.0
 
 
 class PathCost(NamedTuple):
@@ -201,6 +206,7 @@ def path_costs(found: Results, records: Sequence[StageRecord]) -> dict[str, Path
             continue
         beads = max(shares)
         effective = _positive(shares[beads] * found.experiment.generation.samples)
+        effective = effective if is_trusted(found, flow) else math.nan
         names, reference = chain(found, flow), found.experiment.tempered(flow)
         training = total(training_cost(records, name) for name in names)
         fixed = total([pilot_cost(records, reference), *tempering_cost(records, reference)])

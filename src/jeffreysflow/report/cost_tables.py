@@ -13,6 +13,7 @@ from jeffreysflow.report.cost import (
     beads_cost,
     chain,
     generation_cost,
+    is_trusted,
     observable_costs,
     path_costs,
     pilot_cost,
@@ -42,6 +43,7 @@ NO_COMPARISON = (
 
 _OF_A_REFERENCE = ("pilot", "warmup", "recorded")
 _TITLES = {"warmup": "warm-up", "recorded": "recorded rounds"}
+_NOT_TRUSTED = "{}: not compared, since the errors of its fresh samples are not to be trusted"
 _PARTS = ("of", "for", "core time", "evaluations")
 _OBSERVABLES = (
     *("observable", "effective samples: tempering", "ensemble", "fresh"),
@@ -121,7 +123,9 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
     lines = []
     for flow in _flows(found):
         costs = [cost for cost in observable_costs(found, records, flow) if _is_known(cost)]
-        if costs:
+        if costs and not is_trusted(found, flow):
+            lines.append(_NOT_TRUSTED.format(flow))
+        elif costs:
             by_time, by_count = (
                 _verdict(costs, key)
                 for key in (lambda cost: cost.seconds, lambda cost: cost.evaluations)
@@ -130,7 +134,8 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
                 f"{flow}: by core time, {by_time}; by evaluations of the energy, {by_count}"
             )
     for flow, cost in path_costs(found, records).items():
-        lines.append(_path_verdict(flow, cost))
+        trusted = is_trusted(found, flow)
+        lines.append(_path_verdict(flow, cost) if trusted else _NOT_TRUSTED.format(flow))
     return lines
 
 
@@ -195,7 +200,7 @@ def _verdict(costs: Sequence[ObservableCost], key: Callable[[ObservableCost], fl
     worst = max(found, key=key)
     never = [cost.name for cost in found if key(cost) == math.inf]
     if len(never) == len(found):
-        return f"never cheaper than tempering, for none of {_observables(found)}"
+        return f"never cheaper than tempering (any of {_observables(found)})"
     if middle == math.inf:
         text = "never cheaper than tempering for the median observable"
     else:
