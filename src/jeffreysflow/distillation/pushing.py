@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 
 from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.errors import UserError
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.streams import Stream
 
-__all__ = ["base_ensemble", "pushed"]
+__all__ = ["base_ensemble", "pushed", "refuse_nan"]
 
 
 def base_ensemble(path: AnnealingPath, n: int, stream: Stream) -> Ensemble:
@@ -20,6 +21,22 @@ def base_ensemble(path: AnnealingPath, n: int, stream: Stream) -> Ensemble:
     with torch.no_grad():
         U_0, V = path.energies(x)
     return Ensemble(x, torch.zeros_like(U_0), U_0, V)
+
+
+def refuse_nan(ensemble: Ensemble, where: str) -> None:
+    """Stop at a sample whose energy is not a number: what lies there would be missing silently.
+
+    Raises
+    ------
+    UserError : there is one; how many there are, and the first.
+    """
+    bad = (ensemble.V.isnan() | ensemble.V.isneginf()).nonzero()
+    if len(bad):
+        raise UserError(
+            f"{where}: the energy of {len(bad)} of {len(ensemble.x)} samples is not a number, "
+            f"first at x = {ensemble.x[int(bad[0])].tolist()}; give it a value there, or +inf "
+            "where the density is zero"
+        )
 
 
 @torch.no_grad()
@@ -41,5 +58,6 @@ def pushed(
         log_w = before - after + log_det
         log_w = torch.where(torch.isfinite(log_w), log_w, -torch.inf)
         parts.append(Ensemble(y, log_weights + log_w, new_U_0, new_V))
+        refuse_nan(parts[-1], "distill")
         increments.append(log_w)
     return Ensemble(*map(torch.cat, zip(*parts, strict=True))), torch.cat(increments)

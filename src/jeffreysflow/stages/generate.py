@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.pushing import refuse_nan
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath, Base
@@ -30,7 +31,8 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
 
     Raises
     ------
-    UserError : a level of the flow is missing, foreign or damaged.
+    UserError : a level of the flow is missing, foreign or damaged, or the energy of a sample is not
+        a number.
     """
     started = time.time()
     section, hash = experiment.generation, experiment.generation_hash(flow)
@@ -59,13 +61,13 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         **({"scramblings": section.scramblings} if scrambled else {}),
     )
     progress = Progress(section.samples, f"generate {experiment.name}/{flow}", "samples")
-    done, not_finite, nan, already = 0, 0, 0, path.evaluations
+    done, not_finite, already = 0, 0, path.evaluations
     for z in points:
         batch = generated(flows, path, z.to(device))
+        refuse_nan(batch, f"{experiment.name}/{flow}: generate")
         writer.write(batch)
         done += len(z)
         not_finite += int((batch.log_weights == -torch.inf).sum())
-        nan += int((~batch.V.isfinite() & ~batch.V.isposinf()).sum())
         progress.update(done)
     progress.close()
     writer.close()
@@ -79,7 +81,6 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         samples=done,
         weights_zero=not_finite,
         evaluations=path.evaluations - already,
-        weights_nan=nan,
     )
 
 
@@ -87,7 +88,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
 def generated(flows: Sequence[Flow], path: AnnealingPath, z: torch.Tensor) -> Ensemble:
     """Base samples [n, d] through all flows, with ``log w = U_base(z) - U_M(x) + log|det|``.
 
-    A sample whose energy is not finite, in a wall or not a number, gets weight 0.
+    A sample in a wall, of infinite energy, gets weight 0.
     """
     assert path.base is not None
     x, log_weights = z, path.base.energy(z)
