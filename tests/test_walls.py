@@ -224,3 +224,23 @@ def test_the_share_of_the_base_outside_a_wall_is_its_evidence() -> None:
         assert ratio.value == pytest.approx(math.log(share))
         assert ratio.error == pytest.approx(math.sqrt((1 - share) / share / 8000), rel=0.5)
     assert math.isnan(bennett(V_lower + INF, torch.zeros(400, 20).double(), 1.0).value)
+
+
+class Single(Potential):
+    """An energy that computes in float32 whatever it is given."""
+
+    domain = Domain.euclidean(1)
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x[:, 0].float() ** 2
+
+
+@pytest.mark.parametrize("base", [None, Base(Domain.euclidean(1))])
+def test_an_energy_in_float32_is_kept_as_the_samples_are(base: Base | None) -> None:
+    path, x = AnnealingPath(base, Single()), torch.ones(3, 1, dtype=torch.float64)
+    assert {field.dtype for field in path.evaluate(x)} == {torch.float64}
+    assert {field.dtype for field in path.energies(x)} == {torch.float64}
+    settings = TemperingSettings((0.3, 1.0) if base is None else (0.0, 1.0), 4, 3)
+    archive = MemoryArchive(settings, 1)
+    Engine(path, Base(path.domain), get_kernel("mala"), settings).run(archive)
+    assert np.isfinite(archive.draws.V).all()

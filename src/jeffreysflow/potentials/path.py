@@ -75,7 +75,7 @@ class AnnealingPath:
     def energies(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``(U_0, V)``, each [n], of samples [n, d]."""
         U_M = self.counted.energy(x)
-        U_0 = torch.zeros_like(U_M) if self.base is None else self.base.energy(x)
+        U_0 = x.new_zeros(len(x)) if self.base is None else self.base.energy(x)
         return U_0, U_M - U_0
 
     def energy(self, x: torch.Tensor, lam: float) -> torch.Tensor:
@@ -85,6 +85,8 @@ class AnnealingPath:
     def evaluate(self, x: torch.Tensor) -> PathPoint:
         """Energies and gradients of samples [n, d]."""
         U_M, grad_U_M = self.counted.energy_and_gradient(x)
+        # whatever the energy computes in, samples and energies are kept in one kind
+        U_M = U_M.to(x.dtype)
         if self.base is None:
             point = PathPoint(x, torch.zeros_like(U_M), U_M, torch.zeros_like(x), grad_U_M)
         else:

@@ -18,7 +18,6 @@ from jeffreysflow.streams import Stream
 __all__ = ["check_density"]
 
 _RADII = torch.logspace(-2, 6, 65, dtype=torch.float64)
-_STEP = math.log(10) / 8
 _DECADE = 8
 """Radii a decade."""
 _FAR = 1e3
@@ -30,8 +29,11 @@ _LEAST_DROP = 0.05
 """What the logarithm of the mass must lose over the last decade; a tail ``r^(-nu-d)`` loses
 ``nu log 10``."""
 _NEGLIGIBLE = 30.0
+"""A tail lighter than ``exp(-30)`` of the whole at ``_FAR`` is where an energy is cut off."""
 _REACH = 30.0
+"""A base cannot be tempered to a Gaussian so many times wider with few levels."""
 _CLEARLY = 20.0
+"""Logarithm of the odds at which rays that hit more by luck do not matter."""
 
 
 def check_density(potential: Potential, base: Base, name: str, seed: int = 0) -> None:
@@ -68,7 +70,8 @@ def _check(potential: Potential, base: Base, name: str, seed: int) -> None:
     U = rays.energies(random, _RADII)
     d = int(rays.free.sum())
     mass = d * _RADII.log() - U
-    _refuse_growing(rays, random, U, mass, name)
+    for row in _suspects(U, mass)[:1].tolist():
+        _refuse(rays, random[row], U[row], name)
     special = rays.special()
     U_special = rays.energies(special, _RADII)
     for row in _suspects(U_special, _RADII.log() - U_special).tolist():
@@ -138,8 +141,9 @@ class _Rays:
         return energy.double(), gradient.double()
 
     def tube(self, direction: torch.Tensor, radius: torch.Tensor) -> float:
-        """Logarithm of ``r exp(-U)`` at ``radius`` times the widths ``integral exp(U(r) - U(r, s))
-        ds`` on the sides."""
+        """Logarithm of ``r exp(-U)`` at ``radius`` times the width on the sides, a geometric mean
+        of both ways for each other coordinate: ``integral exp(U(r, 0) - U(r, s)) ds``, s > 0.
+        """
         axes = torch.eye(len(self.sd), dtype=torch.float64)[self.free]
         sides = axes - (axes @ direction[0])[:, None] * direction
         sides = sides[sides.norm(dim=1) > 0.5] if len(axes) > 1 else sides[:0]
@@ -165,15 +169,6 @@ def _suspects(U: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
     return (grows & matters).nonzero().squeeze(1)
 
 
-def _refuse_growing(
-    rays: _Rays, directions: torch.Tensor, U: torch.Tensor, mass: torch.Tensor, name: str
-) -> None:
-    suspects = _suspects(U, mass)
-    if len(suspects):
-        row = int(suspects[0])
-        _refuse(rays, directions[row], U[row], name)
-
-
 def _refuse(rays: _Rays, direction: torch.Tensor, U: torch.Tensor, name: str) -> None:
     far = [int((_RADII - r).abs().argmin()) for r in (1e2, 1e4, 1e6)]
     values = ", ".join(f"{float(U[i]):.4g}" for i in far)
@@ -186,6 +181,8 @@ def _refuse(rays: _Rays, direction: torch.Tensor, U: torch.Tensor, name: str) ->
 
 
 def _refuse_far(rays: _Rays, U: torch.Tensor, d: int, name: str) -> None:
+    """By the median over directions of the distance within which half of a direction's mass lies,
+    and by the mass of all directions together."""
     mass = d * _RADII.log() - U
     total = torch.logsumexp(mass, dim=1)
     known = total.isfinite()
