@@ -96,6 +96,23 @@ def test_outside_its_box_a_coordinate_is_left_alone(half: float) -> None:
     assert bool((y[~outside, 0] != x[~outside, 0]).any())
 
 
+def test_with_heavy_tails_far_samples_say_little_about_the_others() -> None:
+    """How x1 is moved varies less with x2 beyond 20 sd than before, and far more without."""
+    changes = []
+    for heavy in (False, True):
+        flow = Flow([-8, -1e6], [8, 1e6], [1, 1], [False] * 2, 1, (8, 8), 8, Stream(0), heavy)
+        stream = Stream(2, "scramble")
+        with torch.no_grad():
+            for parameter in flow.double().parameters():
+                parameter += 0.1 * stream.normal(*parameter.shape)
+            near, far = torch.linspace(-20, 20, 81), torch.logspace(1.3, 5, 81)
+            kept = torch.cat((near, far)).double()
+            _, log_det = flow(torch.stack((torch.full_like(kept, 0.4), kept), dim=1))
+        ranges = [float(part.max() - part.min()) for part in log_det.split(81)]
+        changes.append(ranges[1] / ranges[0])
+    assert changes[1] < 1 < changes[0], changes
+
+
 def test_far_outside_the_other_coordinates_are_moved_as_at_the_edge() -> None:
     flow = scrambled(8.0, 16)
     x = torch.tensor([[2 + 8.0 * SD, 0.3, 0.1], [2 + 1e7, 0.3, 0.1], [2.0, 0.3, 0.1]]).double()

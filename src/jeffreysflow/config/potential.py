@@ -54,8 +54,8 @@ class BaseConfig(Section):
     or one a coordinate."""
     tails: float | None = Field(default=None, ge=1)
     """Degrees of freedom of Student's t for the Euclidean coordinates, for a target whose density
-    falls as a power of the distance: nu where it falls as |x|^-(nu + 1), or less. Without, they are
-    Gaussian."""
+    falls as a power of the distance: nu where it falls as |x|^-(nu + 1), or less; below 2 nu - 2 m
+    for averages of |x|^m. Without, they are Gaussian."""
 
     @field_validator("sd")
     @classmethod

@@ -94,7 +94,12 @@ class Step:
         """
         settings = self._settings
         flow = Flow(
-            *self._box, settings.layers, settings.hidden, settings.bins, self._stream("weights")
+            *self._box,
+            settings.layers,
+            settings.hidden,
+            settings.bins,
+            self._stream("weights"),
+            self._base.tails is not None,
         )
         if start is not None:
             flow.load_state_dict(start.state_dict())

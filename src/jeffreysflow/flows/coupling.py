@@ -42,6 +42,8 @@ class Coupling(nn.Module):
     knots : [d, bins] the initial bin sizes of each coordinate, widths and heights alike.
     scale : [d] how far the bulk of the samples reaches, in units of the interval.
     circular : [d] boolean.
+    heavy_tails : the network sees ``z / (1 + |z| / 2)`` of the kept coordinates in units of their
+        scales, not z: far out there are samples, but too few to learn from.
     """
 
     _kept: torch.Tensor
@@ -58,6 +60,7 @@ class Coupling(nn.Module):
         circular: torch.Tensor,
         hidden: tuple[int, ...],
         stream: Stream | None = None,
+        heavy_tails: bool = False,
     ) -> None:
         super().__init__()
         mask = torch.tensor(moved)
@@ -74,6 +77,7 @@ class Coupling(nn.Module):
         logits = torch.stack([knot_logits(sizes, self._smallest) for sizes in knots[mask]])
         offset = torch.stack((logits, logits, torch.zeros_like(logits)), dim=1)
         inputs = len(kept_circular) + int(kept_circular.sum())
+        self._heavy_tails = heavy_tails
         self._any_circular = bool(kept_circular.any())
         self.conditioner = Conditioner(inputs, hidden, offset.flatten(), stream)
         self.bins = knots.shape[1]
@@ -90,6 +94,8 @@ class Coupling(nn.Module):
     def _features(self, kept: torch.Tensor) -> torch.Tensor:
         # far outside, where nothing is moved, a network would say anything
         linear = (kept.clamp(0, 1) - 0.5) / self._kept_scale
+        if self._heavy_tails:
+            linear = linear / (1 + 0.5 * linear.abs())
         if not self._any_circular:
             return linear
         angle = 2 * math.pi * kept[self._kept_circular]

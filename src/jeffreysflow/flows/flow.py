@@ -33,6 +33,7 @@ class Flow(nn.Module):
     periodic : which coordinates are periodic.
     layers, hidden, bins : coupling layers, widths of the conditioners' hidden layers, spline bins.
     stream : where the initial weights come from; without it they are zero, to be loaded.
+    heavy_tails : whether samples lie very far out, as those of a base with tails do.
 
     Example
     -------
@@ -53,6 +54,7 @@ class Flow(nn.Module):
         hidden: Sequence[int] = (64, 64),
         bins: int = 16,
         stream: Stream | None = None,
+        heavy_tails: bool = False,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -63,6 +65,7 @@ class Flow(nn.Module):
             "layers": layers,
             "hidden": list(hidden),
             "bins": bins,
+            "heavy_tails": heavy_tails,
         }
         self._intervals = Intervals(lower, upper, scale, periodic)
         relative, circular = self._intervals.relative_scale, self._intervals.circular
@@ -73,7 +76,7 @@ class Flow(nn.Module):
             ]
         )
         self.couplings = nn.ModuleList(
-            Coupling(moved, knots, relative, circular, tuple(hidden), stream)
+            Coupling(moved, knots, relative, circular, tuple(hidden), stream, heavy_tails)
             for moved in alternating_masks(len(self._intervals), layers)
         )
 

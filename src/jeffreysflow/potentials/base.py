@@ -28,8 +28,9 @@ class Base(Potential):
         ``u(z) = (nu + 1)/2 log(1 + z^2 / nu) + log(nu)/2 + log B(1/2, nu/2)``.
 
     It is normalised, ``log Z_0 = 0``, so that log Z along the annealing path is the log Z of the
-    target itself. A density that falls as ``|x|^-(nu + 1)`` needs ``tails`` of at most nu: a flow
-    changes no tail, and what the base never draws has no weight.
+    target itself. A density that falls as ``|x|^-(nu + 1)`` needs ``tails`` of at most nu, since
+    outside its box a flow is the identity and what the base never draws has no weight; the weighted
+    average of ``|x|^m`` has a finite error with ``tails`` below ``2 nu - 2 m``.
 
     Parameters
     ----------
