@@ -380,3 +380,10 @@ def test_the_view_holds_the_mass() -> None:
         assert limits[1] == period
         assert 3.5 < -limits[0][0] < 6
         assert 3.5 < limits[0][1] < 6
+
+
+def test_a_truth_that_was_refused_leaves_the_figure_of_the_bias_empty() -> None:
+    data = drawn(an_experiment(), 2, density=True, convergence={})
+    assert b"no exact values" in figure_files("convergence", data)["svg"]
+    with_exact = drawn(an_experiment(), 2, density=True)
+    assert b"no exact values" not in figure_files("convergence", with_exact)["svg"]

@@ -73,9 +73,10 @@ class TruthConfig(Section):
     """`quadrature`: a tensor grid in one or two dimensions; `exact_map`: scrambled Sobol points
     through the exact map of an energy that has one."""
     box: list[tuple[float, float]] | None = None
-    """Integration interval of each Euclidean coordinate (periodic ones use their own)."""
+    """Integration interval of each Euclidean coordinate (periodic ones use their own). What lies
+    outside counts as an error; too much, and there are no exact values."""
     points: int = Field(default=1024, ge=16, le=8192)
-    """Grid points a coordinate."""
+    """Grid points a coordinate. Exact values exist where so coarse a grid resolves the density."""
     samples: int = Field(default=1 << 20, ge=2)
     """Sobol points of the exact map."""
     scramblings: int = Field(default=32, ge=2)

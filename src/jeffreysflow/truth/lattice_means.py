@@ -21,7 +21,7 @@ Values = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _PAIRS = 8
 _FEWEST_NODES = 1 << 16
-_MOST_NODES = 1 << 17
+_MOST_NODES = 1 << 17, 1 << 18
 _ROWS_PER_BATCH = 1 << 16
 _TOLERANCE = 2e-4
 """Errors, in standard deviations, below which no finer lattice is tried."""
@@ -110,7 +110,7 @@ def lattice_means(
     unbiased for any integrand, and exact to rounding for a smooth one that vanishes on the faces or
     is periodic.
     They grow from 65,536 nodes each until errors are below 2e-4 standard deviations, at most to
-    2^17 each, or to as many together as were asked for, ``points^d``.
+    2^17 each; where as many were asked for by ``points^d``, to 2^18 each or to that many together.
 
     What is outside adds ``integral |f - mean| exp(-U) / Z`` over shells up to 2.25 half-widths from
     the centre; beyond, it falls on as from the last but one shell to the last, which is exact for a
@@ -126,7 +126,8 @@ def lattice_means(
     # refuses what is no box
     grid_axes(domain, box, points=2)
     cell, asked = Cell.of(domain, box), points**domain.dimension
-    most = max(_MOST_NODES, asked // (2 * _PAIRS))
+    always, at_times = _MOST_NODES
+    most = max(always, min(asked, at_times), asked // (2 * _PAIRS))
     nodes = _FEWEST_NODES
     sums = _sums(potential, values, cell, nodes)
     if asked < nodes:

@@ -1,4 +1,4 @@
-"""Exact means and log Z in one or two dimensions, by quadrature on a dense tensor grid."""
+"""The density on a dense tensor grid in one or two dimensions; ``lattice_means`` knows errors."""
 
 from __future__ import annotations
 
