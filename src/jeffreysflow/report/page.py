@@ -140,6 +140,15 @@ def _shown(picture: Picture) -> dict[str, object]:
     return {**picture._asdict(), "svg": base64.b64encode(picture.svg).decode(), "width": width}
 
 
+def _exact_values(found: Results) -> str:
+    """How they were obtained; none where they were refused, or never asked for."""
+    truth = found.experiment.truth
+    if truth is None:
+        return "none"
+    known = any(row.exact is not None for rows in found.estimates.values() for row in rows)
+    return _method(truth) if known else "none: the grid or its box does not hold the density"
+
+
 def _method(truth: TruthConfig) -> str:
     if truth.method == "quadrature":
         return f"quadrature, {truth.points} points a coordinate"
@@ -173,6 +182,6 @@ def _facts(found: Results) -> dict[str, str]:
     return {
         **facts,
         "base": _base_fact(base),
-        "exact values": "none" if truth is None else _method(truth),
+        "exact values": _exact_values(found),
         "generated": samples,
     }

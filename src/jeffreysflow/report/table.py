@@ -77,7 +77,7 @@ def exact_text(row: EstimateRow | None) -> str:
     if row is None or row.exact is None:
         return MISSING
     value, error = row.exact, row.exact_stderr or 0.0
-    if abs(value) < 1e-12:
+    if abs(value) < max(1e-12, 5 * error if error < 1e-9 else 0.0):
         return "0"
     return with_error(value, error if error > 1e-6 * abs(value) else math.nan, digits=6)
 

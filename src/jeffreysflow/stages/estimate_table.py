@@ -44,7 +44,8 @@ class EstimateTable:
 
     @property
     def has_truth(self) -> bool:
-        return bool(self._truth)
+        """Whether any observable has an exact value."""
+        return any(name != "log_z" for name in self._truth)
 
     @property
     def rows(self) -> list[EstimateRow]:
