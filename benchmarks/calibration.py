@@ -25,6 +25,7 @@ from scipy.stats import norm
 
 from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size, resampled
 from jeffreysflow.distillation.level import distill_level
+from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.distillation.settings import LevelSettings
@@ -51,7 +52,7 @@ from jeffreysflow.tempering.evidence import bennett, chained
 from jeffreysflow.tempering.kernels import get_kernel
 from jeffreysflow.tempering.ladder import starting_ladder
 from jeffreysflow.tempering.settings import TemperingSettings
-from jeffreysflow.truth.quadrature import tensor_quadrature
+from jeffreysflow.truth.lattice_means import lattice_means
 from jeffreysflow.truth.sampling import GridSampler
 
 BOX = [(-4.0, 4.0)] * 2
@@ -87,16 +88,9 @@ class Problem:
         self.base = Base(self.target.domain)
         self.path = AnnealingPath(self.base, self.target)
         self.observables = parse_observables(OBSERVABLES, 2)
-        exact = tensor_quadrature(self.target, BOX, 1024)
-        self.log_z = exact.log_Z
-        x = GridSampler(self.target, BOX, 1024).sample(4_000_000, Stream(99, "exact"))
-        smooth = {of.name: exact.mean_and_variance(of)[0] for of in self.observables}
-        # the edge of an event lies between grid points: of these, a long exact sample
-        sampled = self.values(x).mean(dim=0).tolist()
-        self.exact = [
-            sampled[j] if of.is_event else smooth[of.name] for j, of in enumerate(self.observables)
-        ]
-        self.reference = x[:20_000]
+        exact = lattice_means(self.target, self.values, BOX, 1024)
+        self.log_z, self.exact = exact.log_Z, exact.means.tolist()
+        self.reference = GridSampler(self.target, BOX, 1024).sample(20_000, Stream(99, "exact"))
 
     def values(self, x: torch.Tensor, U: torch.Tensor | None = None) -> torch.Tensor:
         """Observables [n, J]."""
@@ -146,14 +140,14 @@ def trained(problem: Problem, steps: int, theta: float) -> Flow:
         problem.path,
         settings,
         None,
-        *_reference(problem.reference),
+        _reference(problem.reference),
         lambda purpose: Stream(1, "calibration", steps, purpose),
     )
     return result.flow
 
 
-def _reference(x: torch.Tensor) -> tuple[torch.Tensor]:
-    return (x,)
+def _reference(x: torch.Tensor) -> Reference:
+    return Reference(x[: len(x) * 19 // 20], x[len(x) * 19 // 20 :])
 
 
 def flow_cases(problem: Problem, samples: int) -> Iterator[Case]:
@@ -215,7 +209,7 @@ def ensemble_cases(problem: Problem, samples: int) -> Iterator[Case]:
         below = None if level == 1 else _exact_ensemble(problem, low, level)
         stream = _streams(level)
         flows.append(
-            distill_level(problem.path, settings, below, *_reference(reference), stream).flow
+            distill_level(problem.path, settings, below, _reference(reference), stream).flow
         )
     for islands, resample_below in ((10, 1.0), (20, 1.0), (20, 0.0)):
 

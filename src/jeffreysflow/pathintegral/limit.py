@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 
 from jeffreysflow.estimation.group_errors import group_errors
-from jeffreysflow.estimation.student import combined_dof
 from jeffreysflow.pathintegral.extrapolation import extrapolated
 
 __all__ = ["Limit", "limit_of_groups"]
@@ -34,7 +33,7 @@ def limit_of_groups(
 
     ``without`` [m, G] are the values with one group left out. Their jackknife covariance gives the
     weights of the fit and the errors; the degrees of freedom are those of the statistical error,
-    more where most of the error is the fit's, which is no spread but a size.
+    as the error of the fit is known from the same groups.
     None where one of the values never varies, as an indicator that no path meets.
 
     Raises
@@ -54,9 +53,8 @@ def limit_of_groups(
     error, dof = group_errors(values.new_tensor([fit.value]), (fit.weights @ without)[:, None])
     if bool(error.isnan()):
         return Limit(fit.value, math.nan, math.nan, math.nan, fit.order)
-    both = (float(error), fit.fit_error)
-    freedom = combined_dof(both, (float(dof), math.inf))
-    return Limit(fit.value, math.hypot(*both), fit.fit_error, freedom, fit.order)
+    both = math.hypot(float(error), fit.fit_error)
+    return Limit(fit.value, both, fit.fit_error, float(dof), fit.order)
 
 
 def _covariance(without: torch.Tensor) -> torch.Tensor:
