@@ -170,6 +170,13 @@ def test_a_flow_that_is_not_trusted_is_not_called_cheap(trusted: float, compared
     assert ("cheaper_from_by_time:x1" in names) == compared
 
 
+@pytest.mark.parametrize(("kernel", "biased"), [("mala", False), ("ula", True)])
+def test_tempering_with_a_biased_kernel_is_said_to_be(kernel: str, biased: bool) -> None:
+    references = {"tempered": {**REFERENCE, "kernel": {"name": kernel}}}
+    lines = verdicts(Results(experiment(references=references), found().estimates), records())
+    assert all(("biased" in line) == biased for line in lines)
+
+
 def test_nothing_is_said_where_effective_numbers_are_unknown() -> None:
     unknown = {
         source: [row._replace(n_eff=None) for row in estimates]

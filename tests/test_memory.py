@@ -124,6 +124,15 @@ SIXTEEN = experiment(
     },
     flows={"s": {"reference": "r", "levels": "all", "ensemble": 500_000}},
 )
+RING = experiment(
+    potential={"name": "quantum_double_well"},
+    observables=["sin(x1)", "cos(x1)"],
+    profiles=[{"expression": "x1", "lower": -2, "upper": 2, "bins": 64}],
+    truth={},
+    path_integral={"beta": 1, "modes": 7, "action_beads": 32, "beads": [8, 16, 32, 64]},
+    references={"r": {**REFERENCE, "target": "classical", "walkers": 500, "rounds": 40}},
+    generation={"samples": 65536, "base_points": "sobol", "scramblings": 8},
+)
 PEAKS = [
     (PLANE, "truth", "", 334),
     (PLANE, "temper", "r", 397),
@@ -139,6 +148,13 @@ PEAKS = [
     (EIGHT, "estimate", "r", 359),
     (EIGHT, "distill", "s", 662),
     (EIGHT, "distill", "f", 723),
+    (RING, "truth", "", 371),
+    (RING, "temper", "r", 379),
+    (RING, "gather", "r", 391),
+    (RING, "distill", "f", 480),
+    (RING, "generate", "f", 395),
+    (RING, "beads", "f", 406),
+    (RING, "figures", "", 383),
     (SIXTEEN, "temper", "r", 435),
     (SIXTEEN, "gather", "r", 715),
     (SIXTEEN, "distill", "s", 1235),

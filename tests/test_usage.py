@@ -160,6 +160,21 @@ def test_a_mistake_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_leg_that_waits_for_an_orphan_does_not_undo_what_it_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "_TICK_SECONDS", 0.01)
+    with measured(tmp_path, "temper", "r", "hash", skips=True):
+        # it holds the lock, and ends while this one waits
+        with measured(tmp_path, "temper", "r", "hash", skips=True):
+            EVALUATIONS.add(6)
+            orphan = EVALUATIONS.count
+        assert read_usage(tmp_path, "hash")["evaluations"] == 6
+        EVALUATIONS.count = orphan - 6
+        time.sleep(0.1)
+    assert read_usage(tmp_path, "hash")["evaluations"] == 6
+
+
 def test_a_process_that_is_killed_has_told_what_it_used(tmp_path: Path) -> None:
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom jeffreysflow.stages import usage\n"

@@ -81,12 +81,17 @@ def test_one_page_and_one_table_come_out(finished: Path) -> None:
     page = (finished / "results" / "report.html").read_text()
     assert "Eight wells on the torus" in page
     assert "my_energy" in page
+    assert "What it cost" in page
+    assert "peak memory" in page
     summary = pd.read_csv(finished / "results" / "summary.csv")
     assert list(summary.columns) == [
         *("experiment", "flow", "level", "quantity", "value", "stderr", "exact", "published"),
-        *("seed", "scale"),
+        *("seed", "scale", "dof", "n_eff", "limit"),
     ]
     flow = summary[(summary.experiment == "periodic_well") & (summary.flow == "theta-0.50")]
+    expected = {"core_seconds:training", "evaluations:generation"}
+    assert expected <= set(flow.quantity)
+    assert (flow[flow.quantity == "evaluations:generation"].value >= 1).all()
     expected = {"ess", "cess", "bias", "log_z", "jeffreys_gap", "amortised_ess", "train_seconds"}
     assert expected <= set(flow.quantity)
     (row,) = flow[flow.quantity == "observable:sin(2*x1)*sin(2*x2)"].itertuples()

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.stores.tables import PRIMITIVE
+from jeffreysflow.tempering.kernels import get_kernel
 
 __all__ = [
     "NOTHING",
@@ -33,6 +34,7 @@ __all__ = [
     "break_even",
     "chain",
     "generation_cost",
+    "has_bias",
     "is_trusted",
     "observable_costs",
     "path_costs",
@@ -169,6 +171,12 @@ def observable_costs(
 def is_trusted(found: Results, flow: str) -> bool:
     """Whether nothing grave is held against the fresh samples of a flow."""
     return found.value(flow, "trusted") != 0.0
+
+
+def has_bias(found: Results, flow: str) -> bool:
+    """Whether the reference at the root of a flow has a kernel without an accept step."""
+    kernel = found.experiment.reference(found.experiment.tempered(flow)).kernel
+    return get_kernel(kernel.name, **kernel.parameters).target_acceptance is None
 
 
 class PathCost(NamedTuple):

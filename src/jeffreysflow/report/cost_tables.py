@@ -13,6 +13,7 @@ from jeffreysflow.report.cost import (
     beads_cost,
     chain,
     generation_cost,
+    has_bias,
     is_trusted,
     observable_costs,
     path_costs,
@@ -44,6 +45,7 @@ NO_COMPARISON = (
 _OF_A_REFERENCE = ("pilot", "warmup", "recorded")
 _TITLES = {"warmup": "warm-up", "recorded": "recorded rounds"}
 _NOT_TRUSTED = "{}: not compared, since the errors of its fresh samples are not to be trusted"
+_BIASED = "; the kernel of that tempering is biased, and only statistical errors are compared"
 _PARTS = ("of", "for", "core time", "evaluations")
 _OBSERVABLES = (
     *("observable", "effective samples: tempering", "ensemble", "fresh"),
@@ -130,9 +132,8 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
                 _verdict(costs, key)
                 for key in (lambda cost: cost.seconds, lambda cost: cost.evaluations)
             )
-            lines.append(
-                f"{flow}: by core time, {by_time}; by evaluations of the energy, {by_count}"
-            )
+            text = f"{flow}: by core time, {by_time}; by evaluations of the energy, {by_count}"
+            lines.append(text + _BIASED * has_bias(found, flow))
     for flow, cost in path_costs(found, records).items():
         trusted = is_trusted(found, flow)
         lines.append(_path_verdict(flow, cost) if trusted else _NOT_TRUSTED.format(flow))

@@ -47,9 +47,10 @@ def measured(
     energy: what the result took to make stands.
     """
     started, started_cpu, evaluated = time.time(), time.process_time(), EVALUATIONS.count
-    before = read_used(folder, rank)
-    goes_on = before is not None and before.hash == hash and not before.complete
-    earlier = before if goes_on else None
+    before: list[Used | None] = []
+
+    def worked() -> bool:
+        return EVALUATIONS.count > evaluated
 
     def so_far(complete: bool) -> Used:
         wall, cpu = time.time() - started, time.process_time() - started_cpu
@@ -70,28 +71,43 @@ def measured(
             peak_mb=round(peak_mb(), 1),
             evaluations=EVALUATIONS.count - evaluated,
         )
-        return used if earlier is None else _together(earlier, used)
+        earlier = before[0]
+        goes_on = earlier is not None and earlier.hash == hash and not earlier.complete
+        return used if earlier is None or not goes_on else _together(earlier, used)
 
-    def settle(complete: bool, *, keep: bool) -> None:
+    def write(complete: bool) -> None:
         # what a stage used is worth no failure of the stage
         with suppress(OSError):
-            if keep:
-                write_used(folder, so_far(complete))
-            elif before is not None:
-                write_used(folder, before)
-            else:
+            if not before:
+                # not sooner: an orphan of a killed workflow may have been at work until now
+                before.append(read_used(folder, rank))
+            write_used(folder, so_far(complete))
+
+    def take_back() -> None:
+        with suppress(OSError):
+            if before and before[0] is not None:
+                write_used(folder, before[0])
+            elif before:
                 remove_used(folder, rank)
 
+    def tick() -> None:
+        if worked() or not skips:
+            write(False)
+
     try:
-        with _ticking(lambda: settle(False, keep=True)):
+        with _ticking(tick):
             yield
     except UserError:
-        settle(False, keep=EVALUATIONS.count > evaluated)
+        if worked():
+            write(False)
+        else:
+            take_back()
         raise
     except BaseException:
-        settle(False, keep=True)
+        tick()
         raise
-    settle(True, keep=not skips or EVALUATIONS.count > evaluated)
+    if worked() or not skips:
+        write(True)
 
 
 def peak_mb() -> float:
