@@ -110,6 +110,9 @@ def test_a_level_writes_its_flow_history_ensemble_and_record(layout: Layout) -> 
     assert record["cess"] == pytest.approx(record["ess"])
     assert record["cess_identity"] < 0.2
     assert record["log_z_lower"] < LOG_Z < record["log_z_upper"]
+    assert record["outside_base"] < 1e-14
+    assert record["outside_reference"] == record["outside_target"] == 0
+    assert record["outside_predicted"] < 1e-9
     history = read_table(folder / "history.csv", HistoryRow)
     assert len(history) == 120
     assert math.isnan(history[0].reverse)

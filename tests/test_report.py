@@ -288,6 +288,17 @@ def test_the_page_is_complete_and_escaped() -> None:
     assert "&#34;convergence&#34;" in html, "the resolved configuration"
 
 
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        ({"sd": 2}, "mean 0.0, sd 2.0 where Euclidean; uniform where periodic"),
+        ({"sd": 2, "tails": 3}, "t of dof 3, location 0.0, scale 2.0 where Euclidean; uniform"),
+    ],
+)
+def test_the_page_says_what_the_base_is(base: dict[str, float], expected: str) -> None:
+    assert expected in page([Chapter(Results(**tables(an_experiment(base=base))), [], [])])
+
+
 def test_what_is_unknown_takes_no_room() -> None:
     plain = {"half": {"reference": "tempered", "theta": 0.5}}
     experiment = an_experiment(flows=plain, truth=None, observables=[])

@@ -160,6 +160,13 @@ FACTS = {
     "identity_used": 0.0,
     "resampled": 0.0,
     "rejuvenation_acceptance": 0.6,
+    "outside_base": 1e-15,
+    "outside_reference": 0.0,
+    "reference_samples": 4000.0,
+    "outside_target": 0.0,
+    "outside_predicted": 1e-4,
+    "outside_predicted_error": 1e-5,
+    "tail_dof": 3.0,
     "train_seconds": 3.0,
     "push_seconds": 0.5,
 }
@@ -290,9 +297,10 @@ def test_the_facts_of_every_level_are_kept(tmp_path: Path) -> None:
         assert at["lam"].value == 0.5 * level
         renamed = {"log_z": "ensemble_log_z", "jeffreys_gap": "step_jeffreys_gap"}
         for fact, value in FACTS.items():
-            if fact != "log_z_error":
+            if not fact.endswith("_error"):
                 assert at[renamed.get(fact, fact)].value == value
         assert at["ensemble_log_z"].stderr == 0.01
+        assert at["outside_predicted"].stderr == 1e-5
 
 
 def test_an_ensemble_that_does_not_tell_its_islands_has_no_errors(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ class Base(Potential):
         above = _distribution(self.tails, (mean - upper.cpu().double()) / sd)
         outside = (below + above).masked_fill(self._periodic.cpu(), 0.0)
         # 1 - prod(1 - p), without the cancellation
-        return -math.expm1(float(torch.log1p(-outside).sum()))
+        return abs(math.expm1(float(torch.log1p(-outside).sum())))
 
     def reach(self, probability: float) -> torch.Tensor:
         """How far from its mean [d] a Euclidean coordinate lies with this probability or less."""
