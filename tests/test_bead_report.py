@@ -161,6 +161,14 @@ def test_a_second_pass_follows_the_first() -> None:
     found = Results(**tables(an_experiment()))
     assert found.flows_of("classical") == ["one", "another"]
     assert last_passes(found) == ["another"]
+    for chosen, last in (([True, True], ["another"]), ([True, False], ["one"]), ([False] * 2, [])):
+        content = an_experiment().model_dump()
+        for flow, generate in zip(content["flows"].values(), chosen, strict=True):
+            flow["generate"] = generate
+        experiment = Experiment.model_validate(content)
+        assert last_passes(Results(experiment)) == last
+        assert ("trotter" in figure_names(experiment)) == bool(last)
+        assert ("bead_densities" in figure_names(experiment)) == bool(last)
     assert found.origin("another") == "on the ensembles of one"
 
 
@@ -311,7 +319,9 @@ def test_the_page_and_the_summary_hold_the_averages() -> None:
 
 
 def test_averages_are_read_back(tmp_path: Path) -> None:
-    experiment = an_experiment()
+    content = an_experiment().model_dump()
+    content["flows"]["one"]["generate"] = True
+    experiment = Experiment.model_validate(content)
     layout = Layout(tmp_path, experiment.name)
     classical = layout.reference("classical")
     write_table(classical.estimates, EstimateRow, [])
@@ -328,3 +338,19 @@ def test_averages_are_read_back(tmp_path: Path) -> None:
     exact = np.array([row.value for row in truth()[:BINS]])
     np.testing.assert_allclose(curves[0].exact * 0.25, exact)
     np.testing.assert_allclose(curves[0].value - curves[0].exact, 0.004)
+    # nothing is looked for of a flow that nobody draws from
+    layout.flow("one").beads.unlink()
+    assert read_tables(layout, an_experiment())["beads"] == {"another": averages()}
+    (curve,) = read_curves(layout, an_experiment())
+    assert curve.source == "generated:another"
+
+
+@pytest.mark.parametrize("name", figure_names(an_experiment()))
+def test_figures_do_without_flows_that_nobody_draws_from(name: str) -> None:
+    data = drawn(an_experiment()).__dict__
+    kept = {"flows": {"another": data["flows"]["another"]}, "curves": data["curves"][1:]}
+    kept |= {"beads": {"another": data["beads"]["another"]}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        files = figure_files(name, ExperimentData(**{**data, **kept}))
+    assert files["svg"]

@@ -56,6 +56,36 @@ def test_merging_is_deep_and_replaces_a_ladder_of_another_kind() -> None:
     assert merged(lower, {"ladder": fixed}) == {"ladder": fixed, "walkers": 3}
 
 
+def test_flows_that_others_are_trained_from_are_not_drawn_from() -> None:
+    def of(**flows: object) -> Experiment:
+        overrides = {"quantum_double_well": {"flows": flows}}
+        return resolved(experiments="quantum_double_well", overrides=overrides)
+
+    plain = of()
+    assert plain.generating == ["direct"]
+    for chosen in (True, "true"):
+        asked = of(second={"generate": chosen})
+        assert asked.generating == ["second", "direct"]
+        # nothing is trained or drawn again for it, but there is more to estimate
+        for flow in plain.flows:
+            assert asked.flow_hash(flow) == plain.flow_hash(flow)
+            assert asked.bead_hash(flow) == plain.bead_hash(flow)
+        assert asked.estimate_hash() != plain.estimate_hash()
+    assert of(direct={"generate": False}).generating == []
+    single = resolved(experiments="three_well")
+    assert single.generating == list(single.flows)
+
+
+@pytest.mark.parametrize("name", experiment_names(ROOT))
+def test_every_experiment_draws_from_what_it_ends_with(name: str) -> None:
+    experiment = resolved(experiments=name)
+    sources = {flow.reference for flow in experiment.flows.values()}
+    # a flow may have the name of a reference, and is no source by that
+    sources -= set(experiment.references)
+    assert experiment.generating == [flow for flow in experiment.flows if flow not in sources]
+    assert experiment.generating
+
+
 def test_a_hash_changes_with_what_it_covers_and_with_nothing_else() -> None:
     plain = resolved()
     other_theta = resolved(overrides={"three_well": {"flows": {"coarse-0.50": {"theta": 0.6}}}})
@@ -117,6 +147,11 @@ BAD_OVERRIDES = [
     ({"flows": {"coarse-0.50": {"theta": 1.5}}}, "flows.coarse-0.50.theta: .*found 1.5"),
     ({"flows": {"coarse-0.50": {"theta": "atuo"}}}, "theta: must be .* or auto; found 'atuo'"),
     ({"flows": {"coarse-0.50": {"renyi": 0.5}}}, "renyi: must be a number of at least 1, or auto"),
+    (
+        {"flows": {"coarse-0.50": {"generate": "no"}}},
+        "generate: must be true, false or auto.*'no'",
+    ),
+    ({"flows": {"coarse-0.50": {"generate": 1}}}, "generate: must be true, false or auto; found 1"),
     ({"flows": {"coarse-0.50": {"ensemble": 2010, "islands": 20}}}, "multiple of islands"),
     ({"flows": {"coarse-0.50": {"islands": 2}}}, "coarse-0.50.islands: .*equal to 3, found 2"),
     (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -332,3 +333,29 @@ def test_profiles_lie_beside_the_estimates(tmp_path: Path) -> None:
     for ours, theirs in zip(rows[:8], rows[8:], strict=True):
         error = math.hypot(ours.stderr, theirs.stderr)
         assert abs(ours.value - theirs.value) < 4.5 * error + 1e-9
+
+
+def test_a_flow_that_nobody_draws_from_has_its_levels_and_its_ensemble(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "x")
+    run(layout)
+    before = read_table(layout.flow("f").estimates, EstimateRow)
+    drawn = sources(layout)
+    files = layout.flow("f")
+    shutil.rmtree(files.generated)
+    files.convergence.write_text("of another run")
+    content = SEQUENCE.model_dump()
+    content["flows"]["g"] = content["flows"]["f"] | {"reference": "f", "published_by_level": {}}
+    followed = Experiment.model_validate(content)
+    with pytest.raises(UserError, match="generated"):
+        estimate.run_flow(layout, SEQUENCE, "f")
+    estimate.run_flow(layout, followed, "f")
+    rows = read_table(files.estimates, EstimateRow)
+    # all that is said without fresh samples is said as with them
+    assert [row for row in before if row in rows] == rows
+    assert {row.level for row in rows} == {1, 2}
+    quantities = {row.quantity for row in rows}
+    assert {"cess", "theta", "ensemble:log_z", "ensemble:observable:sin(x1)"} <= quantities
+    assert not quantities & {"amortised_ess", "pareto_k", "log_z", "observable:sin(x1)", "trusted"}
+    assert {row.source for row in read_table(files.profiles, ProfileRow)} == {"ensemble"}
+    assert not files.convergence.exists()
+    assert drawn["f"].keys() > {"amortised_ess", "log_z"}

@@ -134,7 +134,10 @@ class Experiment(Section):
         """Whether fresh samples are drawn from a flow (`FlowConfig.generate`)."""
         chosen = self.flow(flow).generate
         if chosen == "auto":
-            return all(other.reference != flow for other in self.flows.values())
+            # where a reference has the same name, it is what others are trained from
+            return flow in self.references or all(
+                other.reference != flow for other in self.flows.values()
+            )
         return chosen
 
     @property

@@ -68,6 +68,6 @@ def last_passes(found: Results) -> list[str]:
     experiment = found.experiment
     before: set[str] = set()
     for name in experiment.generating:
-        while (name := experiment.flows[name].reference) in experiment.flows:
+        while (name := experiment.flows[name].reference) not in experiment.references:
             before.add(name)
     return [name for name in experiment.generating if name not in before]

@@ -34,7 +34,9 @@ def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
     measured = build_measured(experiment, build_potential(experiment))
     ensemble = EstimateTable("ensemble", steps, layout.truth, section.published)
     add_ensemble(ensemble, layout, experiment, flow, measured)
-    table = EstimateTable("generated", steps, layout.truth, {}, section.published_by_level)
+    # what is published of a sequence is the bias of its ensemble
+    published = {name: value for name, value in section.published.items() if name != "bias"}
+    table = EstimateTable("generated", steps, layout.truth, published, section.published_by_level)
     for level in range(1, steps + 1):
         record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
         add_level(table, record, level)
