@@ -19,7 +19,7 @@ NOLOCK := --nolock
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format schemas bench clean
+.PHONY: help setup run test lint format schemas bench studies clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -61,6 +61,9 @@ schemas: $(STAMP) ## Write the JSON schemas of the configuration to workflow/sch
 
 bench: $(STAMP) ## Run the benchmarks (minutes); prints ratios against a reference in the same run
 	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
+
+studies: $(STAMP) ## Count how often intervals and verdicts hold (hours); tables for docs/calibration.md
+	@for file in benchmarks/studies/*.py; do echo "== $$file"; python $$file || exit 1; done
 
 clean: ## Remove what was produced, keep the environment
 	rm -rf results/* .snakemake logs

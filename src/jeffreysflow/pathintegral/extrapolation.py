@@ -21,7 +21,7 @@ class Extrapolation:
     of the fit is close to the move that exact values would make, of which the one seen is a sample:
     ``fit_error = hypot(move, fit_noise)``, its root mean square over what it may be. The move alone
     is small by chance too often: intervals from it cover as few as 78 %, those from ``fit_error``
-    at least 92.5 % (`benchmarks/bead_limit_coverage.py`).
+    at least 92.5 % (`benchmarks/studies/bead_limit_coverage.py`).
     ``weights`` [m] are those of the data in the value, ``value = weights . values``, so that the
     error of a value from correlated data can be had by resampling too.
     """

@@ -1,6 +1,6 @@
 """Do 95 % intervals hold the exact value in 95 % of repeats? The table of docs/calibration.md.
 
-    python benchmarks/calibration.py [--repeats 500] [--only flow,ensemble] [--tiny]
+    python benchmarks/studies/calibration.py [--repeats 500] [--only flow,ensemble] [--tiny]
 
 Each case repeats an estimate with fresh samples (one trained flow serves all repeats of a case) and
 counts the intervals ``estimate +- t(.975, dof) stderr`` that were printed and those that hold the

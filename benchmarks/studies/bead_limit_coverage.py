@@ -1,6 +1,6 @@
 """How often 95 % intervals of energies extrapolated to infinitely many beads hold the exact ones.
 
-    python benchmarks/bead_limit_coverage.py [--repeats 500] [--quantity energy]
+    python benchmarks/studies/bead_limit_coverage.py [--repeats 500] [--quantity energy]
 
 Two particles whose averages are known exactly at every number of beads, each at two temperatures.
 Paths are made as a perfect flow would make them: the low modes from exact paths, those above added
