@@ -128,6 +128,9 @@ def test_a_lost_mode_is_seen_by_each_kind_of_witness() -> None:
         ),
     ):
         assert not is_trusted(doubts_about_flow([*GOOD_WEIGHTS, *lost], theirs))
+    # of a mass that log Z cannot tell from its error, nobody misses anything
+    tail = [row("beyond_of_reference", 4e-4, n_eff=20_000.0), row("log_z", 1.0, 5e-4)]
+    assert is_trusted(doubts_about_flow([*GOOD_WEIGHTS, *tail], witness(True, seen=seen)))
     # a negligible event is no alarm
     never = row("observable:x1 > 4", 1e-6, 5e-7, dof=40.0)
     assert is_trusted(doubts_about_flow([*GOOD_WEIGHTS, unseen], witness(True, seen=never)))

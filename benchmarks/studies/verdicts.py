@@ -1,10 +1,12 @@
 """Does "trusted" mean it? Verdicts over many runs, where they must appear and where they must not.
 
-    python benchmarks/studies/verdicts.py alarms [--seeds 20]     false alarms: five problems, good runs
-    python benchmarks/studies/verdicts.py heavy [--runs 150]      weights of tail index 1.05, 1.1, 1.2
-    python benchmarks/studies/verdicts.py lost [--runs 150]       a flow that lost a mode, a sound reference
-    python benchmarks/studies/verdicts.py nan [--runs 150]        a target with a region of NaN
-    python benchmarks/studies/verdicts.py drift [--runs 150]      a reference not in equilibrium
+    python benchmarks/studies/verdicts.py [kind ...] [--runs 150] [--seeds 20]
+
+alarms  false alarms: five problems, good references and flows, `--seeds` of each
+heavy   weights of tail index 1.05, 1.1, 1.2, alone or mixed into nearly equal ones; bounded ones
+lost    a flow that lost a mode, beside a sound reference
+nan     a target with a region of NaN
+drift   a reference not in equilibrium
 
 All but `heavy`, which asks the weights alone, run the stages themselves in a temporary folder and
 read what `estimates.csv` says of each source. Sizes are fixed here; `--tiny` runs one of each.

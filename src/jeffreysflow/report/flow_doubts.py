@@ -174,7 +174,7 @@ def _lost_exactly(last: Mapping[str, EstimateRow]) -> list[Doubt]:
         )
         return [Doubt(text)]
     beyond = last.get("beyond_of_exact")
-    if beyond is None or beyond.value * (beyond.n_eff or 0.0) < _FEWEST_BEYOND:
+    if beyond is None or not _matters(beyond, last):
         return []
     text = (
         f"{beyond.value:.2%} of exact samples lie where it draws next to nothing: the flow lost a "
@@ -186,7 +186,7 @@ def _lost_exactly(last: Mapping[str, EstimateRow]) -> list[Doubt]:
 def _lost_mode(last: Mapping[str, EstimateRow], witness: Witness) -> list[Doubt]:
     """Samples of the reference whose weight would exceed all weights of the flow's own samples."""
     beyond = last.get("beyond_of_reference")
-    if beyond is None or beyond.value * (beyond.n_eff or 0.0) < _FEWEST_BEYOND:
+    if beyond is None or not _matters(beyond, last):
         return []
     cause = "the flow lost a mode" if witness.sound else "the flow lost a mode, or it is spurious"
     text = (
@@ -194,6 +194,15 @@ def _lost_mode(last: Mapping[str, EstimateRow], witness: Witness) -> list[Doubt]
         f"next to nothing: {cause}"
     )
     return [Doubt(text, grave=witness.sound)]
+
+
+def _matters(beyond: EstimateRow, last: Mapping[str, EstimateRow]) -> bool:
+    """A share of the target that is hardly drawn counts where log Z misses it by more than its
+    error explains; every good flow has some samples in its tails that weigh more than all it drew.
+    """
+    error = last["log_z"].stderr if "log_z" in last else None
+    several = beyond.value * (beyond.n_eff or 0.0) >= _FEWEST_BEYOND
+    return several and beyond.value > LARGEST_Z * (error or 0.0)
 
 
 def _excessive(gap: float, weighted: float) -> bool:
