@@ -21,13 +21,14 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.pareto import LargestWeights, trust_warnings
 from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
@@ -268,19 +269,18 @@ def lost(runs: int, tiny: bool) -> None:
 
 
 @contextlib.contextmanager
-def left_only() -> Any:
+def left_only() -> Iterator[None]:
     """While a flow is trained, its reference has no samples in the right well."""
-    whole = distill._reference
+    whole = distill.of_walkers
 
-    def half(*arguments: Any) -> Any:
-        found = whole(*arguments)
-        return type(found)(*(part[part[:, 0] < 0] for part in found))
+    def half(x: torch.Tensor, walkers: int) -> Reference:
+        return Reference(*(part[part[:, 0] < 0] for part in whole(x, walkers)))
 
-    distill._reference = half
+    distill.of_walkers = half
     try:
         yield
     finally:
-        distill._reference = whole
+        distill.of_walkers = whole
 
 
 def nan(runs: int, tiny: bool) -> None:
