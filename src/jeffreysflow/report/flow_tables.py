@@ -59,7 +59,8 @@ def _flow(found: Results, name: str, skipped: int, speed: float) -> list[Cell]:
     """Of fresh samples: for a sequence, pushed through all its flows."""
     flow = found.experiment.flows[name]
     several = found.flow_steps(name) > 1
-    amortised = ", amortised" if several else ""
+    drawn = found.experiment.generates(name)
+    amortised = ", amortised" if several and drawn else "" if drawn else ", not drawn from"
     skips = f"{skipped} steps skipped" if skipped else ""
     return [
         Cell(name, f"{theta_text(flow.theta)} on {flow.reference}{amortised}"),
@@ -104,6 +105,8 @@ def _pareto(found: Results, source: str) -> Cell:
 def _gap(found: Results, name: str) -> Cell:
     if found.value(name, "jeffreys_gap") >= MEANINGLESS_GAP:
         return Cell("means nothing", "some energies are enormous")
+    if found.estimate(name, "jeffreys_gap") is None:
+        return Cell(MISSING)
     cell = estimate_cell(found, name, "jeffreys_gap")
     exact = found.estimate(name, "exact_samples") is not None
     return replace(cell, note=f"over {'exact' if exact else 'weighted'} samples")

@@ -167,7 +167,10 @@ def _facts(found: Results) -> dict[str, str]:
     potential, base, truth = experiment.potential, experiment.base, experiment.truth
     ring = experiment.path_integral
     parameters = ", ".join(f"{key} = {value}" for key, value in potential.parameters.items())
-    samples = f"{experiment.generation.samples:,} {experiment.generation.base_points} points a flow"
+    samples = f"{experiment.generation.samples:,} {experiment.generation.base_points} points "
+    drawn = experiment.generating
+    every = len(drawn) == len(experiment.flows)
+    samples += "a flow" if every else f"from {', '.join(drawn)}"
     facts = {"energy": " ".join(filter(None, [potential.name or potential.file, parameters]))}
     if ring is not None:
         numbers = ", ".join(map(str, ring.beads))
