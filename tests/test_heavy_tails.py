@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from jeffreysflow.distillation.level import LevelResult, distill_level
+from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
@@ -51,7 +52,8 @@ def path(tails: float | None) -> AnnealingPath:
 def distilled(tails: float | None) -> LevelResult:
     stream = Stream(1, "reference")
     reference = torch.cat((stream.student(NU, 4000, 1), stream.normal(4000, 1)), dim=1)
-    return distill_level(path(tails), SETTINGS, None, reference, lambda name: Stream(2, name))
+    parts = Reference(reference[200:], reference[:200])
+    return distill_level(path(tails), SETTINGS, None, parts, lambda name: Stream(2, name))
 
 
 def deviations(tails: float | None) -> list[float]:

@@ -150,15 +150,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=500)
     parser.add_argument("--quantity", choices=("potential", "virial", "energy"), default="energy")
+    parser.add_argument("--tiny", action="store_true", help="to see that it runs")
     options = parser.parse_args()
+    repeats = 5 if options.tiny else options.repeats
     torch.set_num_threads(1)
     column = {"potential": 0, "virial": 2, "energy": 3}[options.quantity]
     below, cells = [], 0
-    print(f"{options.quantity}, {options.repeats} repeats, {GROUPS} groups")
+    print(f"{options.quantity}, {repeats} repeats, {GROUPS} groups")
     print(
         f"{'beads':>32} {'paths':>9} {'statistical':>11} {'both':>6} {'width':>6}  orders 1, 2, .."
     )
-    for case in cases():
+    for case in list(cases())[: 1 if options.tiny else None]:
         beads = sorted({N for chosen in case.sets for N in chosen})
         C = covariance(case, beads, column)
         exact = torch.tensor(
@@ -176,7 +178,7 @@ def main() -> None:
             for paths in PATHS:
                 stream = Stream(3, case.title, *chosen, paths)
                 noise = factor * math.sqrt(GROUPS / paths)
-                found = coverage(chosen, exact[at], limit, noise, options.repeats, stream)
+                found = coverage(chosen, exact[at], limit, noise, repeats, stream)
                 share = 100 * found[1]
                 cells += 1
                 below += [share] * (share < LEAST)

@@ -296,6 +296,5 @@ def _report(options: argparse.Namespace) -> None:
     from jeffreysflow.stages.usage import measured
 
     experiments = [load_experiment(config) for config in options.config]
-    folder = options.results / "usage" / "report"
-    with measured(folder, "report", "all", ""):
+    with measured(options.results / "usage" / "report", "report", "all", ""):
         report.run(options.results, experiments)

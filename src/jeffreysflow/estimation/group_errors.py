@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from jeffreysflow.estimation.student import effective_dof
-
-__all__ = ["FEWEST_GROUPS", "group_errors"]
+__all__ = ["FEWEST_GROUPS", "effective_dof", "group_errors"]
 
 FEWEST_GROUPS = 8
 """Fewer groups tell no error: a deviation that one of a thousand intervals misses is then some five
@@ -14,6 +12,18 @@ standard errors or more."""
 
 _ROUNDING = 1e-13
 """What varies less than this share of itself varies by rounding."""
+
+
+def effective_dof(squares: torch.Tensor) -> torch.Tensor:
+    """Degrees of freedom [...] of a variance estimated by a sum of ``squares`` [n, ...].
+
+    ``2 S_1^2 / (S_2 - S_1^2 / n)`` with ``S_p = sum_i squares_i^p`` over independent terms: those
+    of the chi-square law with as much relative variance as the sum shows (Satterthwaite 1946,
+    doi 10.2307/3002019). Normal deviations give n, an event that m of many samples met gives 2 m.
+    """
+    n, total = len(squares), squares.sum(dim=0)
+    spread = squares.square().sum(dim=0) - total.square() / n
+    return 2 * total.square() / spread.clamp(min=0)
 
 
 def group_errors(values: torch.Tensor, without: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
-from jeffreysflow.estimation.student import effective_dof, normal_equivalent
+from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, effective_dof
+from jeffreysflow.estimation.student import normal_equivalent
 
 __all__ = ["SeriesMean", "autocorrelation_time", "drift", "series_mean"]
 

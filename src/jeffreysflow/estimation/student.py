@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from scipy.special import log_ndtr, ndtri_exp, stdtrit
 from scipy.stats import t as student
 
-__all__ = ["combined_dof", "effective_dof", "half_width", "normal_equivalent"]
+__all__ = ["combined_dof", "half_width", "normal_equivalent"]
 
 
 def half_width(stderr: float, dof: float | None = None, level: float = 0.95) -> float:
@@ -40,18 +39,6 @@ def normal_equivalent(t: float, dof: float | None) -> float:
     if log_tail < float(log_ndtr(-abs(t))):
         return t
     return math.copysign(-float(ndtri_exp(log_tail)), t)
-
-
-def effective_dof(squares: torch.Tensor) -> torch.Tensor:
-    """Degrees of freedom [...] of a variance estimated by a sum of ``squares`` [n, ...].
-
-    ``2 S_1^2 / (S_2 - S_1^2 / n)`` with ``S_p = sum_i squares_i^p`` over independent terms: those
-    of the chi-square law with as much relative variance as the sum shows (Satterthwaite 1946,
-    doi 10.2307/3002019). Normal deviations give n, an event that m of many samples met gives 2 m.
-    """
-    n, total = len(squares), squares.sum(dim=0)
-    spread = squares.square().sum(dim=0) - total.square() / n
-    return 2 * total.square() / spread.clamp(min=0)
 
 
 def combined_dof(errors: Sequence[float], dofs: Sequence[float]) -> float:
