@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 
@@ -19,13 +20,18 @@ def power_sums(weights: torch.Tensor, deviations: torch.Tensor, highest: int) ->
 
 
 def shifted(sums: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-    """Power sums [P, ...] of ``d + by`` from those of ``d``; ``by`` [...], the binomial theorem."""
-    return torch.stack(
-        [
-            sum(
-                (math.comb(p, k) * by ** (p - k) * sums[k] for k in range(p + 1)),
-                start=torch.zeros_like(sums[0]),
-            )
-            for p in range(len(sums))
-        ]
-    )
+    """Power sums [P, ...] of ``d + by`` from those of ``d``; ``by`` [...], the binomial theorem:
+    ``sum (d + b)^p = sum_k (p over k) b^(p - k) sum d^k``.
+    """
+    coefficients, exponents = _binomial(len(sums))
+    powers = by ** torch.arange(len(sums)).reshape(-1, *[1] * by.dim())
+    factors = coefficients.reshape(*coefficients.shape, *[1] * by.dim()) * powers[exponents]
+    return (factors * sums).sum(dim=1)
+
+
+@cache
+def _binomial(orders: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """``p over k`` and ``max(p - k, 0)``, each [p, k]."""
+    p, k = torch.meshgrid(torch.arange(orders), torch.arange(orders), indexing="ij")
+    table = [[math.comb(i, j) for j in range(orders)] for i in range(orders)]
+    return torch.tensor(table, dtype=torch.float64), (p - k).clamp(min=0)
