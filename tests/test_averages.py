@@ -15,7 +15,12 @@ from jeffreysflow.estimation.averages import (
     jackknife_error,
     left_out,
 )
-from jeffreysflow.estimation.pareto import LargestWeights, pareto_k, trust_warnings
+from jeffreysflow.estimation.pareto import (
+    LargestWeights,
+    pareto_k,
+    trust_warnings,
+    warnings_about,
+)
 from jeffreysflow.streams import Stream
 
 
@@ -216,17 +221,7 @@ def doubted(log_weights: torch.Tensor) -> tuple[float, list[tuple[str, bool]]]:
     largest, n = LargestWeights(len(log_weights)), len(log_weights)
     largest.add(log_weights)
     sums = WeightedSums.of(log_weights, torch.zeros(n, 1))
-    lines = trust_warnings(
-        sums.ess,
-        largest.k(),
-        largest.tail_share(sums.log_z + math.log(n)),
-        largest.largest(sums.log_z),
-        dof=sums.log_z_dof,
-        heaviest=largest.heaviest(),
-        bounded=largest.is_bounded(),
-        n=n,
-    )
-    return largest.k(), lines
+    return largest.k(), warnings_about(sums, largest)
 
 
 def nearly_equal(share: float, larger: torch.Tensor, stream: Stream) -> torch.Tensor:

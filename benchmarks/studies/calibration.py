@@ -39,7 +39,7 @@ from jeffreysflow.estimation.estimates import (
     jackknifed,
 )
 from jeffreysflow.estimation.observables import observable_values, parse_observables
-from jeffreysflow.estimation.pareto import LargestWeights, trust_warnings
+from jeffreysflow.estimation.pareto import LargestWeights, warnings_about
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.estimation.student import half_width
 from jeffreysflow.flows.flow import Flow
@@ -119,17 +119,7 @@ def scalar(name: str, value: float, error: float, dof: float, exact: float) -> I
 def is_grave(sums: WeightedSums, log_weights: torch.Tensor) -> bool:
     largest = LargestWeights(len(log_weights))
     largest.add(log_weights)
-    lines = trust_warnings(
-        sums.ess,
-        largest.k(),
-        largest.tail_share(sums.log_z + math.log(sums.n)),
-        largest.largest(sums.log_z),
-        dof=sums.log_z_dof,
-        heaviest=largest.heaviest(),
-        bounded=largest.is_bounded(),
-        n=sums.n,
-    )
-    return any(grave for _, grave in lines)
+    return any(grave for _, grave in warnings_about(sums, largest))
 
 
 def trained(problem: Problem, steps: int, theta: float) -> Flow:

@@ -30,7 +30,7 @@ import torch
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.estimation.averages import WeightedSums
-from jeffreysflow.estimation.pareto import LargestWeights, trust_warnings
+from jeffreysflow.estimation.pareto import LargestWeights, warnings_about
 from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
@@ -178,17 +178,7 @@ def is_grave(sums: WeightedSums, log_weights: torch.Tensor) -> bool:
     """What the page says of weights alone."""
     largest = LargestWeights(sums.n)
     largest.add(log_weights)
-    lines = trust_warnings(
-        sums.ess,
-        largest.k(),
-        largest.tail_share(sums.log_z + math.log(sums.n)),
-        largest.largest(sums.log_z),
-        dof=sums.log_z_dof,
-        heaviest=largest.heaviest(),
-        bounded=largest.is_bounded(),
-        n=sums.n,
-    )
-    return any(grave for _, grave in lines)
+    return any(grave for _, grave in warnings_about(sums, largest))
 
 
 TWO_WELLS = """

@@ -3,6 +3,7 @@ import hashlib
 from pathlib import Path
 
 from jeffreysflow.config import Project, resolve_project
+from jeffreysflow.config.chains import levels_waiting, levels_waiting_for
 from jeffreysflow.config.loading import validated
 from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.errors import UserError
@@ -158,6 +159,14 @@ def training_threads(wildcards):
 def minutes_of_a_level(wildcards):
     """The allocation of a sequence is the sum over its levels."""
     return 240 if experiment_of(wildcards).flow(wildcards.flow).levels == "last" else 30
+
+
+def levels_ahead(wildcards):
+    """Priority of a level, or of a reference: how long a chain of levels waits for it."""
+    experiment = experiment_of(wildcards)
+    if "flow" in wildcards.keys():
+        return levels_waiting(experiment, wildcards.flow, int(wildcards.k))
+    return levels_waiting_for(experiment, wildcards.reference)
 
 
 def gpus(wildcards):

@@ -11,6 +11,7 @@ rule distill:
     # the levels of a flow wait for each other: on a cluster they share one allocation
     group:
         "{experiment}@{flow}"
+    priority: levels_ahead
     threads: training_threads
     resources:
         gpu=gpus,

@@ -8,6 +8,7 @@ rule gather:
         LOGS / "gather_{reference}.log",
     benchmark:
         LOGS / "gather_{reference}.tsv"
+    priority: levels_ahead
     threads: 1
     resources:
         mem_mb=memory("gather"),

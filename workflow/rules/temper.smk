@@ -6,6 +6,7 @@ checkpoint pilot:
         LOGS / "pilot_{reference}.log",
     benchmark:
         LOGS / "pilot_{reference}.tsv"
+    priority: levels_ahead
     threads: 2
     resources:
         mpi="mpiexec",
@@ -32,6 +33,7 @@ rule temper:
         LOGS / "temper_{reference}.log",
     benchmark:
         LOGS / "temper_{reference}.tsv"
+    priority: levels_ahead
     threads: 2
     resources:
         mpi="mpiexec",

@@ -6,7 +6,9 @@ import math
 
 import torch
 
-__all__ = ["PARETO_LIMIT", "LargestWeights", "pareto_k", "trust_warnings"]
+from jeffreysflow.estimation.averages import WeightedSums
+
+__all__ = ["PARETO_LIMIT", "LargestWeights", "pareto_k", "trust_warnings", "warnings_about"]
 
 PARETO_LIMIT = 0.7
 """Above it the error of a weighted average shrinks too slowly for its interval to be trusted."""
@@ -149,6 +151,20 @@ def trust_warnings(
         text = f"ESS is {ess:.2%}, below 10 %: the true errors are larger than those given"
         lines.append((text, True))
     return lines
+
+
+def warnings_about(sums: WeightedSums, largest: LargestWeights) -> list[tuple[str, bool]]:
+    """``trust_warnings`` of samples from their sums and their ``largest`` weights."""
+    return trust_warnings(
+        sums.ess,
+        largest.k(),
+        largest.tail_share(sums.log_z + math.log(sums.n)),
+        largest.largest(sums.log_z),
+        dof=sums.log_z_dof,
+        heaviest=largest.heaviest(),
+        bounded=largest.is_bounded(),
+        n=sums.n,
+    )
 
 
 def _shape(y: torch.Tensor) -> float:
