@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import torch
 
@@ -76,6 +77,15 @@ class WeightedSums:
             f.masked_fill(absent[:, None], math.inf).amin(dim=0),
             f.masked_fill(absent[:, None], -math.inf).amax(dim=0),
         )
+
+    def packed(self) -> WeightedSums:
+        """The same in memory of its own: what is kept of a block must not lie between the large
+        arrays it was made from, whose memory could not be given back then.
+        """
+        columns: dict[str, Any] = {
+            name: value.clone() for name, value in vars(self).items() if torch.is_tensor(value)
+        }
+        return replace(self, **columns)
 
     @property
     def _offsets(self) -> torch.Tensor:
