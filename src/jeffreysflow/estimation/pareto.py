@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 
@@ -42,13 +43,7 @@ class LargestWeights:
         al. (2024, jmlr.org/papers/v25/19-556.html) towards k = 1/2 worth ten points. Weights with
         no spread at all in the tail have k = 0; fewer than five tail weights give NaN.
         """
-        if self._size < 5 or len(self._largest) <= self._size:
-            return math.nan
-        weights = (self._largest - self._largest[0]).exp().flip(0)
-        excess = weights[1:] - weights[0]
-        # equal weights at the threshold carry no information and would make log(0)
-        excess = excess[excess > 0]
-        return _shape(excess) if len(excess) >= 5 else 0.0
+        return next((shape for _, shape in self._nested_shapes()), math.nan)
 
     def heaviest(self) -> float:
         """The largest k-hat of the tail ``k`` is of, its half, its quarter, ...; NaN as for k."""
@@ -66,16 +61,17 @@ class LargestWeights:
             for size, shape in self._nested_shapes()
         )
 
-    def _nested_shapes(self) -> list[tuple[int, float]]:
+    def _nested_shapes(self) -> Iterator[tuple[int, float]]:
+        """Sizes and shapes of the tail, its half, its quarter, ..."""
         if self._size < 5 or len(self._largest) <= self._size:
-            return []
-        weights, shapes, size = (self._largest - self._largest[0]).exp(), [], self._size
+            return
+        weights, size = (self._largest - self._largest[0]).exp(), self._size
         while size >= 5:
             excess = (weights[:size] - weights[size]).flip(0)
+            # equal weights at the threshold carry no information and would make log(0)
             excess = excess[excess > 0]
-            shapes.append((size, _shape(excess) if len(excess) >= 5 else 0.0))
+            yield size, _shape(excess) if len(excess) >= 5 else 0.0
             size //= 2
-        return shapes
 
     def tail_share(self, log_sum: float) -> float:
         """What part of all weights, of sum ``exp(log_sum)``, exceeds the threshold of the tail:
