@@ -8,10 +8,10 @@ rule distill:
         LOGS / "distill_{flow}_{k}.log",
     benchmark:
         LOGS / "distill_{flow}_{k}.tsv"
+    priority: levels_ahead
     # the levels of a flow wait for each other: on a cluster they share one allocation
     group:
         "{experiment}@{flow}"
-    priority: levels_ahead
     threads: training_threads
     resources:
         gpu=gpus,
