@@ -17,7 +17,8 @@ from collections.abc import Callable
 
 import torch
 
-from jeffreysflow.distillation.divergences import JeffreysLoss
+from jeffreysflow.distillation.batches import Batch
+from jeffreysflow.distillation.divergences import Energy, JeffreysLoss
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.flow import Flow
@@ -43,10 +44,12 @@ def training_rate(path: AnnealingPath, flow: Flow, batch: int, rate: Callable[..
     base, steps = path.base, 10
     assert base is not None
 
-    def batches() -> itertools.repeat[torch.Tensor]:
-        return itertools.repeat(base.sample(batch, STREAM, dtype=torch.float32))
+    def batches(energy: Energy) -> itertools.repeat[Batch]:
+        x = base.sample(batch, STREAM, dtype=torch.float32)
+        return itertools.repeat(Batch(x, energy(x)))
 
-    transport = Transport(batches(), batches(), base.energy, path.target.energy, 1.0, 1.0)
+    energies = base.energy, path.target.energy
+    transport = Transport(*map(batches, energies), *energies, 1.0, 1.0)
     recipe = Recipe(steps=steps, batch=batch, ramp=0.0)
     return steps * rate(lambda: train(flow, transport, JeffreysLoss(0.5), recipe))
 

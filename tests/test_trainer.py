@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from jeffreysflow.distillation.batches import KnownSamples, fresh_batches, shuffled_batches
 from jeffreysflow.distillation.divergences import JeffreysLoss
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import LevelResult, distill_level
 from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.distillation.settings import LevelSettings
-from jeffreysflow.distillation.trainer import Recipe, Transport, shuffled_batches, train
+from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.domain import Domain
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
@@ -24,27 +25,24 @@ from jeffreysflow.truth.sampling import GridSampler
 RECIPE = Recipe(steps=60, batch=200)
 
 
-def repeat(draw: Callable[[], torch.Tensor]) -> Iterator[torch.Tensor]:
-    while True:
-        yield draw()
-
-
 def trained(
     theta: float = 0.5,
     order: float = 1.0,
     spoil: Callable[[int], float] = lambda step: 0.0,
 ) -> tuple[Flow, list[HistoryRow], list[HistoryRow]]:
-    """A small flow from N(0, 1)^2 to N(1, 0.5^2)^2; ``spoil`` is added to the target energy."""
+    """A small flow from N(0, 1)^2 to N(1, 0.5^2)^2; ``spoil`` is added to the target energy
+    of what the flow makes, call by call."""
     base, stream = Base(Domain.euclidean(2)), Stream(1, "source")
     calls = iter(range(10**9))
 
     def target(x: torch.Tensor) -> torch.Tensor:
-        return 2 * (x - 1).square().sum(dim=1) + spoil(next(calls))
+        U = 2 * (x - 1).square().sum(dim=1)
+        return U + spoil(next(calls)) if x.requires_grad else U
 
     reference = 1 + 0.5 * Stream(1, "reference").normal(3000, 2, dtype=torch.float32)
     transport = Transport(
-        repeat(lambda: base.sample(RECIPE.batch, stream, dtype=torch.float32)),
-        shuffled_batches(reference, RECIPE.batch, Stream(1, "shuffle")),
+        fresh_batches(lambda: base.sample(RECIPE.batch, stream, dtype=torch.float32), base.energy),
+        shuffled_batches(KnownSamples(reference, target), RECIPE.batch, Stream(1, "shuffle")),
         base.energy,
         target,
         2.0,
@@ -103,7 +101,7 @@ def test_a_loss_that_is_not_finite_is_skipped_and_counted(value: float) -> None:
     _, clean, _ = trained()
     flow, history, _ = trained(spoil=lambda call: value if call in spoilt else 0.0)
     assert history[-1].skipped == 3
-    assert sum(not math.isfinite(row.loss) for row in history) in (2, 3)
+    assert sum(not math.isfinite(row.loss) for row in history) == 3
     assert all(bool(torch.isfinite(p).all()) for p in flow.parameters())
     assert history[-1].forward == pytest.approx(clean[-1].forward, abs=0.3)
 
@@ -129,8 +127,12 @@ def test_samples_in_a_wall_are_left_out_and_counted() -> None:
 
     def run(wall: float) -> list[HistoryRow]:
         transport = Transport(
-            repeat(lambda: base.sample(RECIPE.batch, stream, dtype=torch.float32)),
-            shuffled_batches(reference, RECIPE.batch, Stream(1, "shuffle")),
+            fresh_batches(
+                lambda: base.sample(RECIPE.batch, stream, dtype=torch.float32), base.energy
+            ),
+            shuffled_batches(
+                KnownSamples(reference, Walled(wall)), RECIPE.batch, Stream(1, "shuffle")
+            ),
             base.energy,
             Walled(wall),
             2.0,
@@ -149,14 +151,6 @@ def test_samples_in_a_wall_are_left_out_and_counted() -> None:
     assert run(99.0)[-1].walls == 0
     # a target that is nothing but wall teaches nothing
     assert run(-99.0)[-1].skipped == RECIPE.steps
-
-
-def test_shuffled_batches_use_every_row_once_an_epoch() -> None:
-    rows = torch.arange(10.0)[:, None]
-    batches = shuffled_batches(rows, 3, Stream(0))
-    epoch = torch.cat([next(batches) for _ in range(3)])
-    assert epoch.unique().numel() == 9
-    assert next(shuffled_batches(rows, 99, Stream(0))).sort(dim=0).values.equal(rows)
 
 
 LOG_Z_THREE_WELL = 1.70654

@@ -51,9 +51,10 @@ class InvertibleMap(Protocol):
 
 
 def reverse_bracket(
-    flow: InvertibleMap, x: torch.Tensor, energy_0: Energy, energy_1: Energy
+    flow: InvertibleMap, x: torch.Tensor, U_0: torch.Tensor, energy_1: Energy
 ) -> torch.Tensor:
-    """``U_1(F x) - U_0(x) - log|det dF(x)|`` of source samples ``x`` [n, d]: minus the log weight.
+    """``U_1(F x) - U_0 - log|det dF(x)|`` of source samples ``x`` [n, d] of energy ``U_0`` [n]:
+    minus the log weight.
 
     [m], m <= n: samples that land in a wall (``U_1 = +inf``) are left out. They make the divergence
     infinite without a direction in which it falls; the forward one draws the flow to where the
@@ -62,14 +63,15 @@ def reverse_bracket(
     y, log_det = flow(x)
     U_1, free = _outside_walls(energy_1, y)
     if free is None:
-        return U_1 - energy_0(x) - log_det
-    return U_1 - energy_0(x[free]) - log_det[free]
+        return U_1 - U_0 - log_det
+    return U_1 - U_0[free] - log_det[free]
 
 
 def forward_bracket(
-    flow: InvertibleMap, y: torch.Tensor, energy_0: Energy, energy_1: Energy
+    flow: InvertibleMap, y: torch.Tensor, U_1: torch.Tensor, energy_0: Energy
 ) -> torch.Tensor:
-    """``U_0(F^-1 y) - U_1(y) - log|det dF^-1(y)|`` of reference samples ``y`` [n, d].
+    """``U_0(F^-1 y) - U_1 - log|det dF^-1(y)|`` of reference samples ``y`` [n, d] of energy ``U_1``
+    [n].
 
     [m], m <= n: samples that come from a wall of the source (``U_0 = +inf``) are left out, as they
     are in ``reverse_bracket``.
@@ -77,8 +79,8 @@ def forward_bracket(
     x, log_det = flow.inverse(y)
     U_0, free = _outside_walls(energy_0, x)
     if free is None:
-        return U_0 - energy_1(y) - log_det
-    return U_0 - energy_1(y[free]) - log_det[free]
+        return U_0 - U_1 - log_det
+    return U_0 - U_1[free] - log_det[free]
 
 
 def _outside_walls(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -182,7 +182,8 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
     after = ensemble.log_weights[estimate]
     lower, upper = jeffreys_bracket(before[estimate], increments[estimate])
     with torch.no_grad():
-        D = forward_bracket(best.flow, step.reference.test, *step.energies).mean()
+        y, (energy_0, energy_1) = step.reference.test, step.energies
+        D = forward_bracket(best.flow, y, energy_1(y), energy_0).mean()
     facts = {
         "ess": effective_sample_size(ensemble.log_weights),
         "ess_held_out": effective_sample_size(after),

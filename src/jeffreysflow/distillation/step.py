@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, get_args
 
 import torch
 
+from jeffreysflow.distillation.batches import KnownSamples, fresh_batches, shuffled_batches
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
 from jeffreysflow.distillation.outside import outside_facts
@@ -14,7 +16,7 @@ from jeffreysflow.distillation.parts import Part, Reference, rows_of, which
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.distillation.settings import LevelSettings
-from jeffreysflow.distillation.trainer import Transport, shuffled_batches
+from jeffreysflow.distillation.trainer import Transport
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import AnnealingPath
@@ -62,15 +64,18 @@ class Step:
             base_ensemble(path, settings.ensemble, stream("ensemble")) if below is None else below
         )
         self.rows = {part: self._rows(part) for part in get_args(Part)}
-        self._sources: torch.Tensor | None = None
-        box_of = [reference.training]
+        self._sources: KnownSamples | None = None
+        self.energies = _energy_at(path, settings.lam_0), _energy_at(path, settings.lam_1)
+        box_of, source = [reference.training], self.below.x
         if self.trained_on:
             seen = self.below.rows(self.rows["train"])
             n = min(len(seen.x), len(reference.training))
             drawn = resampled(seen, n, stream("resampled source"))
-            self._sources = self._moved(drawn, settings.lam_0, stream("moved source"))[0].x
+            source = self._moved(drawn, settings.lam_0, stream("moved source"))[0].x
+            self._sources = KnownSamples(source.to(settings.dtype), self.energies[0])
             box_of.append(seen.x)
-        self.energies = _energy_at(path, settings.lam_0), _energy_at(path, settings.lam_1)
+        self._targets = KnownSamples(reference.training.to(settings.dtype), self.energies[1])
+        self._variances = self._variance(source), self._variance(reference.training)
         self._box = spline_box(path.base, *box_of)
 
     def _rows(self, part: Part) -> torch.Tensor:
@@ -121,15 +126,12 @@ class Step:
         number = f" {attempt}" if attempt else ""
         fresh = self._stream("source" + number)
         if self._sources is None:
-            rows = self.below.x
-            source = _repeat(lambda: self._base.sample(batch, fresh, dtype=dtype))
+            draw = partial(self._base.sample, batch, fresh, dtype=dtype)
+            source = fresh_batches(draw, self.energies[0])
         else:
-            rows = self._sources
-            source = shuffled_batches(rows.to(dtype), batch, fresh)
-        order = self._stream("reference" + number)
-        targets = shuffled_batches(self.reference.training.to(dtype), batch, order)
-        variances = self._variance(rows), self._variance(self.reference.training)
-        return Transport(source, targets, *self.energies, *variances)
+            source = shuffled_batches(self._sources, batch, fresh)
+        reference = shuffled_batches(self._targets, batch, self._stream("reference" + number))
+        return Transport(source, reference, *self.energies, *self._variances)
 
     def push(self, flow: Flow) -> Pushed:
         """The ensemble below through ``flow``, which is in float64 from then on."""
@@ -184,8 +186,3 @@ def _energy_at(path: AnnealingPath, lam: float) -> Energy:
     if lam == 1.0:
         return path.counted.energy
     return lambda x: path.energy(x, lam)
-
-
-def _repeat(draw: Callable[[], torch.Tensor]) -> Iterator[torch.Tensor]:
-    while True:
-        yield draw()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from jeffreysflow.distillation.batches import Batch
 from jeffreysflow.distillation.divergences import (
     Energy,
     JeffreysLoss,
@@ -20,9 +21,8 @@ from jeffreysflow.distillation.divergences import (
 )
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.flows.flow import Flow
-from jeffreysflow.streams import Stream
 
-__all__ = ["Recipe", "Transport", "shuffled_batches", "train"]
+__all__ = ["Recipe", "Transport", "train"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,12 @@ class Recipe:
 class Transport(NamedTuple):
     """What a flow is asked to do: carry the source (energy_0) to the target (energy_1).
 
-    ``source`` and ``reference`` yield batches [n, d] for ever; variances as in the loss.
+    ``source`` and ``reference`` yield batches for ever, with their energies under energy_0 and
+    under energy_1; variances as in the loss.
     """
 
-    source: Iterator[torch.Tensor]
-    reference: Iterator[torch.Tensor]
+    source: Iterator[Batch]
+    reference: Iterator[Batch]
     energy_0: Energy
     energy_1: Energy
     variance_0: float
@@ -120,20 +121,19 @@ def _loss(
 ) -> tuple[torch.Tensor, float, float, int]:
     """The loss, both divergences, and how many samples met a wall."""
     l_0, l_1 = jeffreys_weights(theta, transport.variance_0, transport.variance_1)
-    energies = transport.energy_0, transport.energy_1
     terms: list[torch.Tensor] = []
     R = D = math.nan
     walls = 0
     if l_0 > 0:
-        x = next(transport.source)
-        bracket = reverse_bracket(flow, x, *energies)
+        x, U_0 = next(transport.source)
+        bracket = reverse_bracket(flow, x, U_0, transport.energy_1)
         walls += len(x) - len(bracket)
         if len(bracket):
             terms.append(l_0 * bracket.mean())
         R = float(bracket.detach().mean()) if len(bracket) else math.inf
     if l_1 > 0:
-        y = next(transport.reference)
-        bracket = forward_bracket(flow, y, *energies)
+        y, U_1 = next(transport.reference)
+        bracket = forward_bracket(flow, y, U_1, transport.energy_0)
         walls += len(y) - len(bracket)
         if len(bracket):
             forward = divergence(bracket, order)
@@ -143,14 +143,3 @@ def _loss(
         # a step that is skipped
         terms = [math.nan * next(flow.parameters()).sum()]
     return torch.stack(terms).sum(), R, D, walls
-
-
-def shuffled_batches(x: torch.Tensor, batch: int, stream: Stream) -> Iterator[torch.Tensor]:
-    """Batches of the rows of ``x`` [N, d] for ever, every row once an epoch (but for a rest that
-    fills no batch; a batch holds at most N).
-    """
-    batch = min(batch, len(x))
-    while True:
-        order = stream.permutation(len(x)).to(x.device)
-        for start in range(0, len(x) - batch + 1, batch):
-            yield x[order[start : start + batch]]

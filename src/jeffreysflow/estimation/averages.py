@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 import torch
 
@@ -22,6 +21,8 @@ __all__ = [
 
 ROUNDING = 2.0**-46
 """No error is smaller than this part of the numbers that it belongs to."""
+
+_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,17 @@ class WeightedSums:
 
     @classmethod
     def of(cls, log_weights: torch.Tensor, values: torch.Tensor) -> WeightedSums:
-        """Sums of one block: log weights [n], values [n, observables]; -inf is a zero weight."""
+        """Sums of one block: log weights [n], values [n, observables]; -inf is a zero weight.
+
+        Rows are summed a few thousand at a time: what is kept of a block would otherwise lie
+        between the large arrays it was made from, and hold on to their memory.
+        """
+        pieces = zip(torch.split(log_weights, _ROWS), torch.split(values, _ROWS), strict=True)
+        parts = [cls._of_piece(*piece) for piece in pieces]
+        return parts[0] if len(parts) == 1 else combined(parts)
+
+    @classmethod
+    def _of_piece(cls, log_weights: torch.Tensor, values: torch.Tensor) -> WeightedSums:
         log_weights = log_weights.to(torch.float64)
         log_scale = float(log_weights.max())
         w = (log_weights - (log_scale if log_scale > -math.inf else 0.0)).exp()
@@ -77,15 +88,6 @@ class WeightedSums:
             f.masked_fill(absent[:, None], math.inf).amin(dim=0),
             f.masked_fill(absent[:, None], -math.inf).amax(dim=0),
         )
-
-    def packed(self) -> WeightedSums:
-        """The same in memory of its own: what is kept of a block must not lie between the large
-        arrays it was made from, whose memory could not be given back then.
-        """
-        columns: dict[str, Any] = {
-            name: value.clone() for name, value in vars(self).items() if torch.is_tensor(value)
-        }
-        return replace(self, **columns)
 
     @property
     def _offsets(self) -> torch.Tensor:

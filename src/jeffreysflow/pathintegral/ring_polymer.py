@@ -11,7 +11,12 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.pathintegral.centroid_curvature import centroid_stiffness
 from jeffreysflow.pathintegral.checks import check_ring
-from jeffreysflow.pathintegral.normal_modes import frequencies, orthogonal_modes, to_beads
+from jeffreysflow.pathintegral.normal_modes import (
+    frequencies,
+    orthogonal_modes,
+    to_beads,
+    transformed,
+)
 from jeffreysflow.potentials import Potential
 from jeffreysflow.rows import row_sum
 
@@ -121,7 +126,7 @@ class RingPolymer(Potential):
 
     def _low_action(self, x: torch.Tensor) -> torch.Tensor:
         xi = x.reshape(len(x), self.modes, -1)
-        beads = (xi.transpose(1, 2) @ self._to_beads.to(x)).transpose(1, 2)
+        beads = transformed(xi, self._to_beads.to(x))
         return x.square() @ (0.5 * self._springs).to(x) + _potential_action(
             self.V, self.beta, beads
         )

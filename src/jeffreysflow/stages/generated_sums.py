@@ -38,7 +38,7 @@ class GeneratedSums:
             self.largest.add(log_weights)
             values = measured.values(x, U)
             for part in zip(torch.split(log_weights, size), torch.split(values, size), strict=True):
-                self.blocks.append(WeightedSums.of(*part).packed())
+                self.blocks.append(WeightedSums.of(*part))
             progress.update(sum(block.n for block in self.blocks))
         progress.close()
         each = 1 if sequence is None else sequence // size

@@ -1,0 +1,63 @@
+"""Batches of samples to train on, with their energies, which are evaluated once a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from jeffreysflow.distillation.divergences import Energy
+from jeffreysflow.streams import Stream
+
+__all__ = ["Batch", "KnownSamples", "fresh_batches", "shuffled_batches"]
+
+
+class Batch(NamedTuple):
+    """Samples ``x`` [n, d] of a density and their energies ``U`` [n] under it, kT."""
+
+    x: torch.Tensor
+    U: torch.Tensor
+
+
+class KnownSamples:
+    """Samples [N, d] that are seen again and again, as ``x``; the energy of one is evaluated when
+    it is first asked for, and remembered.
+    """
+
+    def __init__(self, x: torch.Tensor, energy: Energy) -> None:
+        self.x = x
+        self._energy = energy
+        self._U = x.new_empty(len(x))
+        self._known = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @torch.no_grad()
+    def batch(self, rows: torch.Tensor) -> Batch:
+        """Those of some rows [n], which differ from each other."""
+        new = rows[~self._known[rows]]
+        if len(new):
+            self._U[new] = self._energy(self.x[new]).to(self._U.dtype)
+            self._known[new] = True
+        return Batch(self.x[rows], self._U[rows])
+
+
+def shuffled_batches(samples: KnownSamples, batch: int, stream: Stream) -> Iterator[Batch]:
+    """Batches of samples for ever, every one once an epoch (but for a rest that fills no batch; a
+    batch holds at most all of them).
+    """
+    n = len(samples)
+    batch = min(batch, n)
+    while True:
+        order = stream.permutation(n).to(samples.x.device)
+        for start in range(0, n - batch + 1, batch):
+            yield samples.batch(order[start : start + batch])
+
+
+def fresh_batches(draw: Callable[[], torch.Tensor], energy: Energy) -> Iterator[Batch]:
+    """New samples [n, d] for ever, as ``draw`` makes them."""
+    while True:
+        x = draw()
+        yield Batch(x, energy(x))
