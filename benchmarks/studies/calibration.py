@@ -16,7 +16,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -303,8 +303,6 @@ def tempering_cases(problem: Problem) -> Iterator[Case]:
         )
 
         def repeat(i: int, settings: TemperingSettings = settings) -> list[Interval]:
-            from dataclasses import replace
-
             run = replace(settings, seed=i, address=("calibration", str(settings.walkers)))
             archive = MemoryArchive(run, 2)
             Engine(problem.path, problem.base, get_kernel("mala"), run).run(archive)

@@ -41,7 +41,7 @@ REFERENCE: dict[str, Any] = {
     "ladder": {"kind": "adaptive", "levels": 6},
     "walkers": 400,
     "warmup_rounds": 400,
-    "rounds": 400,
+    "rounds": 1000,
     "thin": 20,
     "local_steps": 4,
 }

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 
 import torch
-from scipy.stats import qmc
 
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import derived_seed
@@ -25,6 +24,9 @@ def sobol_points(
     point of it exactly uniform, so averages are unbiased and the spread between scramblings is
     their error. Use a power of two for ``n``.
     """
+    # here, because it takes a second that most stages need not spend
+    from scipy.stats import qmc
+
     sequence = qmc.Sobol(dimension, scramble=True, bits=_BITS, rng=derived_seed(seed, *address))
     for start in range(0, n, batch):
         # the middle of each of the 2^-52 cells, never 0 or 1, where a Gaussian has no quantile

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy.special import log_ndtr, ndtri_exp, stdtrit
-from scipy.stats import t as student
+from scipy.special import log_ndtr, ndtri_exp, stdtr, stdtrit
 
 __all__ = ["combined_dof", "half_width", "normal_equivalent"]
 
@@ -35,7 +34,8 @@ def normal_equivalent(t: float, dof: float | None) -> float:
         return t
     if not dof > 0:
         return math.nan
-    log_tail = float(student.logsf(abs(t), dof))
+    tail = float(stdtr(dof, -abs(t)))
+    log_tail = math.log(tail) if tail > 0 else -math.inf
     if log_tail < float(log_ndtr(-abs(t))):
         return t
     return math.copysign(-float(ndtri_exp(log_tail)), t)

@@ -33,7 +33,7 @@ class Potential(nn.Module, ABC):
         with torch.enable_grad():
             y = x.detach().requires_grad_()
             energy = self.energy(y)
-            (gradient,) = torch.autograd.grad(energy, y, torch.ones_like(energy))
+            (gradient,) = torch.autograd.grad(energy.sum(), y)
         return energy.detach(), gradient
 
     def exact_map(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

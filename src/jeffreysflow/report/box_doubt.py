@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from jeffreysflow.stores.tables import EstimateRow
 
@@ -80,7 +80,7 @@ def box_doubts(rows: Sequence[EstimateRow]) -> list[str]:
 
 
 def _beyond_chance(share: float, n: float, limit: float) -> bool:
-    return float(binom.sf(round(share * n) - 1, round(n), min(limit, 1.0))) < _RARE
+    return float(bdtrc(round(share * n) - 1, round(n), min(limit, 1.0))) < _RARE
 
 
 def _advice(dof: float | None) -> str:

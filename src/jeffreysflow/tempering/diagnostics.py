@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from arviz_stats.base import array_stats
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.estimation.series import autocorrelation_time, drift
@@ -55,6 +54,9 @@ def series_diagnostics(series: torch.Tensor) -> SeriesDiagnostics:
         chains = chains[:, : draws // 2 * 2].reshape(2, -1)
     rhat = math.nan
     if chains.shape[1] >= 4:
+        # here, because it takes a second that most stages need not spend
+        from arviz_stats.base import array_stats
+
         rhat = float(array_stats.rhat(chains.numpy(), method="rank"))
     return SeriesDiagnostics(tau, series.numel() / tau, rhat, drift(series))
 
