@@ -75,6 +75,18 @@ def test_an_event_that_no_sample_met_is_as_rare_as_that() -> None:
 # --- flows
 
 
+def test_what_was_hardly_seen_is_compared_as_a_number_of_samples() -> None:
+    strays = row("observable:x1 > 4", 5.8e-7, n_eff=19_800.0, limit=1.5e-4)
+    assert -2 < z_score(strays._replace(exact=1e-4)) < 0
+    assert z_score(strays._replace(exact=1e-8)) == 0.0
+    assert z_score(strays._replace(exact=0.05)) < -10
+    two = row("observable:x1 > 4", 2e-4, n_eff=10_000.0, limit=6.3e-4)
+    # P(k <= 2) of a Poisson number of mean 20 is 4.6e-7
+    assert z_score(two._replace(exact=2e-3)) == pytest.approx(-4.9, abs=0.05)
+    nearly_all = row("observable:x1 < 4", 1 - 2e-4, n_eff=10_000.0, limit=1 - 6.3e-4)
+    assert z_score(nearly_all._replace(exact=1 - 2e-3)) == pytest.approx(4.9, abs=0.05)
+
+
 def test_a_good_flow_is_not_doubted() -> None:
     rows = [
         *GOOD_WEIGHTS,

@@ -43,7 +43,31 @@ def test_an_event_that_no_sample_or_every_sample_met_has_a_limit_and_no_error() 
 def test_one_or_two_samples_make_no_error() -> None:
     found = from_independent(equal(of_events(1, 2, 3, 5)))
     assert found.errors.isnan().tolist() == [True, True, False, False]
+    # 95 % of Poisson numbers of these means are larger than 1 and 2
+    assert found.limits[:2].tolist() == pytest.approx([4.744e-3, 6.296e-3], rel=1e-3)
+    assert found.limits[2:].isnan().all()
+    assert found.n_eff[:2].tolist() == [1000, 1000]
+    mirrored = from_independent(equal(of_events(999)))
+    assert float(mirrored.limits) == pytest.approx(1 - 4.744e-3, rel=1e-5)
+
+
+def test_what_is_no_event_has_no_limit() -> None:
+    """One sample makes the mean; that its values lie between 0 and 1 is chance."""
+    values = torch.zeros(1000, 2)
+    values[0] = torch.tensor([0.7, 1.0])
+    values[1, 1] = 0.2
+    found = from_independent(equal(values))
+    assert found.errors.isnan().all()
     assert found.limits.isnan().all()
+
+
+def test_strays_of_small_weight_are_hardly_seen() -> None:
+    """Two samples met an event, with weights that say nothing of how probable it is."""
+    log_weights = torch.zeros(10_000, dtype=torch.float64)
+    log_weights[:2] = -5.0
+    found = from_independent(WeightedSums.of(log_weights, of_events(2, n=10_000)))
+    assert found.errors.isnan().all()
+    assert float(found.limits) == pytest.approx(3.0e-4, rel=0.05)
 
 
 @pytest.mark.parametrize("mean", [2.0, 5.0, 20.0])
@@ -77,7 +101,7 @@ def islands_with(event_on: int, islands: int = 12) -> list[WeightedSums]:
 def test_an_event_that_few_groups_saw_has_no_error(on: int, has_error: bool) -> None:
     found = from_groups(islands_with(on), copies=True)
     assert found.errors.isfinite().tolist() == [has_error, True]
-    assert found.limits.isnan().all()
+    assert found.limits.isfinite().tolist() == [not has_error, False]
 
 
 def test_copies_are_no_chances() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.special import gammaincinv
 
 from jeffreysflow.estimation.averages import (
     ROUNDING,
@@ -31,6 +32,10 @@ _FEWEST_SEEN = 3
 """Nor is that of an event which fewer groups than this have seen, or missed."""
 _CONFIDENT = 3.0
 """Where ``(1 - p)^n`` is 5 %, n p is about 3: the rule of three."""
+_SAME = 1e-9
+"""Of a function between 0 and 1 whose variance is ``mean (1 - mean)`` all values are 0 or 1."""
+_HARDLY_ANY = 5.0
+"""Fewer samples than this have hardly met an event, and their number says how rare it may be."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Estimates:
 
     ``errors`` are standard errors of ``means`` with ``dof`` degrees of freedom, NaN where none is
     known; ``n_eff = variance / error^2`` says how many independent samples would have this error.
-    ``limits`` belong to what no sample met (mean 0: its probability is below the limit, at 95 %) or
-    every one did (mean 1: above); NaN elsewhere.
+    ``limits`` belong to events without an error that no sample met, or hardly any (mean below 1/2:
+    the probability is below the limit, at 95 %), or that hardly any missed (above); NaN elsewhere.
     """
 
     means: torch.Tensor
@@ -65,12 +70,27 @@ def _estimates(
 ) -> Estimates:
     """``independent``: how many independent samples an event had the chance to be met by."""
     errors = errors.masked_fill(constant | (dof < _LEAST_DOF), math.nan)
-    n_eff = (variances / errors.square()).masked_fill(constant, independent)
-    below = min(_CONFIDENT / independent, 1.0) if independent > 0 else 1.0
-    limits = torch.full_like(means, math.nan)
-    limits[constant & (means == 0)] = below
-    limits[constant & (means == 1)] = 1 - below
+    limits = _limits(means, variances, constant, independent).masked_fill(~errors.isnan(), math.nan)
+    n_eff = (variances / errors.square()).masked_fill(constant | ~limits.isnan(), independent)
     return Estimates(means, errors, dof.masked_fill(errors.isnan(), math.nan), n_eff, limits)
+
+
+def _limits(
+    means: torch.Tensor, variances: torch.Tensor, constant: torch.Tensor, independent: float
+) -> torch.Tensor:
+    """The probability of which k of n ``independent`` samples or fewer meet an event in 5 % of
+    cases, k n-ths being its mean, where k is small: ``gammaincinv(k + 1, .95) / n``. Its complement
+    for what hardly any missed; NaN for what is no event.
+    """
+    spread = means * (1 - means)
+    event = (variances - spread).abs() <= _SAME * spread
+    event = torch.where(constant, (means == 0) | (means == 1), event)
+    rare = torch.minimum(means, 1 - means)
+    seen = rare.clamp(min=0) * independent
+    most = torch.from_numpy(gammaincinv(seen.numpy() + 1, 0.95)).clamp(min=_CONFIDENT)
+    below = (most / max(independent, _CONFIDENT)).clamp(max=1)
+    limits = torch.where(means < 0.5, below, 1 - below)
+    return limits.masked_fill(~event | (seen >= _HARDLY_ANY), math.nan)
 
 
 def from_independent(sums: WeightedSums) -> Estimates:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import log_ndtr, ndtri_exp
+from scipy.special import betainc, log_ndtr, ndtri_exp
 
 from jeffreysflow.estimation.student import combined_dof, normal_equivalent
 from jeffreysflow.stores.tables import EstimateRow
@@ -19,8 +19,8 @@ _ROUNDING = 2.0**-40
 
 def z_score(row: EstimateRow) -> float:
     """Deviation from the exact value: the normal deviate as rare as Student's t of the standard
-    error; NaN where one of them is unknown. Of an event that no sample met, or every sample, as
-    rare as so many independent samples doing so.
+    error; NaN where one of them is unknown. Of an event that no sample met, or hardly any, or
+    nearly all, as rare as so few of so many independent samples doing so.
     """
     if row.exact is None:
         return math.nan
@@ -52,7 +52,8 @@ def deviation(
 def difference(a: EstimateRow, b: EstimateRow) -> float:
     """Deviation of an estimate from an independent one; NaN where it cannot be told.
 
-    Where ``a`` met an event with no sample, or with every one, as rare as that is if b is right.
+    Where ``a`` met an event with hardly a sample, or with nearly every one, as rare as that is if b
+    is right.
     """
     if a.limit is not None and not a.stderr:
         if b.limit is not None or not b.stderr:
@@ -66,16 +67,19 @@ def difference(a: EstimateRow, b: EstimateRow) -> float:
 
 
 def unseen_score(row: EstimateRow, probability: float, error: float) -> float:
-    """The normal deviate as rare as ``n_eff`` samples that all miss an event of this probability
-    (two standard errors nearer to none), or all meet it.
+    """The normal deviate as rare as ``n_eff`` samples of which so few meet an event of this
+    probability (two standard errors nearer to none), or so few miss it.
     """
-    missed = row.value == 0
-    chance = probability if missed else 1 - probability
+    missed = row.value < 0.5
+    share, chance = (row.value, probability) if missed else (1 - row.value, 1 - probability)
     chance = min(max(chance - 2 * error, 0.0), 1.0)
-    if row.n_eff is None or chance == 0:
+    if row.n_eff is None or chance <= share:
         return 0.0
-    log_p = row.n_eff * math.log1p(-chance) if chance < 1 else -math.inf
-    if log_p == -math.inf:
+    n, seen = row.n_eff, share * row.n_eff
+    if chance == 1:
         return -math.inf if missed else math.inf
+    # the distribution of a binomial number, at a number that need not be whole
+    p = float(betainc(n - seen, seen + 1, 1 - chance))
+    log_p = math.log(p) if p > 0 else n * math.log1p(-chance)
     z = max(-float(ndtri_exp(min(log_p, float(log_ndtr(0.0))))), 0.0)
     return -z if missed else z

@@ -83,14 +83,15 @@ def exact_text(row: EstimateRow | None) -> str:
 
 
 def value_text(row: EstimateRow) -> str:
-    """A value with its error; the limit of an event that no sample met, or that all did.
+    """A value with its error; the limit of an event that hardly a sample met, or that nearly all
+    did.
 
     >>> value_text(EstimateRow(1, "observable:x1 > 4", 0.0, limit=0.00061))
     '< 0.00061'
     """
     if row.limit is None or row.stderr:
         return with_error(row.value, row.stderr or math.nan)
-    if row.value == 0:
+    if row.value < 0.5:
         return f"< {with_error(row.limit, digits=2)}"
     return f"> 1 − {with_error(1 - row.limit, digits=2)}"
 
