@@ -107,7 +107,7 @@ class Problem:
             if not math.isnan(error):
                 hit = abs(mean - exact) < half_width(error, dof)
             elif not math.isnan(limit):
-                hit = exact < limit if mean == 0 else exact > limit
+                hit = exact < limit if mean < 0.5 else exact > limit
             rows.append(Interval(of.name, hit, bool(of.is_event), grave))
         return rows
 
