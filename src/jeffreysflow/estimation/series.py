@@ -60,22 +60,27 @@ def series_mean(series: torch.Tensor) -> SeriesMean:
     length b, is raised by it, and by ``12 tau / n``: a tau found too small by chance makes batches
     short and lets a series pass that should not. There is no error where the series holds fewer
     than 50 tau or visits an event fewer than 5 times, where fewer than 8 batches can be had, or
-    where all values are the same.
+    where all values are the same. ``tau`` is that of the series or of its normal scores, whichever
+    is longer: a long tail that was hardly visited hides how long the rest remembers.
     """
     draws, walkers = series.shape
     mean = float(series.mean())
     centred = (series - mean).double()
     if draws < 2 or float(series.max()) == float(series.min()):
         return SeriesMean(mean, math.nan, math.nan, math.nan)
+    share = _rarer_share(series)
+    tau = autocorrelation_time(centred)
+    if share == math.inf:
+        tau = max(tau, autocorrelation_time(_normal_scores(centred)))
     # a walker is worth at least one independent sample
-    tau = min(max(autocorrelation_time(centred), 1.0), float(draws))
+    tau = min(max(tau, 1.0), float(draws))
     times = draws * walkers / tau
     pieces = 1
     if walkers < _ENOUGH_WALKERS:
         pieces = min(-(-_ENOUGH_WALKERS // walkers), int(draws / (_BATCH_TIMES * tau)))
         pieces = max(pieces, -(-FEWEST_GROUPS // walkers))
     length = draws // pieces
-    visits = times * _rarer_share(series)
+    visits = times * share
     enough = times >= LEAST_TIMES and visits >= _FEWEST_VISITS
     if not enough or length < 1 or pieces * walkers < FEWEST_GROUPS:
         return SeriesMean(mean, math.nan, math.nan, times)
@@ -87,6 +92,16 @@ def series_mean(series: torch.Tensor) -> SeriesMean:
         variance *= (1 + _TAU_TIMES / times) / (1 - min(tau / (2 * length), 0.5))
     dof = min(groups - 1.0, float(effective_dof(squares)), visits)
     return SeriesMean(mean, math.sqrt(variance), max(dof, 1.0), times)
+
+
+def _normal_scores(series: torch.Tensor) -> torch.Tensor:
+    """Each value replaced by the normal quantile of its rank, equal values by that of the mean of
+    theirs (Vehtari et al. 2021, doi 10.1214/20-BA1221, section 4.1).
+    """
+    _, place, counts = torch.unique(series, return_inverse=True, return_counts=True)
+    ranks = counts.cumsum(0) - 0.5 * counts
+    scores: torch.Tensor = torch.special.ndtri(ranks / series.numel())
+    return scores[place]
 
 
 def _rarer_share(series: torch.Tensor) -> float:
