@@ -182,6 +182,6 @@ def test_an_energy_that_changes_while_the_workflow_runs_is_refused(
     config.write_text(resolve_project(project, ROOT)["mine"].model_dump_json())
     assert main(["truth", "--config", str(config)]) == 0
     with (tmp_path / "mine.py").open("a") as energy:
-        energy.write("# changed\n")
+        energy.write("changed = True\n")
     assert main(["truth", "--config", str(config)]) == 2
     assert "changed while the workflow runs" in capsys.readouterr().err

@@ -106,8 +106,9 @@ def test_a_hash_changes_with_the_source_of_a_users_energy(tmp_path: Path) -> Non
         "rounds: 2, ladder: {kind: fixed, values: [0, 1]}}}\nflows: {f: {reference: r, theta: 0}}\n"
     )
     hashes = []
-    for text in ("dimension = 1", "dimension = 2"):
-        (tmp_path / "mine.py").write_text(text)
+    for strength in ("1", "2"):
+        energy = f"def energy(x):\n    return {strength} * x[:, 0] ** 2\n"
+        (tmp_path / "mine.py").write_text("dimension = 1\n" + energy)
         project = Project(experiments=[str(tmp_path / "mine.yaml")])
         hashes.append(resolve_project(project, ROOT)["mine"].reference_hash("r"))
     assert hashes[0] != hashes[1]

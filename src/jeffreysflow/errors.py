@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["UserError", "allowed_names"]
+__all__ = ["UserError", "allowed_names", "one_line"]
 
 
 class UserError(Exception):
@@ -24,3 +24,13 @@ def allowed_names(found: str, allowed: Iterable[str]) -> str:
     text = "allowed: " + ", ".join(names)
     nearest = get_close_matches(found, names, n=1, cutoff=0.5)
     return f"{text}; did you mean {nearest[0]!r}?" if nearest else text
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one line.
+
+    >>> one_line(ValueError("no\\n  such value"))
+    'ValueError: no such value'
+    """
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

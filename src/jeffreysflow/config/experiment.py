@@ -50,8 +50,11 @@ class Experiment(Section):
     """Where flows are trained: `auto` takes a GPU when there is one."""
     potential: PotentialConfig
     """The target energy."""
-    source_hash: str | None = None
-    """Hash of the user's potential file."""
+    sources: dict[str, str] = Field(default_factory=dict)
+    """Hashes of the user's potential file and of all that it reads, by their paths from its folder:
+    of Python that of its syntax tree, of data that of its bytes."""
+    python: str | None = None
+    """The version of Python that the syntax trees are of."""
     base: BaseConfig = BaseConfig()
     """The base distribution."""
     observables: list[str] = Field(default_factory=list)
@@ -172,8 +175,9 @@ class Experiment(Section):
         return _hash(
             {
                 "format": FORMAT,
-                "potential": self.potential.model_dump(exclude={"file"}),
-                "source": self.source_hash,
+                "potential": self.potential.model_dump(exclude={"file", "files"}),
+                "sources": self.sources,
+                "python": self.python,
                 "base": self.base.model_dump(),
             }
             | ({} if ring is None else {"path_integral": ring.model_dump(exclude=_NOT_TARGET)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,6 @@ __all__ = [
     "merged",
     "resolve_experiment",
     "resolve_project",
-    "source_hash",
     "validated",
 ]
 
@@ -106,23 +105,41 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
             key: merged(defaults, _mapping(file, f"{kind}s.{key}", section))
             for key, section in sections.items()
         }
-    settled = {"name": name, "scale": project.scale, "seed": project.seed, "device": project.device}
+    settled: dict[str, Any] = {
+        "name": name,
+        "scale": project.scale,
+        "seed": project.seed,
+        "device": project.device,
+    }
     for key in settled:
         if key in content:
             raise UserError(f"{file}: '{key}' is set in config.yaml, not in an experiment file")
     potential = content.get("potential")
     if isinstance(potential, dict) and isinstance(potential.get("file"), str):
-        source = (file.parent / potential["file"]).resolve()
-        if not source.is_file():
-            raise UserError(f"{file}: potential.file: no such file {source}")
+        source = _existing(file, "potential.file", potential["file"])
         content["potential"] = {**potential, "file": str(source)}
-        settled["source_hash"] = source_hash(source)
+        files = potential.get("files", [])
+        if isinstance(files, list) and all(isinstance(each, str) for each in files):
+            files = [_existing(file, "potential.files", each) for each in files]
+            content["potential"]["files"] = [str(each) for each in files]
+            settled |= _sources(source, files)
     return validated(Experiment, {**content, **settled}, str(file))
 
 
-def source_hash(file: Path) -> str:
-    """Hash of a user's potential file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+def _existing(file: Path, key: str, name: str) -> Path:
+    found = (file.parent / name).resolve()
+    if not found.is_file():
+        raise UserError(f"{file}: {key}: no such file {found}")
+    return found
+
+
+def _sources(file: Path, named: list[Path]) -> dict[str, Any]:
+    # here, because only a user's own energy needs torch so early
+    from jeffreysflow.potentials.user import load_user_potential
+    from jeffreysflow.userfiles.sources import source_hashes
+
+    version = ".".join(map(str, sys.version_info[:2]))
+    return {"sources": source_hashes(load_user_potential(file), named), "python": version}
 
 
 def load_experiment(file: Path) -> Experiment:

@@ -22,7 +22,11 @@ class PotentialConfig(Section):
     name: str | None = None
     """Name of an energy of the package."""
     file: str | None = None
-    """Python file with `dimension` and `energy(x)`; relative to the experiment file."""
+    """Python file with `dimension` and `energy(x)`; relative to the experiment file. Modules beside
+    it may be imported by it."""
+    files: list[str] = Field(default_factory=list)
+    """Data that the file reads, relative to the experiment file. Those that it opens by Python when
+    it is imported and first evaluated are found without being named here."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of a named energy."""
 
@@ -38,6 +42,8 @@ class PotentialConfig(Section):
     def _exactly_one(self) -> Self:
         if (self.name is None) == (self.file is None):
             raise ValueError("give either 'name' (an energy of the package) or 'file' (your own)")
+        if self.file is None and self.files:
+            raise ValueError("'files' belong to a 'file' of your own, which reads them")
         if self.file is not None and self.parameters:
             raise ValueError("'parameters' belong to a named energy; put them into your file")
         return self

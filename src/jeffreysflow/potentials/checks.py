@@ -6,10 +6,9 @@ import math
 
 import torch
 
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import UserError, one_line
 from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.potential import Potential
-from jeffreysflow.potentials.user import one_line
 from jeffreysflow.streams import Stream
 
 __all__ = ["check_potential", "check_resolution"]
@@ -51,6 +50,8 @@ def _check_kind(potential: Potential, x: torch.Tensor, name: str) -> None:
     shape = f"[{len(x)}, {x.shape[1]}]"
     try:
         energy = potential.energy(x.clone().requires_grad_())
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"{name}: energy(x) raised on x of shape {shape}: {one_line(error)}"
@@ -74,6 +75,8 @@ def _evaluated(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         return potential.energy_and_gradient(x)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"{name}: energy(x) raised on {len(x)} samples of the base: {one_line(error)}"
