@@ -13,7 +13,7 @@ from jeffreysflow.streams import Stream
 
 __all__ = ["check_potential", "check_resolution"]
 
-_FEW, _MANY = 7, 200
+_FEW, _MANY = 7, 2000
 _COARSEST = 0.01
 _SPAN = 0.02
 _STEPS = 16
@@ -64,10 +64,18 @@ def _check_kind(potential: Potential, x: torch.Tensor, name: str) -> None:
     if not energy.is_floating_point():
         raise UserError(f"{name}: energy(x) must be floating point, found {energy.dtype}")
     if not energy.requires_grad:
-        raise UserError(
-            f"{name}: energy(x) does not depend on x through torch operations, "
-            "so it has no gradient"
-        )
+        raise UserError(f"{name}: energy(x) has no gradient: {_why_no_gradient(potential, x)}")
+
+
+def _why_no_gradient(potential: Potential, x: torch.Tensor) -> str:
+    near = torch.cat([x + step * x.abs().clamp(min=1) for step in (1e-4, -1e-4, 1e-3)])
+    with torch.no_grad():
+        U, U_near = potential.energy(x), potential.energy(near)
+    if bool((U[0] == U).all()) and bool((U_near == U[0]).all()):
+        return "it is a constant"
+    if bool((U_near.reshape(3, -1) == U).all()):
+        return "it is constant in pieces; tempering and flows follow gradients, so make it smooth"
+    return "it does not depend on x through torch operations (numpy, .item(), .detach()?)"
 
 
 def _evaluated(
