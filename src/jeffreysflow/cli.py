@@ -32,6 +32,9 @@ from jeffreysflow.stores.locking import SoleWriter
 __all__ = ["main"]
 
 
+_TRUST = "run code of a configuration from outside the working folder"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(UserError.exit_code, f"{self.prog}: {message}\n")
@@ -82,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     def add_stage(name: str, what: str, command: Callable[[argparse.Namespace], None]) -> _Parser:
         stage = add(name, what, command)
         stage.add_argument("--config", type=Path, required=True, help="results/x/config.json")
+        stage.add_argument("--trust", action="store_true", help=_TRUST)
         return stage
 
     pilot = add_stage("pilot", "suggest a ladder for one reference, on MPI", _pilot)
@@ -107,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", "collect all experiments in report.html and summary.csv", _report)
     report.add_argument("--config", type=Path, nargs="+", required=True)
     report.add_argument("--results", type=Path, required=True)
+    report.add_argument("--trust", action="store_true", help=_TRUST)
     return parser
 
 
@@ -176,7 +181,25 @@ def _schema(options: argparse.Namespace) -> None:
 
 
 def _resolved(options: argparse.Namespace) -> tuple[Layout, Experiment]:
-    return Layout.of_config(options.config), load_experiment(options.config)
+    return Layout.of_config(options.config), _trusted(options.config, options.trust)
+
+
+def _trusted(config: Path, trust: bool) -> Experiment:
+    """A resolved configuration that may be acted on: it names a file that will be executed."""
+    if not trust:
+        _refuse_foreign(config)
+    experiment = load_experiment(config)
+    if experiment.potential.file is not None and not trust:
+        _refuse_foreign(Path(experiment.potential.file))
+    return experiment
+
+
+def _refuse_foreign(file: Path) -> None:
+    here, project = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
+    if not any(file.resolve().is_relative_to(folder) for folder in (here, project)):
+        raise UserError(
+            f"{file}: from outside the working folder {here}; if you trust it, add --trust"
+        )
 
 
 def _measured(
@@ -295,6 +318,6 @@ def _report(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import report
     from jeffreysflow.stages.usage import measured
 
-    experiments = [load_experiment(config) for config in options.config]
+    experiments = [_trusted(config, options.trust) for config in options.config]
     with measured(options.results / "usage" / "report", "report", "all", ""):
         report.run(options.results, experiments)
