@@ -146,8 +146,8 @@ def test_training_never_sees_what_judges_it() -> None:
     reference = of_walkers(exact(2000, 0.3, "reference"), 100)
     step = Step(PATH, settings, below, reference, lambda purpose: Stream(7, purpose))
     transport = step.transport(0)
-    sources = torch.cat([next(transport.source) for _ in range(4)]).to(torch.float64)
-    targets = torch.cat([next(transport.reference) for _ in range(4)]).to(torch.float64)
+    sources = torch.cat([next(transport.source).x for _ in range(4)]).to(torch.float64)
+    targets = torch.cat([next(transport.reference).x for _ in range(4)]).to(torch.float64)
     seen = below.x[step.rows["train"]].to(torch.float32).to(torch.float64)
     assert {part: len(rows) for part, rows in step.rows.items()} == {
         "train": 2500,

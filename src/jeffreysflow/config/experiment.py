@@ -199,7 +199,7 @@ class Experiment(Section):
     def pilot_hash(self, name: str) -> str:
         """Hash of all that determines the ladder a reference's pilot suggests."""
         section = self.reference(name).model_dump(
-            include={"kernel", "ladder", "tile", "local_steps", "swap"}
+            include={"path", "target", "kernel", "ladder", "tile", "local_steps", "swap"}
         )
         return _hash(
             {
