@@ -164,7 +164,7 @@ def test_training_never_sees_what_judges_it() -> None:
     # at level 1 the ensemble is as unseen as can be
     first = Step(PATH, settings, None, reference, lambda purpose: Stream(7, purpose))
     assert not first.trained_on
-    fresh = next(first.transport(0).source).to(torch.float64)
+    fresh = next(first.transport(0).source).x.to(torch.float64)
     apart = torch.cdist(fresh, first.below.x.float().double()).min(dim=1).values
     assert bool((apart > 0).all())
 
