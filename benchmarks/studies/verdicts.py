@@ -311,19 +311,22 @@ def nan(runs: int, tiny: bool) -> None:
 
 
 def drift(runs: int, tiny: bool) -> None:
-    """Eight double wells at once, with hardly any warm-up."""
+    """Eight double wells at once, with hardly any warm-up; and with enough of it."""
     print("| warm-up rounds | runs | reference trusted |\n|---|---|---|")
-    for warmup in (8,) if tiny else (8, 2000):
+    for warmup in (8,) if tiny else (8, 1000):
+        good = warmup > 8
         trusted = 0
-        for run in range(max(runs // (1 if warmup == 8 else 10), 1)):
+        for run in range(max(runs // (15 if good else 1), 1)):
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "many.py"
                 file.write_text(MANY_WELLS)
                 reference = SMALL | {
                     "warmup_rounds": warmup,
                     "walkers": 128,
-                    "rounds": 120,
-                    "kernel": {"name": "mala", "step_size": 0.01, "adapt": warmup > 8},
+                    # long enough for the walkers to agree, where they can
+                    "rounds": 2000 if good else 120,
+                    "thin": 40 if good else 4,
+                    "kernel": {"name": "mala", "step_size": 0.01, "adapt": good},
                     "ladder": {"kind": "geometric", "first": 0.05, "levels": 6},
                     "local_steps": 2,
                 }
