@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from jeffreysflow.config import (
     Experiment,
@@ -297,9 +298,9 @@ def test_a_mistake_in_the_project_is_one_line(settings: dict[str, Any], message:
     ],
 )
 def test_a_section_that_is_none_is_named(lines: str, message: str, tmp_path: Path) -> None:
-    text = (ROOT / "workflow" / "experiments" / "periodic_well.yaml").read_text()
+    content = yaml.safe_load((ROOT / "workflow/experiments/periodic_well.yaml").read_text())
     file = tmp_path / "mine.yaml"
-    file.write_text(f"{text}\n{lines}\n")  # the last of two equal keys counts
+    file.write_text(yaml.safe_dump(content | yaml.safe_load(lines)))
     with pytest.raises(UserError, match=message) as caught:
         resolve_project(Project(experiments=[str(file)]), ROOT)
     assert str(file) in str(caught.value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -23,7 +22,8 @@ from jeffreysflow.config import (
     resolve_project,
     schemas,
 )
-from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.config.folders import check_writable
+from jeffreysflow.errors import UserError, allowed_names, one_line
 from jeffreysflow.stores.arrays import DamagedStoreError
 from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
@@ -34,7 +34,7 @@ __all__ = ["main"]
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(UserError.exit_code, f"{self.prog}: {message}\n")
+        self.exit(UserError.exit_code, f"{self.prog}: {one_line(message)}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,7 +128,7 @@ def _validate(options: argparse.Namespace) -> None:
 
     project = _project(options)
     experiments = resolve_project(project, Path())
-    _check_writable(Path(project.results))
+    check_writable(Path(project.results))
     for experiment in experiments.values():
         if options.energies:
             from jeffreysflow.stages.check import check_experiment
@@ -141,14 +141,6 @@ def _validate(options: argparse.Namespace) -> None:
         for reference in experiment.references:
             for note in ladder_notes(experiment, reference):
                 print(f"  {reference}: {note}")
-
-
-def _check_writable(folder: Path) -> None:
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"results: cannot write to {existing}; choose another folder")
 
 
 def _list(options: argparse.Namespace) -> None:

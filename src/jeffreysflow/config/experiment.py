@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+from collections.abc import Sequence
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
+from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig
+from jeffreysflow.config.plain import Paragraph
 from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
 from jeffreysflow.config.reference import ReferenceConfig
 from jeffreysflow.config.section import Section
@@ -40,7 +42,7 @@ class Experiment(Section):
     """Name of the experiment: the stem of its file."""
     title: str
     """One line for the report."""
-    description: str = ""
+    description: Paragraph = ""
     """A paragraph for the report."""
     scale: str
     """The scale that was chosen."""
@@ -73,9 +75,7 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        for name in [self.name, *self.references, *self.flows]:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-                raise ValueError(f"name '{name}' may hold only letters, digits, '_', '.' and '-'")
+        check_names(self.name, [*self.references, *self.flows])
         if self.path_integral is not None and self.base.tails is not None:
             raise ValueError("base.tails: a path_integral has a base of its own, leave it out")
         for name, reference in self.references.items():
@@ -96,10 +96,8 @@ class Experiment(Section):
                         f"flows.{name}.published_by_level.{quantity}: {len(values)} values for "
                         f"{steps} levels"
                     )
-        expressions = [profile.expression for profile in self.profiles]
-        for expression in expressions:
-            if expressions.count(expression) > 1:
-                raise ValueError(f"profiles: '{expression}' is there twice")
+        _refuse_repeated("observables", self.observables)
+        _refuse_repeated("profiles", [profile.expression for profile in self.profiles])
         return self
 
     def _check_reference(self, name: str) -> None:
@@ -269,6 +267,15 @@ class Experiment(Section):
                 + ([] if ring is None else [ring.published_distance]),
             }
         )
+
+
+def _refuse_repeated(key: str, expressions: Sequence[str]) -> None:
+    seen = set()
+    for expression in expressions:
+        bare = "".join(expression.split())
+        if bare in seen:
+            raise ValueError(f"{key}: '{expression}' is there twice")
+        seen.add(bare)
 
 
 def _named(sections: dict[str, _T], name: str, what: str) -> _T:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from jeffreysflow.config.section import Section, check_sobol_sizes
+from jeffreysflow.config.section import Section, check_interval, check_sobol_sizes
 from jeffreysflow.discovery import names_in
 from jeffreysflow.errors import allowed_names
 
@@ -88,4 +88,8 @@ class TruthConfig(Section):
             if self.box is not None:
                 raise ValueError("'box' belongs to method 'quadrature'; 'exact_map' needs none")
             check_sobol_sizes("exact_map", self.samples, self.scramblings)
+        if self.box is not None and not 1 <= len(self.box) <= 2:
+            raise ValueError(f"box: one interval a coordinate, 1 or 2, found {len(self.box)}")
+        for i, (lower, upper) in enumerate(self.box or ()):
+            check_interval(f"box of x{i + 1}: ", lower, upper, self.points)
         return self
