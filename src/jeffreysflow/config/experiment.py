@@ -78,6 +78,8 @@ class Experiment(Section):
         check_names(self.name, [*self.references, *self.flows])
         if self.path_integral is not None and self.base.tails is not None:
             raise ValueError("base.tails: a path_integral has a base of its own, leave it out")
+        if self.path_integral is not None and self.truth is not None and self.truth.box is not None:
+            raise ValueError("truth.box: a path_integral finds its own, leave it out")
         for name, reference in self.references.items():
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
