@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -21,9 +22,10 @@ from jeffreysflow.config import (
     resolve_experiment,
     resolve_project,
     schemas,
+    settings_of,
 )
 from jeffreysflow.config.folders import check_writable
-from jeffreysflow.errors import UserError, allowed_names, one_line
+from jeffreysflow.errors import UserError, one_line
 from jeffreysflow.stores.arrays import DamagedStoreError
 from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
@@ -69,9 +71,13 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     validate = add("validate", "check config.yaml and the experiments it names", _validate)
-    validate.add_argument("--configfile", type=Path, default=Path("config.yaml"))
     validate.add_argument("--energies", action="store_true", help="evaluate each energy once")
-    validate.add_argument("settings", nargs="*", metavar="key=value", help="as snakemake --config")
+    results = add("results", "print the folder that results go to", _results)
+    for of_project in (validate, results):
+        of_project.add_argument("--configfile", type=Path, default=Path("config.yaml"))
+        of_project.add_argument(
+            "settings", nargs="*", metavar="key=value", help="as snakemake --config"
+        )
     add("list", "list the experiments, with their references and flows", _list)
     new = add("new", "write a commented potential file and its experiment file", _new)
     new.add_argument("name", help="e.g. my_energy")
@@ -111,16 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _project(options: argparse.Namespace) -> Project:
-    settings = {}
-    for setting in options.settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise UserError(
-                f"setting '{setting}': must have the form key=value; "
-                f"{allowed_names(key, Project.model_fields)}"
-            )
-        settings[key] = value
-    return load_project(options.configfile, settings)
+    return load_project(options.configfile, settings_of(options.settings))
 
 
 def _validate(options: argparse.Namespace) -> None:
@@ -143,6 +140,10 @@ def _validate(options: argparse.Namespace) -> None:
                 print(f"  {reference}: {note}")
 
 
+def _results(options: argparse.Namespace) -> None:
+    print(Path(_project(options).results).absolute())
+
+
 def _list(options: argparse.Namespace) -> None:
     for name in experiment_names(Path()):
         project = Project(experiments=[name])
@@ -158,7 +159,7 @@ def _new(options: argparse.Namespace) -> None:
     files = write_experiment(options.name, options.folder)
     for file in files:
         print(f"wrote {file}")
-    print(f"run it: make run EXPERIMENTS={files[-1]}")
+    print(f"run it: make run EXPERIMENTS={shlex.quote(str(files[-1]))}")
 
 
 def _schema(options: argparse.Namespace) -> None:

@@ -2,9 +2,10 @@
 import hashlib
 from pathlib import Path
 
-from jeffreysflow.config import Project, resolve_project
+from jeffreysflow.config import resolve_project
 from jeffreysflow.config.chains import levels_waiting, levels_waiting_for
-from jeffreysflow.config.loading import validated
+from jeffreysflow.config.folders import check_writable
+from jeffreysflow.config.loading import project_of
 from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.errors import UserError
 from jeffreysflow.report.figures import figure_names
@@ -13,9 +14,16 @@ from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
 from snakemake.exceptions import WorkflowError
 
+# read here rather than by `configfile:`, which takes the last of two equal keys without a word
+FILES = [Path("config.yaml"), *workflow.config_settings.configfiles]
+
 try:
-    PROJECT = validated(Project, config, "config.yaml")
+    PROJECT = project_of(
+        [file for file in FILES if file.exists()] or FILES[:1],
+        workflow.config_settings.config,
+    )
     EXPERIMENTS = resolve_project(PROJECT, Path(workflow.basedir))
+    check_writable(Path(PROJECT.results))
 except UserError as error:
     raise WorkflowError(str(error))
 

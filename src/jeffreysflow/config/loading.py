@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ __all__ = [
     "project_of",
     "resolve_experiment",
     "resolve_project",
+    "settings_of",
     "source_hash",
     "validated",
 ]
@@ -37,6 +38,25 @@ _S = TypeVar("_S", bound=Section)
 def load_project(file: Path, overrides: Mapping[str, Any] | None = None) -> Project:
     """Read `config.yaml`; ``overrides`` (from a command line) replace top-level keys."""
     return project_of([file], overrides or {})
+
+
+def settings_of(words: Iterable[str]) -> dict[str, str]:
+    """The settings of a command line, each of the form key=value.
+
+    Raises
+    ------
+    UserError : one is not.
+    """
+    settings = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator:
+            raise UserError(
+                f"setting '{word}': must have the form key=value; "
+                f"{allowed_names(key, Project.model_fields)}"
+            )
+        settings[key] = value
+    return settings
 
 
 def project_of(files: Sequence[Path], settings: Mapping[str, Any]) -> Project:
