@@ -215,6 +215,18 @@ def validated(model: type[_S], content: Mapping[str, Any], where: str) -> _S:
         raise _one_line(error, where) from error
 
 
+_PLAIN = {
+    "missing": "must be given",
+    "model_type": "must hold keys and values",
+    "model_attributes_type": "must hold keys and values",
+    "dict_type": "must hold keys and values",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+    "union_tag_not_found": "needs a 'kind': fixed, geometric, adaptive or suggested",
+}
+"""What pydantic says in more words, by the type of an error."""
+
+
 def _one_line(error: ValidationError, where: str) -> UserError:
     details = error.errors(include_url=False)
     first = details[0]
@@ -223,16 +235,16 @@ def _one_line(error: ValidationError, where: str) -> UserError:
     added = {"fixed", "geometric", "adaptive", "suggested", "float", "list[float]", "bool"}
     parts = [str(part) for part in first["loc"] if part not in added]
     location = ".".join([*parts, *filter(None, [context.get("at")])])
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     found = first["input"]
-    if kind == "missing":
-        message = "must be given"
-    elif kind not in ("unknown_key", "value_error", "not_plain") and not isinstance(found, dict):
+    message = _PLAIN.get(kind, message)
+    if kind == "union_tag_invalid":
+        found, allowed = context["tag"], str(context["expected_tags"])
+        message = f"kind must be one of {allowed}, found {shown(found)}{_nearest(found, allowed)}"
+    elif kind == "literal_error":
+        message += f", found {shown(found)}{_nearest(found, str(context['expected']))}"
+    elif kind not in ("missing", "unknown_key", "value_error", "not_plain"):
         message += f", found {shown(found)}"
-    if kind == "literal_error":
-        message += _nearest(found, str(context["expected"]))
-    elif kind == "union_tag_invalid":
-        message += _nearest(context["tag"], str(context["expected_tags"]))
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return UserError(f"{where}: {location + ': ' if location else ''}{message}{more}")
 

@@ -117,7 +117,7 @@ def check_plain(value: Any, at: str) -> None:
 
 
 def _numbers(value: Any, at: str, what: str, depth: int = 0) -> Any:
-    if isinstance(value, bool):
+    if isinstance(value, bool | bytes):
         raise _refusal(at, f"must be {what}; found {shown(value)}")
     if isinstance(value, str):
         number = any(kind.fullmatch(value) for kind in (_INTEGER, _DECIMAL, EXPONENT))
@@ -144,6 +144,8 @@ def _check_texts(value: Any, at: str, paragraph: bool, depth: int = 0) -> None:
         if not value.strip() and not paragraph:
             raise _refusal(at, "must not be empty")
         _check_characters(value, at, paragraph)
+    elif isinstance(value, bytes):
+        raise _refusal(at, f"must be text, found {shown(value)}")
     elif depth < _DEPTH_OF_LISTS and isinstance(value, list | tuple):
         for i, part in enumerate(value):
             _check_texts(part, f"{at}.{i}", paragraph, depth + 1)

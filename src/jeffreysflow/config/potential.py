@@ -57,6 +57,13 @@ class BaseConfig(Section):
     falls as a power of the distance: nu where it falls as |x|^-(nu + 1), or less; below 2 nu - 2 m
     for averages of |x|^m. Without, they are Gaussian."""
 
+    @field_validator("mean", "sd")
+    @classmethod
+    def _not_empty(cls, values: float | list[float]) -> float | list[float]:
+        if values == []:
+            raise ValueError("must be a number, or one a coordinate; found []")
+        return values
+
     @field_validator("sd")
     @classmethod
     def _positive(cls, sd: float | list[float]) -> float | list[float]:
