@@ -182,7 +182,7 @@ BAD_OVERRIDES = [
     ({"references": {"tempered": {"kernel": {"adapt": 1}}}}, "adapt: must be true or false; found"),
     ({"generation": {"samples": 10**400}}, "generation.samples: .* found a number of 1329 bits"),
     ({"base": {"sd": []}}, r"base.sd: must be a number, or one a coordinate; found \[\]"),
-    ({"title": b"bytes"}, "title: must be text, found b'bytes'"),
+    ({"title": b"bytes"}, "title: must be .* found b'bytes'"),
     ({"base": {"mean": 1e400}}, "base.mean: must be a finite number; found inf"),
     ({"base": {"sd": [-0.0, 1.0]}}, "base.sd: must be positive"),
     ({"generation": {"convergence": [0]}}, r"convergence\.0: .*equal to 1, found 0"),
@@ -348,6 +348,11 @@ def test_a_section_that_is_none_is_named(lines: str, message: str, tmp_path: Pat
     with pytest.raises(UserError, match=message) as caught:
         resolve_project(Project(experiments=[str(file)]), ROOT)
     assert str(file) in str(caught.value)
+
+
+def test_a_description_may_have_several_lines() -> None:
+    text = "several\n\tlines\n"
+    assert resolved(overrides={"three_well": {"description": text}}).description == text
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ rule report:
         runtime=30,
     params:
         configs=[str(Layout(RESULTS, name).config) for name in EXPERIMENTS],
-        results=str(RESULTS),
+        results=subpath(output.page, parent=True),
         hash=configuration_hash(),
     shell:
         "python -m jeffreysflow report --config {params.configs:q}"

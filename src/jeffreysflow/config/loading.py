@@ -228,7 +228,10 @@ _PLAIN = {
 
 
 def _one_line(error: ValidationError, where: str) -> UserError:
-    details = error.errors(include_url=False)
+    try:
+        details = error.errors(include_url=False)
+    except UnicodeEncodeError:
+        return UserError(f"{where}: a key holds half a character")
     first = details[0]
     kind, context = first["type"], first.get("ctx", {})
     # what pydantic adds to a location: a ladder's kind, and the alternatives of a union

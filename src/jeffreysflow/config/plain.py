@@ -10,12 +10,16 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
-from jeffreysflow.errors import is_control, shown
+from jeffreysflow.errors import is_control, one_line, shown
 
-__all__ = ["EXPONENT", "Paragraph", "check_plain", "kinds_of", "of_kind", "typed"]
+__all__ = ["EXPONENT", "Paragraph", "SeveralLines", "check_plain", "kinds_of", "of_kind", "typed"]
 
-Paragraph = Annotated[str, "paragraph"]
-"""A text that may be empty or have several lines."""
+
+class SeveralLines:
+    """Marks a text that may be empty or have several lines."""
+
+
+Paragraph = Annotated[str, SeveralLines]
 
 EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
 """Numbers such as `1e3`, which are text in YAML 1.1."""
@@ -53,8 +57,6 @@ def typed(value: Any) -> Any:
 def kinds_of(annotation: Any) -> frozenset[Any]:
     """The types that an annotation has for single values, and the literal texts it allows."""
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated and "paragraph" in arguments:
-        return frozenset({Paragraph})
     if origin is Literal:
         return frozenset(arguments)
     if not arguments:
@@ -84,8 +86,8 @@ def of_kind(value: Any, kinds: frozenset[Any], at: str) -> Any:
     elif bool in kinds and not isinstance(value, bool):
         allowed = f"true, false{words}" if words else "true or false"
         raise _refusal(at, f"must be {allowed}; found {shown(value)}")
-    elif {str, Paragraph} & kinds:
-        _check_texts(value, at, Paragraph in kinds)
+    elif str in kinds:
+        _check_texts(value, at, SeveralLines in kinds)
     return value
 
 
@@ -104,6 +106,8 @@ def check_plain(value: Any, at: str) -> None:
             raise _refusal(at, f"more than {_LARGEST_DEPTH} levels or {_MOST_VALUES} values")
         if isinstance(part, Mapping):
             for key, below in part.items():
+                if isinstance(key, str):
+                    _check_characters(key, at, paragraph=False)
                 waiting.append((key, f"{at}.{key}", depth + 1))
                 waiting.append((below, f"{at}.{key}", depth + 1))
         elif isinstance(part, list | tuple):
@@ -162,5 +166,5 @@ def _check_characters(text: str, at: str, paragraph: bool) -> None:
 
 
 def _refusal(at: str, message: str) -> PydanticCustomError:
-    context = {"message": message, "at": at}
+    context = {"message": message, "at": one_line(at)}
     return PydanticCustomError("not_plain", "{message}", context)

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from jeffreysflow.config.plain import kinds_of, of_kind
-from jeffreysflow.errors import allowed_names
+from jeffreysflow.config.plain import SeveralLines, kinds_of, of_kind
+from jeffreysflow.errors import allowed_names, one_line
 
 __all__ = ["Section", "check_interval", "check_sobol_sizes"]
 
@@ -34,7 +34,7 @@ class Section(BaseModel):
                 raise PydanticCustomError(
                     "unknown_key",
                     "unknown key '{key}'; {allowed}",
-                    {"key": str(key), "allowed": allowed_names(key, cls.model_fields)},
+                    {"key": one_line(str(key)), "allowed": allowed_names(key, cls.model_fields)},
                 )
         return {key: of_kind(value, _kinds(cls, key), key) for key, value in data.items()}
 
@@ -42,7 +42,8 @@ class Section(BaseModel):
 @cache
 def _kinds(section: type[Section], field: str) -> frozenset[Any]:
     described = section.model_fields[field]
-    return kinds_of(described.annotation) | frozenset().union(*map(kinds_of, described.metadata))
+    marks = {mark for mark in described.metadata if mark is SeveralLines}
+    return kinds_of(described.annotation) | marks
 
 
 def check_interval(what: str, lower: float, upper: float, parts: int) -> None:
