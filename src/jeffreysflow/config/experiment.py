@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from jeffreysflow.config.display import ProfileConfig
+from jeffreysflow.config.expressions import check_expressions
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
 from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig
@@ -98,8 +98,8 @@ class Experiment(Section):
                         f"flows.{name}.published_by_level.{quantity}: {len(values)} values for "
                         f"{steps} levels"
                     )
-        _refuse_repeated("observables", self.observables)
-        _refuse_repeated("profiles", [profile.expression for profile in self.profiles])
+        check_expressions("observables", self.observables)
+        check_expressions("profiles", [profile.expression for profile in self.profiles])
         return self
 
     def _check_reference(self, name: str) -> None:
@@ -269,15 +269,6 @@ class Experiment(Section):
                 + ([] if ring is None else [ring.published_distance]),
             }
         )
-
-
-def _refuse_repeated(key: str, expressions: Sequence[str]) -> None:
-    seen = set()
-    for expression in expressions:
-        bare = "".join(expression.split())
-        if bare in seen:
-            raise ValueError(f"{key}: '{expression}' is there twice")
-        seen.add(bare)
 
 
 def _named(sections: dict[str, _T], name: str, what: str) -> _T:
