@@ -9,9 +9,6 @@ sys.path.sort(key=str(workflow.basedir).__eq__)
 min_version("9.0")
 
 
-configfile: "config.yaml"
-
-
 include: "workflow/rules/common.smk"
 include: "workflow/rules/temper.smk"
 include: "workflow/rules/gather.smk"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from jeffreysflow.config.display import ProfileConfig
+from jeffreysflow.config.expressions import check_expressions
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
+from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig
+from jeffreysflow.config.plain import Paragraph
 from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
 from jeffreysflow.config.reference import ReferenceConfig
 from jeffreysflow.config.section import Section
@@ -40,7 +42,7 @@ class Experiment(Section):
     """Name of the experiment: the stem of its file."""
     title: str
     """One line for the report."""
-    description: str = ""
+    description: Paragraph = ""
     """A paragraph for the report."""
     scale: str
     """The scale that was chosen."""
@@ -76,11 +78,11 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        for name in [self.name, *self.references, *self.flows]:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-                raise ValueError(f"name '{name}' may hold only letters, digits, '_', '.' and '-'")
+        check_names(self.name, [*self.references, *self.flows])
         if self.path_integral is not None and self.base.tails is not None:
             raise ValueError("base.tails: a path_integral has a base of its own, leave it out")
+        if self.path_integral is not None and self.truth is not None and self.truth.box is not None:
+            raise ValueError("truth.box: a path_integral finds its own, leave it out")
         for name, reference in self.references.items():
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
@@ -99,10 +101,8 @@ class Experiment(Section):
                         f"flows.{name}.published_by_level.{quantity}: {len(values)} values for "
                         f"{steps} levels"
                     )
-        expressions = [profile.expression for profile in self.profiles]
-        for expression in expressions:
-            if expressions.count(expression) > 1:
-                raise ValueError(f"profiles: '{expression}' is there twice")
+        check_expressions("observables", self.observables)
+        check_expressions("profiles", [profile.expression for profile in self.profiles])
         return self
 
     def _check_reference(self, name: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from jeffreysflow.config.section import Section, check_sobol_sizes
+from jeffreysflow.config.section import Section, check_interval, check_sobol_sizes
 from jeffreysflow.discovery import names_in
 from jeffreysflow.errors import allowed_names
 
@@ -63,6 +63,13 @@ class BaseConfig(Section):
     falls as a power of the distance: nu where it falls as |x|^-(nu + 1), or less; below 2 nu - 2 m
     for averages of |x|^m. Without, they are Gaussian."""
 
+    @field_validator("mean", "sd")
+    @classmethod
+    def _not_empty(cls, values: float | list[float]) -> float | list[float]:
+        if values == []:
+            raise ValueError("must be a number, or one a coordinate; found []")
+        return values
+
     @field_validator("sd")
     @classmethod
     def _positive(cls, sd: float | list[float]) -> float | list[float]:
@@ -94,4 +101,8 @@ class TruthConfig(Section):
             if self.box is not None:
                 raise ValueError("'box' belongs to method 'quadrature'; 'exact_map' needs none")
             check_sobol_sizes("exact_map", self.samples, self.scramblings)
+        if self.box is not None and not 1 <= len(self.box) <= 2:
+            raise ValueError(f"box: one interval a coordinate, 1 or 2, found {len(self.box)}")
+        for i, (lower, upper) in enumerate(self.box or ()):
+            check_interval(f"box of x{i + 1}: ", lower, upper, self.points)
         return self

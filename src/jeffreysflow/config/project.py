@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from jeffreysflow.config.experiment import Device
+from jeffreysflow.config.folders import results_folder
 from jeffreysflow.config.section import Section
 
 __all__ = ["Project"]
@@ -24,7 +25,7 @@ class Project(Section):
     device: Device = "auto"
     """Where flows are trained: `auto` takes a GPU when there is one."""
     results: str = "results"
-    """Folder for everything that is produced."""
+    """Folder for everything that is produced; `~` is your home."""
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """By experiment: sections to merge over its file, e.g. `three_well: {generation: {...}}`."""
 
@@ -32,3 +33,8 @@ class Project(Section):
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("results")
+    @classmethod
+    def _can_be_a_folder(cls, results: str) -> str:
+        return results_folder(results)

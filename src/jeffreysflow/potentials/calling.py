@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 
-from jeffreysflow.errors import UserError, one_line
+from jeffreysflow.errors import UserError, described
 
 __all__ = ["RobustFunction"]
 
@@ -68,7 +68,7 @@ class RobustFunction:
         it.
         """
         shape = f"[{len(x)}, {x.shape[1]}]"
-        return UserError(f"{what}{self._name} raised on x of shape {shape}: {one_line(error)}")
+        return UserError(f"{what}{self._name} raised on x of shape {shape}: {described(error)}")
 
     def _values(self, x: torch.Tensor, way: _Way) -> Any:
         y = x.double() if way.double else x

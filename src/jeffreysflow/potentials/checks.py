@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from jeffreysflow.errors import UserError, one_line
+from jeffreysflow.errors import UserError, described
 from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.potential import Potential
 from jeffreysflow.streams import Stream
@@ -54,7 +54,7 @@ def _check_kind(potential: Potential, x: torch.Tensor, name: str) -> None:
         raise
     except Exception as error:
         raise UserError(
-            f"{name}: energy(x) raised on x of shape {shape}: {one_line(error)}"
+            f"{name}: energy(x) raised on x of shape {shape}: {described(error)}"
         ) from error
     if not isinstance(energy, torch.Tensor) or energy.shape != (len(x),):
         found = list(energy.shape) if isinstance(energy, torch.Tensor) else type(energy).__name__
@@ -87,7 +87,7 @@ def _evaluated(
         raise
     except Exception as error:
         raise UserError(
-            f"{name}: energy(x) raised on {len(x)} samples of the base: {one_line(error)}"
+            f"{name}: energy(x) raised on {len(x)} samples of the base: {described(error)}"
         ) from error
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from jeffreysflow.errors import UserError, one_line
+from jeffreysflow.errors import UserError, described
 from jeffreysflow.userfiles.opened import belongs_to_python, files_opened
 
 __all__ = ["UserModule", "import_user_file"]
@@ -61,7 +61,7 @@ def import_user_file(file: Path) -> UserModule:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"{file}: import failed: {one_line(error)}") from error
+        raise UserError(f"{file}: import failed: {described(error)}") from error
     imported = {path for path in map(_source, set(sys.modules) - before) if path is not None}
     own = {file} | imported
     _refuse_hidden(file, sorted(own))
