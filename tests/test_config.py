@@ -199,12 +199,12 @@ BAD_OVERRIDES = [
     ({"title": ["a"]}, r"title: must be text, found \['a'\]"),
     ({"truth": {"box": [[1, -1], [-4, 4]]}}, "truth: box of x1: lower < upper"),
     ({"truth": {"box": [[-4, 4]] * 3}}, "truth: box: one interval a coordinate, 1 or 2, found 3"),
-    ({"truth": {"box": [[0, 1e-320], [0, 1]]}}, "box of x1: .* (cannot be divided|lower < upper) into"),
+    ({"truth": {"box": [[0, 1e-320], [0, 1]]}}, r"box.*(cannot be divided|lower < upper)"),
     ({"truth": {"box": [[0, float("inf")], [0, 1]]}}, r"truth\.box\.0\.1: must be a finite number"),
     ({"truth": {"method": "quadratur"}}, "truth.method: .*; did you mean 'quadrature'"),
     (
         {"profiles": [{"expression": "x1", "lower": 0, "upper": 1e-320}]},
-        r"profiles\.0: 0.0 to 1e-320 (cannot be divided|lower < upper) into 64 parts",
+        r"profiles\.0: .*(cannot be divided into 64 parts|lower < upper)",
     ),
     (
         {"flows": {"coarse-0.50": {"published": {"es": 0.5}}}},
