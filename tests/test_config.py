@@ -402,6 +402,11 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         load_project(tmp_path / "config.yaml")
 
 
+def test_any_number_of_experiments_may_come_as_one_text() -> None:
+    names = [f"experiment_{i}" for i in range(200)]
+    assert load_project(ROOT / "config.yaml", {"experiments": ",".join(names)}).experiments == names
+
+
 def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     text = (ROOT / "workflow" / "experiments" / "three_well.yaml").read_text()

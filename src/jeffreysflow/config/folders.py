@@ -62,7 +62,10 @@ def check_writable(folder: Path) -> None:
     UserError : the folder for results cannot be made or written to.
     """
     existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    try:
+        while not existing.exists():
+            existing = existing.parent
+    except OSError as error:
+        raise UserError(f"results: {existing}: {error.strerror}; choose another folder") from error
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"results: cannot write to {existing}; choose another folder")
