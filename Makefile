@@ -7,14 +7,26 @@ BIN    := .venv/bin
 STAMP  := .venv/.installed
 
 # What to run, if not what config.yaml says: make run EXPERIMENTS=my_energy.yaml SCALE=smoke SEED=2
-SETTINGS := $(strip $(if $(EXPERIMENTS),experiments=$(EXPERIMENTS)) $(if $(SCALE),scale=$(SCALE)) \
-            $(if $(SEED),seed=$(SEED)) $(if $(RESULTS),results=$(RESULTS)) $(if $(DEVICE),device=$(DEVICE)))
+GIVEN := EXPERIMENTS SCALE SEED RESULTS DEVICE CORES
+# The shell sees them as they were given: make expands nothing in them, and recipes quote them.
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+export $(GIVEN)
 
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Each as key=value where it is given; `quoted` for Snakemake, which takes the quotes off a value and
+# reads the rest as YAML.
+plain    = $${$(1):+"$(2)=$$$(1)"}
+quoted   = $${$(1):+"$(2)=!!str '$$(printf %s "$$$(1)" | sed "s/'/''/g")' \#"}
+settings = $(call $(1),EXPERIMENTS,experiments) $(call $(1),SCALE,scale) $(call $(1),SEED,seed) \
+           $(call $(1),RESULTS,results) $(call $(1),DEVICE,device)
 
-# Snakemake's own lock outlives a SIGKILL; the operating system's does not.
+export PATH := $(CURDIR)/$(BIN):$(value PATH)
+# no file in this folder shadows a module
+export PYTHONSAFEPATH := 1
+
+# One run a results folder, from wherever it is started. Snakemake's own lock is one a clone, and
+# outlives a SIGKILL; the operating system's does not.
 ifneq ($(shell command -v flock),)
-LOCK   := flock --nonblock --conflict-exit-code 75 .snakemake/run.lock
+LOCK   := flock --nonblock --conflict-exit-code 75 "$$folder/.run.lock"
 NOLOCK := --nolock
 endif
 
@@ -34,13 +46,17 @@ $(STAMP): envs/requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
-	@echo "Done: $$($(BIN)/jeffreysflow --version) in .venv"
+	@echo "Done: $$($(BIN)/python -m jeffreysflow --version) in .venv"
 
 run: $(STAMP) ## Do the main job: everything config.yaml names, into results/report.html
-	@jeffreysflow validate --energies $(SETTINGS)
-	@mkdir -p .snakemake
-	@$(LOCK) snakemake $(NOLOCK) --cores $(CORES) $(if $(SETTINGS),--config $(SETTINGS)) $(SNAKEMAKE) \
-	  || { code=$$?; [ $$code != 75 ] || echo "another 'make run' is at work in this folder" >&2; exit $$code; }
+	@set -- $(call settings,plain); \
+	python -m jeffreysflow validate --energies "$$@" \
+	  && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \
+	set -- $(call settings,quoted); \
+	$(LOCK) python -m snakemake $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE) \
+	  || { code=$$?; \
+	       [ $$code != 75 ] || printf "another 'make run' is at work in %s\n" "$$folder" >&2; \
+	       exit $$code; }
 
 test: $(STAMP) ## Run the tests
 	@python -m pytest $(PYTEST)
@@ -57,7 +73,7 @@ format: $(STAMP) ## Format Python and Snakemake files
 	snakefmt Snakefile workflow
 
 schemas: $(STAMP) ## Write the JSON schemas of the configuration to workflow/schemas
-	jeffreysflow schema workflow/schemas
+	python -m jeffreysflow schema workflow/schemas
 
 bench: $(STAMP) ## Run the benchmarks (minutes); prints ratios against a reference in the same run
 	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done

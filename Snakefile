@@ -1,10 +1,12 @@
 # Parallel tempering -> levels -> flows -> estimates -> report. One file a stage in workflow/rules.
+import sys
+
 from snakemake.utils import min_version
 
+# Snakemake searches this folder first, but a file here must not shadow a module
+sys.path.sort(key=str(workflow.basedir).__eq__)
+
 min_version("9.0")
-
-
-configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"

@@ -85,10 +85,24 @@ def test_an_unknown_reference_or_flow_names_the_nearest(
     config = tmp_path / "three_well" / "config.json"
     config.parent.mkdir()
     config.write_text(experiment.model_dump_json())
-    assert main(["gather", "--config", str(config), "--reference", "tempred"]) == 2
+    assert main(["gather", "--trust", "--config", str(config), "--reference", "tempred"]) == 2
     assert "unknown reference 'tempred'" in (error := capsys.readouterr().err)
     assert "did you mean 'tempered'" in error
-    assert main(["distill", "--config", str(config), "--flow", "tempered-0.7", "--level", "1"]) == 2
+    assert (
+        main(
+            [
+                "distill",
+                "--trust",
+                "--config",
+                str(config),
+                "--flow",
+                "tempered-0.7",
+                "--level",
+                "1",
+            ]
+        )
+        == 2
+    )
     assert "did you mean 'tempered-0.75'" in capsys.readouterr().err
     assert list(config.parent.iterdir()) == [config]
 
@@ -115,7 +129,7 @@ def test_a_bad_energy_is_one_line_and_exit_code_2(
         config = tmp_path / "results" / "mine" / "config.json"
         config.parent.mkdir(parents=True)
         config.write_text(resolve_project(project, ROOT)["mine"].model_dump_json())
-        arguments = ["temper", "--config", str(config), "--reference", "tempered"]
+        arguments = ["temper", "--trust", "--config", str(config), "--reference", "tempered"]
     capsys.readouterr()
     assert main(arguments) == 2
     errors = capsys.readouterr().err
@@ -180,8 +194,39 @@ def test_an_energy_that_changes_while_the_workflow_runs_is_refused(
     config = tmp_path / "results" / "mine" / "config.json"
     config.parent.mkdir(parents=True)
     config.write_text(resolve_project(project, ROOT)["mine"].model_dump_json())
-    assert main(["truth", "--config", str(config)]) == 0
+    assert main(["truth", "--trust", "--config", str(config)]) == 0
     with (tmp_path / "mine.py").open("a") as energy:
-        energy.write("# changed\n")
-    assert main(["truth", "--config", str(config)]) == 2
+        energy.write("changed = True\n")
+    assert main(["truth", "--trust", "--config", str(config)]) == 2
     assert "changed while the workflow runs" in capsys.readouterr().err
+
+
+def test_nothing_foreign_is_executed_unless_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Someone's configuration, and one of one's own that names someone's energy."""
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    theirs.mkdir()
+    assert main(["new", "energy", "--folder", str(theirs)]) == 0
+    project = load_project(ROOT / "config.yaml", {"experiments": str(theirs / "energy.yaml")})
+    config = theirs / "results" / "energy" / "config.json"
+    config.parent.mkdir(parents=True)
+    experiment = resolve_project(project, ROOT)["energy"]
+    config.write_text(experiment.model_dump_json())
+    own = mine / "results" / "energy" / "config.json"
+    own.parent.mkdir(parents=True)
+    own.write_text(experiment.model_dump_json())
+    with (theirs / "energy.py").open("a") as energy:
+        energy.write(f"open({str(tmp_path / 'executed')!r}, 'w').close()\n")
+    monkeypatch.chdir(mine)
+    capsys.readouterr()
+    for file in (config, own):
+        for stage in (["truth"], ["gather", "--reference", "tempered"], ["figures"]):
+            assert main([*stage, "--config", str(file)]) == 2
+            assert "if you trust it, add --trust" in capsys.readouterr().err
+        assert main(["report", "--results", str(mine), "--config", str(file)]) == 2
+    assert not (tmp_path / "executed").exists()
+    monkeypatch.chdir(theirs)
+    assert main(["truth", "--config", "results/energy/config.json"]) == 2
+    assert "changed while the workflow runs" in capsys.readouterr().err
+    assert (tmp_path / "executed").exists()

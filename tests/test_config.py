@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from jeffreysflow.config import (
     Experiment,
@@ -106,8 +107,9 @@ def test_a_hash_changes_with_the_source_of_a_users_energy(tmp_path: Path) -> Non
         "rounds: 2, ladder: {kind: fixed, values: [0, 1]}}}\nflows: {f: {reference: r, theta: 0}}\n"
     )
     hashes = []
-    for text in ("dimension = 1", "dimension = 2"):
-        (tmp_path / "mine.py").write_text(text)
+    for strength in ("1", "2"):
+        energy = f"def energy(x):\n    return {strength} * x[:, 0] ** 2\n"
+        (tmp_path / "mine.py").write_text("dimension = 1\n" + energy)
         project = Project(experiments=[str(tmp_path / "mine.yaml")])
         hashes.append(resolve_project(project, ROOT)["mine"].reference_hash("r"))
     assert hashes[0] != hashes[1]
@@ -175,6 +177,52 @@ BAD_OVERRIDES = [
     ({"base": {"tails": [3, 3]}}, r"base.tails: .*found \[3, 3\]"),
     ({"flows": {"coarse-0.50": {"network": {"bins": 901}}}}, "network.bins: .*900, found 901"),
     ({"seed": 3}, "'seed' is set in config.yaml"),
+    ({"references": {"tempered": {"rounds": True}}}, f"{TEMPERED}.rounds: .*number; found true"),
+    ({"flows": {"coarse-0.50": {"theta": True}}}, "theta: must be a number or auto; found true"),
+    ({"base": {"sd": [1.0, True]}}, "base.sd.1: must be a number; found true"),
+    ({"references": {"tempered": {"kernel": {"adapt": 1}}}}, "adapt: must be true or false; found"),
+    ({"generation": {"samples": 10**400}}, "generation.samples: .* found a number of 1329 bits"),
+    ({"base": {"sd": []}}, r"base.sd: must be a number, or one a coordinate; found \[\]"),
+    ({"title": b"bytes"}, "title: must be .* found b'bytes'"),
+    ({"base": {"mean": 1e400}}, "base.mean: must be a finite number; found inf"),
+    ({"base": {"sd": [-0.0, 1.0]}}, "base.sd: must be positive"),
+    ({"generation": {"convergence": [0]}}, r"convergence\.0: .*equal to 1, found 0"),
+    ({"generation": {"convergence": [-100]}}, r"convergence\.0: .*equal to 1, found -100"),
+    ({"generation": {"convergence": [100, 100]}}, "convergence sizes must differ"),
+    ({"observables": ["sin(x1)", "sin( x1 )"]}, r"observables: 'sin\( x1 \)' is there twice"),
+    ({"observables": ["-" * 900 + "x1"]}, "observables: '--.* is nested too deeply"),
+    ({"observables": ["9" * 400 + "*x1"]}, "observables: '99.* holds a number that is too large"),
+    ({"observables": ["1e999*x1"]}, "observables: '1e999.x1' holds a number that is too large"),
+    ({"observables": [""]}, r"observables\.0: must not be empty"),
+    ({"observables": ["x1\n"]}, r"observables\.0: must be one line .* found a line break"),
+    ({"title": "\x1b[31mred"}, r"title: must be one line .* control character '\\x1b'"),
+    ({"title": ["a"]}, r"title: must be text, found \['a'\]"),
+    ({"truth": {"box": [[1, -1], [-4, 4]]}}, "truth: box of x1: lower < upper"),
+    ({"truth": {"box": [[-4, 4]] * 3}}, "truth: box: one interval a coordinate, 1 or 2, found 3"),
+    ({"truth": {"box": [[0, 1e-320], [0, 1]]}}, r"box.*(cannot be divided|lower < upper)"),
+    ({"truth": {"box": [[0, float("inf")], [0, 1]]}}, r"truth\.box\.0\.1: must be a finite number"),
+    ({"truth": {"method": "quadratur"}}, "truth.method: .*; did you mean 'quadrature'"),
+    (
+        {"profiles": [{"expression": "x1", "lower": 0, "upper": 1e-320}]},
+        r"profiles\.0: .*(cannot be divided into 64 parts|lower < upper)",
+    ),
+    (
+        {"flows": {"coarse-0.50": {"published": {"es": 0.5}}}},
+        "coarse-0.50: published: unknown key 'es'.*did you mean 'ess'",
+    ),
+    (
+        {"flows": {"coarse-0.50": {"published_by_level": {"ces": [0.5]}}}},
+        "published_by_level: unknown key 'ces'.*did you mean 'cess'",
+    ),
+    (
+        {"references": {"tempered": {"published": {"ess": 0.5}}}},
+        f"{TEMPERED}: published: unknown key 'ess'; allowed: bias, log_z",
+    ),
+    ({"flows": {"f" * 300: {"reference": "coarse"}}}, "has 300 characters; allowed: 100"),
+    ({"flows": {"": {"reference": "coarse"}}}, "name '' may hold only"),
+    ({"references": {"tempered": {"ladder": {"kind": "fixd"}}}}, "kind must be .* mean 'fixed'"),
+    ({"potential": {"parameters": {"a": float("nan")}}}, "parameters.a: must be a finite number"),
+    ({"title": "long " * 1000}, "title: must have at most 1000 characters, found 5000"),
 ]
 
 
@@ -265,7 +313,8 @@ def test_a_flow_of_a_flow_depends_on_it_and_not_the_other_way_round() -> None:
 def test_a_mistake_is_one_line_that_names_it(override: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         resolved(overrides={"three_well": override})
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) <= 500
     assert "three_well" in str(caught.value)
 
 
@@ -297,12 +346,76 @@ def test_a_mistake_in_the_project_is_one_line(settings: dict[str, Any], message:
     ],
 )
 def test_a_section_that_is_none_is_named(lines: str, message: str, tmp_path: Path) -> None:
-    text = (ROOT / "workflow" / "experiments" / "periodic_well.yaml").read_text()
+    content = yaml.safe_load((ROOT / "workflow/experiments/periodic_well.yaml").read_text())
     file = tmp_path / "mine.yaml"
-    file.write_text(f"{text}\n{lines}\n")  # the last of two equal keys counts
+    file.write_text(yaml.safe_dump(content | yaml.safe_load(lines)))
     with pytest.raises(UserError, match=message) as caught:
         resolve_project(Project(experiments=[str(file)]), ROOT)
     assert str(file) in str(caught.value)
+
+
+def test_a_description_may_have_several_lines() -> None:
+    text = "several\n\tlines\n"
+    assert resolved(overrides={"three_well": {"description": text}}).description == text
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [("5", None), ("5.0", None), ("5e0", None), ('"5"', "quotes"), ("yes", "true"), ("5.5", "5.5")],
+)
+def test_numbers_in_files_are_numbers(text: str, refused: str | None, tmp_path: Path) -> None:
+    source = (ROOT / "workflow" / "experiments" / "three_well.yaml").read_text()
+    file = tmp_path / "mine.yaml"
+    file.write_text(source.replace("walkers: 500", f"walkers: {text}", 1))
+    project = Project(experiments=[str(file)])
+    if refused is None:
+        assert resolve_project(project, ROOT)["mine"].reference("tempered").walkers == 5
+        return
+    with pytest.raises(UserError, match=rf"tempered\.walkers: .*{refused}"):
+        resolve_project(project, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("report.html", "something else in the results folder"),
+        ("summary.csv", "something else in the results folder"),
+        ("Usage", "something else in the results folder"),
+        ("my well", "may hold only letters, digits"),
+        (".hidden", "may hold only letters, digits"),
+        ("-x", "may hold only letters, digits"),
+        ("a" * 101, "has 101 characters; allowed: 100"),
+    ],
+)
+def test_a_file_whose_name_cannot_be_that_of_an_experiment(
+    name: str, message: str, tmp_path: Path
+) -> None:
+    text = (ROOT / "workflow" / "experiments" / "three_well.yaml").read_text()
+    (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        resolve_project(Project(experiments=[str(tmp_path / f"{name}.yaml")]), ROOT)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("experiments: [annulus]\nseed: 1\n\nseed: 2\n")
+    with pytest.raises(UserError, match="line 4: key 'seed' is there twice, first in line 2"):
+        load_project(tmp_path / "config.yaml")
+
+
+def test_any_number_of_experiments_may_come_as_one_text() -> None:
+    names = [f"experiment_{i}" for i in range(200)]
+    assert load_project(ROOT / "config.yaml", {"experiments": ",".join(names)}).experiments == names
+
+
+def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = (ROOT / "workflow" / "experiments" / "three_well.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(text)
+    project = load_project(
+        ROOT / "config.yaml", {"results": "~/my results", "experiments": "~/mine.yaml"}
+    )
+    assert project.results == str(tmp_path / "my results")
+    assert list(resolve_project(project, ROOT)) == ["mine"]
 
 
 def test_two_experiments_of_one_name_are_refused(tmp_path: Path) -> None:

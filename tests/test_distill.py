@@ -198,7 +198,15 @@ def test_a_level_killed_half_way_is_done_again_to_the_same_bits(
     shutil.copytree(layout.reference("good").levels, again.reference("good").levels)
     shutil.copytree(layout.flow("stepwise").level(1), again.flow("stepwise").level(1))
     again.config.write_text(ONCE.model_dump_json())
-    command = [sys.executable, "-m", "jeffreysflow", "distill", "--config", str(again.config)]
+    command = [
+        sys.executable,
+        "-m",
+        "jeffreysflow",
+        "distill",
+        "--trust",
+        "--config",
+        str(again.config),
+    ]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--flow", "stepwise", "--level", "2"], stdout=log, stderr=log

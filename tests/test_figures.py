@@ -336,7 +336,7 @@ def test_figures_of_a_sequence_from_its_stores(tmp_path: Path) -> None:
     stages += [["generate", "--flow", "sequence"], ["estimate", "--reference", "tempered"]]
     stages += [["estimate", "--flow", "sequence"], ["figures"]]
     for stage in stages:
-        assert main([stage[0], "--config", str(layout.config), *stage[1:]]) == 0, stage
+        assert main([stage[0], "--trust", "--config", str(layout.config), *stage[1:]]) == 0, stage
     drawings = {file.stem for file in layout.figures.glob("*.svg")}
     assert drawings == set(figure_names(experiment)) >= {"projections", "annealing", "profiles"}
     planes = read_planes(layout, experiment)

@@ -140,7 +140,7 @@ def test_the_same_ladder_on_two_ranks(piloted: tuple[Layout, Experiment], tmp_pa
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [shutil.which("mpiexec", path=path) or "mpiexec", "-n", "2", sys.executable]
     command += ["-m", "mpi4py", "-m", "jeffreysflow", "pilot", "--reference", "r"]
-    command += ["--config", str(layout.config), "--expect-ranks", "2"]
+    command += ["--trust", "--config", str(layout.config), "--expect-ranks", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, env=environment

@@ -1,6 +1,7 @@
 """Completion records, progress lines, and one writer a folder."""
 
 import io
+import json
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.progress import Progress
+from jeffreysflow.stores import completion
 from jeffreysflow.stores.completion import is_complete, read_record, write_record
 from jeffreysflow.stores.locking import SoleWriter
 
@@ -37,6 +39,22 @@ def test_a_missing_foreign_or_damaged_record_is_refused(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(UserError, match="not a completion record"):
         read_record(file)
+
+
+def test_other_versions_are_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(completion, "_said", set())
+    file = tmp_path / "done.json"
+    write_record(file, "gather", "abc", time.time())
+    read_record(file, "abc")
+    assert capsys.readouterr().err == ""
+    record = json.loads(file.read_text())
+    record["versions"]["torch"] = "1.0"
+    file.write_text(json.dumps(record))
+    for _ in range(2):
+        read_record(file, "abc")
+    assert capsys.readouterr().err.count("made with torch 1.0, this is") == 1
 
 
 def test_progress_in_a_log_is_plain_lines_with_rate_and_time_left() -> None:

@@ -52,7 +52,7 @@ def launch(ranks: int, *arguments: str) -> subprocess.Popen[str]:
 
 
 def launch_temper(ranks: int, layout: Layout, *more: str) -> subprocess.Popen[str]:
-    config = ["--config", str(layout.config), "--reference", "blocks"]
+    config = ["--trust", "--config", str(layout.config), "--reference", "blocks"]
     return launch(ranks, "-m", "jeffreysflow", "temper", *config, *more)
 
 
@@ -149,7 +149,15 @@ def test_ranks_that_do_not_know_each_other_are_found_out(tmp_path: Path) -> None
     # as when the launcher belongs to another MPI library: every rank is alone
     layout, _ = experiment_in(tmp_path)
     command = [sys.executable, "-m", "mpi4py", "-m", "jeffreysflow", "temper"]
-    command += ["--config", str(layout.config), "--reference", "blocks", "--expect-ranks", "2"]
+    command += [
+        "--trust",
+        "--config",
+        str(layout.config),
+        "--reference",
+        "blocks",
+        "--expect-ranks",
+        "2",
+    ]
     alone = {**ENVIRONMENT, "OMPI_COMM_WORLD_RANK": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=alone, timeout=60)
     assert done.returncode == 2
@@ -162,7 +170,7 @@ def test_without_an_mpi_library_it_runs_on_one_rank_and_says_so(
 ) -> None:
     layout, _ = experiment_in(tmp_path)
     command = [sys.executable, "-m", "mpi4py", "-m", "jeffreysflow", "temper"]
-    command += ["--config", str(layout.config), "--reference", "power"]
+    command += ["--trust", "--config", str(layout.config), "--reference", "power"]
     without = {**ENVIRONMENT, "MPI4PY_LIBMPI": "/nowhere/libmpi.so"}
     done = subprocess.run(command, capture_output=True, text=True, env=without, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -87,6 +87,7 @@ def test_one_dimension_and_energy() -> None:
         (Domain.euclidean(2), None, "needs a box for the Euclidean coordinate x1"),
         (Domain.euclidean(2), [(0.0, 1.0)], "1 intervals"),
         (Domain.euclidean(1), [(1.0, -1.0)], "lower < upper"),
+        (Domain.torus(1), [(-1.0, 1.0)], "x1: a periodic coordinate takes its whole period"),
     ],
 )
 def test_bad_boxes(domain: Domain, box: list[tuple[float, float]] | None, message: str) -> None:

@@ -83,7 +83,9 @@ def test_a_grid_is_counted() -> None:
 @pytest.mark.parametrize("reference", ["blocks", "power"])
 def test_tempering_counts_what_its_moves_need(reference: str, tmp_path: Path) -> None:
     layout, experiment = experiment_in(tmp_path, rounds=40, warmup_rounds=20)
-    assert main(["temper", "--config", str(layout.config), "--reference", reference]) == 0
+    assert (
+        main(["temper", "--trust", "--config", str(layout.config), "--reference", reference]) == 0
+    )
     section = experiment.reference(reference)
     levels, walkers, steps = section.levels or 0, section.walkers, section.local_steps
     # the lowest level of an annealed path is drawn anew: one evaluation a round, not one a move
@@ -102,7 +104,7 @@ def test_tempering_counts_what_its_moves_need(reference: str, tmp_path: Path) ->
 
 def test_a_stage_that_finds_its_result_leaves_what_it_took(tmp_path: Path) -> None:
     layout, experiment = experiment_in(tmp_path, rounds=40, warmup_rounds=20)
-    command = ["temper", "--config", str(layout.config), "--reference", "blocks"]
+    command = ["temper", "--trust", "--config", str(layout.config), "--reference", "blocks"]
     assert main(command) == 0
     file = layout.usage("temper", "blocks") / "rank_0.json"
     before = file.read_text()

@@ -107,7 +107,7 @@ def test_the_first_nan_is_the_same_for_every_number_of_ranks(tmp_path: Path) -> 
     records, stores = [], []
     for ranks in (1, 3):
         layout, _ = experiment_in(tmp_path / "same")
-        config = ["--config", str(layout.config), "--reference", "r"]
+        config = ["--trust", "--config", str(layout.config), "--reference", "r"]
         process = launch(ranks, "-m", "jeffreysflow", "temper", *config)
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors

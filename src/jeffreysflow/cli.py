@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -22,8 +22,10 @@ from jeffreysflow.config import (
     resolve_experiment,
     resolve_project,
     schemas,
+    settings_of,
 )
-from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.config.folders import check_writable
+from jeffreysflow.errors import UserError, one_line
 from jeffreysflow.stores.arrays import DamagedStoreError
 from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
@@ -32,9 +34,12 @@ from jeffreysflow.stores.locking import SoleWriter
 __all__ = ["main"]
 
 
+_TRUST = "run code of a configuration from outside the working folder"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(UserError.exit_code, f"{self.prog}: {message}\n")
+        self.exit(UserError.exit_code, f"{self.prog}: {one_line(message)}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,9 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     validate = add("validate", "check config.yaml and the experiments it names", _validate)
-    validate.add_argument("--configfile", type=Path, default=Path("config.yaml"))
     validate.add_argument("--energies", action="store_true", help="evaluate each energy once")
-    validate.add_argument("settings", nargs="*", metavar="key=value", help="as snakemake --config")
+    results = add("results", "print the folder that results go to", _results)
+    for of_project in (validate, results):
+        of_project.add_argument("--configfile", type=Path, default=Path("config.yaml"))
+        of_project.add_argument(
+            "settings", nargs="*", metavar="key=value", help="as snakemake --config"
+        )
     add("list", "list the experiments, with their references and flows", _list)
     new = add("new", "write a commented potential file and its experiment file", _new)
     new.add_argument("name", help="e.g. my_energy")
@@ -82,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     def add_stage(name: str, what: str, command: Callable[[argparse.Namespace], None]) -> _Parser:
         stage = add(name, what, command)
         stage.add_argument("--config", type=Path, required=True, help="results/x/config.json")
+        stage.add_argument("--trust", action="store_true", help=_TRUST)
         return stage
 
     pilot = add_stage("pilot", "suggest a ladder for one reference, on MPI", _pilot)
@@ -107,20 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", "collect all experiments in report.html and summary.csv", _report)
     report.add_argument("--config", type=Path, nargs="+", required=True)
     report.add_argument("--results", type=Path, required=True)
+    report.add_argument("--trust", action="store_true", help=_TRUST)
     return parser
 
 
 def _project(options: argparse.Namespace) -> Project:
-    settings = {}
-    for setting in options.settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise UserError(
-                f"setting '{setting}': must have the form key=value; "
-                f"{allowed_names(key, Project.model_fields)}"
-            )
-        settings[key] = value
-    return load_project(options.configfile, settings)
+    return load_project(options.configfile, settings_of(options.settings))
 
 
 def _validate(options: argparse.Namespace) -> None:
@@ -128,7 +130,7 @@ def _validate(options: argparse.Namespace) -> None:
 
     project = _project(options)
     experiments = resolve_project(project, Path())
-    _check_writable(Path(project.results))
+    check_writable(Path(project.results))
     for experiment in experiments.values():
         if options.energies:
             from jeffreysflow.stages.check import check_experiment
@@ -143,12 +145,8 @@ def _validate(options: argparse.Namespace) -> None:
                 print(f"  {reference}: {note}")
 
 
-def _check_writable(folder: Path) -> None:
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"results: cannot write to {existing}; choose another folder")
+def _results(options: argparse.Namespace) -> None:
+    print(Path(_project(options).results).absolute())
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -166,7 +164,7 @@ def _new(options: argparse.Namespace) -> None:
     files = write_experiment(options.name, options.folder)
     for file in files:
         print(f"wrote {file}")
-    print(f"run it: make run EXPERIMENTS={files[-1]}")
+    print(f"run it: make run EXPERIMENTS={shlex.quote(str(files[-1]))}")
 
 
 def _schema(options: argparse.Namespace) -> None:
@@ -176,7 +174,25 @@ def _schema(options: argparse.Namespace) -> None:
 
 
 def _resolved(options: argparse.Namespace) -> tuple[Layout, Experiment]:
-    return Layout.of_config(options.config), load_experiment(options.config)
+    return Layout.of_config(options.config), _trusted(options.config, options.trust)
+
+
+def _trusted(config: Path, trust: bool) -> Experiment:
+    """A resolved configuration that may be acted on: it names a file that will be executed."""
+    if not trust:
+        _refuse_foreign(config)
+    experiment = load_experiment(config)
+    if experiment.potential.file is not None and not trust:
+        _refuse_foreign(Path(experiment.potential.file))
+    return experiment
+
+
+def _refuse_foreign(file: Path) -> None:
+    here, project = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
+    if not any(file.resolve().is_relative_to(folder) for folder in (here, project)):
+        raise UserError(
+            f"{file}: from outside the working folder {here}; if you trust it, add --trust"
+        )
 
 
 def _measured(
@@ -295,6 +311,6 @@ def _report(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import report
     from jeffreysflow.stages.usage import measured
 
-    experiments = [load_experiment(config) for config in options.config]
+    experiments = [_trusted(config, options.trust) for config in options.config]
     with measured(options.results / "usage" / "report", "report", "all", ""):
         report.run(options.results, experiments)

@@ -2,9 +2,10 @@
 import hashlib
 from pathlib import Path
 
-from jeffreysflow.config import Project, resolve_project
+from jeffreysflow.config import resolve_project
 from jeffreysflow.config.chains import levels_waiting, levels_waiting_for
-from jeffreysflow.config.loading import validated
+from jeffreysflow.config.folders import check_writable
+from jeffreysflow.config.loading import project_of
 from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.errors import UserError
 from jeffreysflow.report.figures import figure_names
@@ -13,9 +14,16 @@ from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
 from snakemake.exceptions import WorkflowError
 
+# read here rather than by `configfile:`, which takes the last of two equal keys without a word
+FILES = [Path("config.yaml"), *workflow.config_settings.configfiles]
+
 try:
-    PROJECT = validated(Project, config, "config.yaml")
+    PROJECT = project_of(
+        [file for file in FILES if file.exists()] or FILES[:1],
+        workflow.config_settings.config,
+    )
     EXPERIMENTS = resolve_project(PROJECT, Path(workflow.basedir))
+    check_writable(Path(PROJECT.results))
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -30,7 +38,8 @@ CONFIG = str(LAYOUT.config)
 # Snakemake exports {threads} as the thread count of numerical libraries; a stage sets its own.
 # A prefix replaces Snakemake's own, without which a stage that fails before `| tee` seems to succeed
 shell.prefix(
-    "set -euo pipefail; export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; "
+    "set -euo pipefail; export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
+    " PYTHONSAFEPATH=1; "
 )
 
 

@@ -21,8 +21,8 @@ rule distill:
         config=CONFIG,
         hash=flow_hash,
     shell:
-        "python -m jeffreysflow distill --config {params.config} --flow {wildcards.flow} --level {wildcards.k}"
-        " 2>&1 | tee {log}"
+        "python -m jeffreysflow distill --trust --config {params.config:q} --flow {wildcards.flow:q} --level {wildcards.k:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule generate:
@@ -43,4 +43,4 @@ rule generate:
         config=CONFIG,
         hash=generation_hash,
     shell:
-        "python -m jeffreysflow generate --config {params.config} --flow {wildcards.flow} 2>&1 | tee {log}"
+        "python -m jeffreysflow generate --trust --config {params.config:q} --flow {wildcards.flow:q} 2>&1 | tee {log:q}"

@@ -11,7 +11,7 @@ rule truth:
         config=CONFIG,
         hash=truth_hash,
     shell:
-        "python -m jeffreysflow truth --config {params.config} 2>&1 | tee {log}"
+        "python -m jeffreysflow truth --trust --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule estimate_reference:
@@ -31,8 +31,8 @@ rule estimate_reference:
         config=CONFIG,
         hash=estimate_hash,
     shell:
-        "python -m jeffreysflow estimate --config {params.config}"
-        " --reference {wildcards.reference} 2>&1 | tee {log}"
+        "python -m jeffreysflow estimate --trust --config {params.config:q}"
+        " --reference {wildcards.reference:q} 2>&1 | tee {log:q}"
 
 
 rule estimate_flow:
@@ -52,8 +52,8 @@ rule estimate_flow:
         config=CONFIG,
         hash=estimate_hash,
     shell:
-        "python -m jeffreysflow estimate --config {params.config} --flow {wildcards.flow}"
-        " 2>&1 | tee {log}"
+        "python -m jeffreysflow estimate --trust --config {params.config:q} --flow {wildcards.flow:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule beads:
@@ -74,4 +74,4 @@ rule beads:
         config=CONFIG,
         hash=bead_hash,
     shell:
-        "python -m jeffreysflow beads --config {params.config} --flow {wildcards.flow} 2>&1 | tee {log}"
+        "python -m jeffreysflow beads --trust --config {params.config:q} --flow {wildcards.flow:q} 2>&1 | tee {log:q}"

@@ -17,5 +17,5 @@ rule gather:
         config=CONFIG,
         hash=reference_hash,
     shell:
-        "python -m jeffreysflow gather --config {params.config}"
-        " --reference {wildcards.reference} 2>&1 | tee {log}"
+        "python -m jeffreysflow gather --trust --config {params.config:q}"
+        " --reference {wildcards.reference:q} 2>&1 | tee {log:q}"

@@ -17,7 +17,7 @@ for name in EXPERIMENTS:
         params:
             config=str(Layout(RESULTS, name).config),
         shell:
-            "python -m jeffreysflow figures --config {params.config} 2>&1 | tee {log}"
+            "python -m jeffreysflow figures --trust --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule report:
@@ -39,7 +39,8 @@ rule report:
         runtime=30,
     params:
         configs=[str(Layout(RESULTS, name).config) for name in EXPERIMENTS],
+        results=subpath(output.page, parent=True),
         hash=configuration_hash(),
     shell:
-        "python -m jeffreysflow report --config {params.configs}"
-        " --results $(dirname {output.page}) 2>&1 | tee {log}"
+        "python -m jeffreysflow report --trust --config {params.configs:q}"
+        " --results {params.results:q} 2>&1 | tee {log:q}"

@@ -20,8 +20,8 @@ checkpoint pilot:
     shell:
         "if [ {resources.tasks} -gt 1 ]; then launch='{resources.mpi} -n {resources.tasks}'; fi;"
         " ${{launch:-}} python -m mpi4py -m jeffreysflow pilot"
-        " --config {params.config} --reference {wildcards.reference}"
-        " --expect-ranks {resources.tasks} 2>&1 | tee {log}"
+        " --trust --config {params.config:q} --reference {wildcards.reference:q}"
+        " --expect-ranks {resources.tasks} 2>&1 | tee {log:q}"
 
 
 rule temper:
@@ -47,5 +47,5 @@ rule temper:
     shell:
         "if [ {resources.tasks} -gt 1 ]; then launch='{resources.mpi} -n {resources.tasks}'; fi;"
         " ${{launch:-}} python -m mpi4py -m jeffreysflow temper"
-        " --config {params.config} --reference {wildcards.reference}"
-        " --expect-ranks {resources.tasks} 2>&1 | tee {log}"
+        " --trust --config {params.config:q} --reference {wildcards.reference:q}"
+        " --expect-ranks {resources.tasks} 2>&1 | tee {log:q}"

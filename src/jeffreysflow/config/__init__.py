@@ -10,6 +10,7 @@ from jeffreysflow.config.loading import (
     load_project,
     resolve_experiment,
     resolve_project,
+    settings_of,
 )
 from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
 from jeffreysflow.config.project import Project
@@ -49,4 +50,5 @@ __all__ = [
     "resolve_experiment",
     "resolve_project",
     "schemas",
+    "settings_of",
 ]

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from jeffreysflow.config.section import Section
+from jeffreysflow.config.section import Section, check_interval
 
 __all__ = ["ProfileConfig"]
 
@@ -27,6 +27,5 @@ class ProfileConfig(Section):
 
     @model_validator(mode="after")
     def _is_an_interval(self) -> Self:
-        if not self.lower < self.upper:
-            raise ValueError(f"lower < upper, found {self.lower} and {self.upper}")
+        check_interval("", self.lower, self.upper, self.bins)
         return self

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from jeffreysflow.config.display import ProfileConfig
+from jeffreysflow.config.expressions import check_expressions
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
+from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig
+from jeffreysflow.config.plain import Paragraph
 from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
 from jeffreysflow.config.reference import ReferenceConfig
 from jeffreysflow.config.section import Section
@@ -40,7 +42,7 @@ class Experiment(Section):
     """Name of the experiment: the stem of its file."""
     title: str
     """One line for the report."""
-    description: str = ""
+    description: Paragraph = ""
     """A paragraph for the report."""
     scale: str
     """The scale that was chosen."""
@@ -50,8 +52,11 @@ class Experiment(Section):
     """Where flows are trained: `auto` takes a GPU when there is one."""
     potential: PotentialConfig
     """The target energy."""
-    source_hash: str | None = None
-    """Hash of the user's potential file."""
+    sources: dict[str, str] = Field(default_factory=dict)
+    """Hashes of the user's potential file and of all that it reads, by their paths from its folder:
+    of Python that of its syntax tree, of data that of its bytes."""
+    python: str | None = None
+    """The version of Python that the syntax trees are of."""
     base: BaseConfig = BaseConfig()
     """The base distribution."""
     observables: list[str] = Field(default_factory=list)
@@ -73,11 +78,11 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        for name in [self.name, *self.references, *self.flows]:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-                raise ValueError(f"name '{name}' may hold only letters, digits, '_', '.' and '-'")
+        check_names(self.name, [*self.references, *self.flows])
         if self.path_integral is not None and self.base.tails is not None:
             raise ValueError("base.tails: a path_integral has a base of its own, leave it out")
+        if self.path_integral is not None and self.truth is not None and self.truth.box is not None:
+            raise ValueError("truth.box: a path_integral finds its own, leave it out")
         for name, reference in self.references.items():
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
@@ -96,10 +101,8 @@ class Experiment(Section):
                         f"flows.{name}.published_by_level.{quantity}: {len(values)} values for "
                         f"{steps} levels"
                     )
-        expressions = [profile.expression for profile in self.profiles]
-        for expression in expressions:
-            if expressions.count(expression) > 1:
-                raise ValueError(f"profiles: '{expression}' is there twice")
+        check_expressions("observables", self.observables)
+        check_expressions("profiles", [profile.expression for profile in self.profiles])
         return self
 
     def _check_reference(self, name: str) -> None:
@@ -172,8 +175,9 @@ class Experiment(Section):
         return _hash(
             {
                 "format": FORMAT,
-                "potential": self.potential.model_dump(exclude={"file"}),
-                "source": self.source_hash,
+                "potential": self.potential.model_dump(exclude={"file", "files"}),
+                "sources": self.sources,
+                "python": self.python,
                 "base": self.base.model_dump(),
             }
             | ({} if ring is None else {"path_integral": ring.model_dump(exclude=_NOT_TARGET)})
@@ -195,7 +199,7 @@ class Experiment(Section):
     def pilot_hash(self, name: str) -> str:
         """Hash of all that determines the ladder a reference's pilot suggests."""
         section = self.reference(name).model_dump(
-            include={"kernel", "ladder", "tile", "local_steps", "swap"}
+            include={"path", "target", "kernel", "ladder", "tile", "local_steps", "swap"}
         )
         return _hash(
             {

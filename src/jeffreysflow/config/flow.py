@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from jeffreysflow.config.published import BY_LEVEL, OF_FLOW, check_published
 from jeffreysflow.config.section import Section, check_sobol_sizes
+from jeffreysflow.errors import shown
 
 __all__ = ["FlowConfig", "GenerationConfig", "NetworkConfig", "TrainingConfig"]
 
@@ -82,30 +84,20 @@ class FlowConfig(Section):
     published_by_level: dict[str, list[float | None]] = Field(default_factory=dict)
     """Published values level by level, by quantity (`cess`, ...); null where there is none."""
 
-    @field_validator("theta", "renyi", mode="before")
+    @field_validator("theta", "renyi")
     @classmethod
-    def _number_or_auto(cls, value: Any, info: ValidationInfo) -> Any:
-        if value == "auto":
-            return value
+    def _in_its_range(cls, value: float | str, info: ValidationInfo) -> float | str:
         low, high = (0.0, 1.0) if info.field_name == "theta" else (1.0, math.inf)
-        try:
-            # a command line hands numbers over as text
-            number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not low <= number <= high:
+        if isinstance(value, float) and not low <= value <= high:
             allowed = "from 0 to 1" if high == 1 else "of at least 1"
-            raise ValueError(f"must be a number {allowed}, or auto; found {value!r}")
-        return number
+            raise ValueError(f"must be a number {allowed}, or auto; found {value}")
+        return value
 
-    @field_validator("generate", mode="before")
-    @classmethod
-    def _yes_no_or_auto(cls, value: Any) -> Any:
-        # a command line hands them over as text
-        chosen = {"true": True, "false": False}.get(str(value).lower(), value)
-        if chosen != "auto" and not isinstance(chosen, bool):
-            raise ValueError(f"must be true, false or auto; found {value!r}")
-        return chosen
+    @model_validator(mode="after")
+    def _published_is_shown(self) -> Self:
+        check_published(self.published, OF_FLOW, "published")
+        check_published(self.published_by_level, BY_LEVEL, "published_by_level")
+        return self
 
     @model_validator(mode="after")
     def _islands_fit(self) -> Self:
@@ -127,7 +119,7 @@ class GenerationConfig(Section):
     """Independent base points, or scrambled Sobol points."""
     scramblings: int = Field(default=16, ge=2)
     """Independent scramblings of the Sobol points, for errors."""
-    convergence: list[int] = Field(default_factory=list)
+    convergence: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     """Sample sizes at which the bias is followed."""
 
     @model_validator(mode="after")
@@ -135,8 +127,10 @@ class GenerationConfig(Section):
         too_large = [size for size in self.convergence if size > self.samples]
         if too_large:
             raise ValueError(
-                f"convergence sizes {too_large} exceed the {self.samples} generated samples"
+                f"convergence sizes {shown(too_large)} exceed the {self.samples} generated samples"
             )
+        if len(set(self.convergence)) < len(self.convergence):
+            raise ValueError(f"convergence sizes must differ, found {shown(self.convergence)}")
         if self.base_points == "sobol":
             check_sobol_sizes("sobol", self.samples, self.scramblings)
         return self

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from jeffreysflow.config.experiment import Experiment
+from jeffreysflow.config.folders import expanded, is_file
+from jeffreysflow.config.plain import typed
 from jeffreysflow.config.project import Project
 from jeffreysflow.config.section import Section
-from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.config.yaml_file import read_yaml
+from jeffreysflow.errors import UserError, allowed_names, shown
 
 __all__ = [
     "experiment_file",
@@ -21,9 +24,10 @@ __all__ = [
     "load_experiment",
     "load_project",
     "merged",
+    "project_of",
     "resolve_experiment",
     "resolve_project",
-    "source_hash",
+    "settings_of",
     "validated",
 ]
 
@@ -32,7 +36,42 @@ _S = TypeVar("_S", bound=Section)
 
 def load_project(file: Path, overrides: Mapping[str, Any] | None = None) -> Project:
     """Read `config.yaml`; ``overrides`` (from a command line) replace top-level keys."""
-    return validated(Project, {**_read_yaml(file), **(overrides or {})}, str(file))
+    return project_of([file], overrides or {})
+
+
+def settings_of(words: Iterable[str]) -> dict[str, str]:
+    """The settings of a command line, each of the form key=value.
+
+    Raises
+    ------
+    UserError : one is not.
+    """
+    settings = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator:
+            raise UserError(
+                f"setting '{word}': must have the form key=value; "
+                f"{allowed_names(key, Project.model_fields)}"
+            )
+        settings[key] = value
+    return settings
+
+
+def project_of(files: Sequence[Path], settings: Mapping[str, Any]) -> Project:
+    """A project from `config.yaml` and files laid over it; ``settings`` of a command line, where
+    numbers are text, replace top-level keys.
+
+    Raises
+    ------
+    UserError : a file cannot be read, or a key or value is wrong.
+    """
+    content: dict[str, Any] = {}
+    for file in files:
+        content = merged(content, read_yaml(file))
+    texts = set(Project.model_fields) - {"seed", "overrides"}
+    given = {key: value if key in texts else typed(value) for key, value in settings.items()}
+    return validated(Project, {**content, **given}, str(files[-1]))
 
 
 def experiment_names(root: Path) -> list[str]:
@@ -48,8 +87,11 @@ def experiment_file(entry: str, root: Path) -> Path:
     UserError : unknown name, or no such file.
     """
     if entry.endswith((".yaml", ".yml")):
-        file = Path(entry)
-        if not file.is_file():
+        try:
+            file = expanded(entry)
+        except ValueError as error:
+            raise UserError(f"experiment file {entry}: {error}") from error
+        if not is_file(file):
             raise UserError(f"experiment file {file}: no such file")
         return file
     names = experiment_names(root)
@@ -89,7 +131,7 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
     `reference_defaults` and `flow_defaults` lie under every reference and flow, and the project's
     overrides come last.
     """
-    content = _read_yaml(file)
+    content = read_yaml(file)
     name = file.stem
     scales = _mapping(file, "scales", content.pop("scales", None)) or {"quick": {}}
     if project.scale not in scales:
@@ -106,23 +148,44 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
             key: merged(defaults, _mapping(file, f"{kind}s.{key}", section))
             for key, section in sections.items()
         }
-    settled = {"name": name, "scale": project.scale, "seed": project.seed, "device": project.device}
+    settled: dict[str, Any] = {
+        "name": name,
+        "scale": project.scale,
+        "seed": project.seed,
+        "device": project.device,
+    }
     for key in settled:
         if key in content:
             raise UserError(f"{file}: '{key}' is set in config.yaml, not in an experiment file")
     potential = content.get("potential")
     if isinstance(potential, dict) and isinstance(potential.get("file"), str):
-        source = (file.parent / potential["file"]).resolve()
-        if not source.is_file():
-            raise UserError(f"{file}: potential.file: no such file {source}")
+        source = _existing(file, "potential.file", potential["file"])
         content["potential"] = {**potential, "file": str(source)}
-        settled["source_hash"] = source_hash(source)
+        files = potential.get("files", [])
+        if isinstance(files, list) and all(isinstance(each, str) for each in files):
+            files = [_existing(file, "potential.files", each) for each in files]
+            content["potential"]["files"] = [str(each) for each in files]
+            settled |= _sources(source, files)
     return validated(Experiment, {**content, **settled}, str(file))
 
 
-def source_hash(file: Path) -> str:
-    """Hash of a user's potential file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+def _existing(file: Path, key: str, name: str) -> Path:
+    try:
+        found = (file.parent / expanded(name)).resolve()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: {key}: {error}") from error
+    if not is_file(found):
+        raise UserError(f"{file}: {key}: no such file {found}")
+    return found
+
+
+def _sources(file: Path, named: list[Path]) -> dict[str, Any]:
+    # here, because only a user's own energy needs torch so early
+    from jeffreysflow.potentials.user import load_user_potential
+    from jeffreysflow.userfiles.sources import source_hashes
+
+    version = ".".join(map(str, sys.version_info[:2]))
+    return {"sources": source_hashes(load_user_potential(file), named), "python": version}
 
 
 def load_experiment(file: Path) -> Experiment:
@@ -158,22 +221,8 @@ def _mapping(file: Path, where: str, value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise UserError(f"{file}: {where}: must hold keys and values, found {value!r}")
+        raise UserError(f"{file}: {where}: must hold keys and values, found {shown(value)}")
     return value
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not a text file in UTF-8") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: must hold keys and values, found {type(content).__name__}")
-    return content
 
 
 def validated(model: type[_S], content: Mapping[str, Any], where: str) -> _S:
@@ -183,17 +232,44 @@ def validated(model: type[_S], content: Mapping[str, Any], where: str) -> _S:
         raise _one_line(error, where) from error
 
 
+_PLAIN = {
+    "missing": "must be given",
+    "model_type": "must hold keys and values",
+    "model_attributes_type": "must hold keys and values",
+    "dict_type": "must hold keys and values",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+    "union_tag_not_found": "needs a 'kind': fixed, geometric, adaptive or suggested",
+}
+"""What pydantic says in more words, by the type of an error."""
+
+
 def _one_line(error: ValidationError, where: str) -> UserError:
-    details = error.errors(include_url=False)
+    try:
+        details = error.errors(include_url=False)
+    except UnicodeEncodeError:
+        return UserError(f"{where}: a key holds half a character")
     first = details[0]
-    # a ladder's kind appears in the location of its fields, which the file does not have
-    kinds = {"fixed", "geometric", "adaptive", "suggested"}
-    location = ".".join(str(part) for part in first["loc"] if part not in kinds)
-    message = first["msg"].removeprefix("Value error, ")
+    kind, context = first["type"], first.get("ctx", {})
+    # what pydantic adds to a location: a ladder's kind, and the alternatives of a union
+    added = {"fixed", "geometric", "adaptive", "suggested", "float", "list[float]", "bool"}
+    parts = [str(part) for part in first["loc"] if part not in added]
+    location = ".".join([*parts, *filter(None, [context.get("at")])])
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     found = first["input"]
-    if first["type"] not in ("unknown_key", "value_error", "missing") and not isinstance(
-        found, dict
-    ):
-        message += f", found {found!r}"
+    message = _PLAIN.get(kind, message)
+    if kind == "union_tag_invalid":
+        found, allowed = context["tag"], str(context["expected_tags"])
+        message = f"kind must be one of {allowed}, found {shown(found)}{_nearest(found, allowed)}"
+    elif kind == "literal_error":
+        message += f", found {shown(found)}{_nearest(found, str(context['expected']))}"
+    elif kind not in ("missing", "unknown_key", "value_error", "not_plain"):
+        message += f", found {shown(found)}"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return UserError(f"{where}: {location + ': ' if location else ''}{message}{more}")
+
+
+def _nearest(found: Any, expected: str) -> str:
+    names = expected.split("'")[1::2]
+    nearest = get_close_matches(str(found)[:100], names, n=1, cutoff=0.5)
+    return f"; did you mean '{nearest[0]}'?" if nearest else ""

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from jeffreysflow.config.section import Section, check_sobol_sizes
+from jeffreysflow.config.section import Section, check_interval, check_sobol_sizes
 from jeffreysflow.discovery import names_in
 from jeffreysflow.errors import allowed_names
 
@@ -22,7 +22,11 @@ class PotentialConfig(Section):
     name: str | None = None
     """Name of an energy of the package."""
     file: str | None = None
-    """Python file with `dimension` and `energy(x)`; relative to the experiment file."""
+    """Python file with `dimension` and `energy(x)`; relative to the experiment file. Modules beside
+    it may be imported by it."""
+    files: list[str] = Field(default_factory=list)
+    """Data that the file reads, relative to the experiment file. Those that it opens by Python when
+    it is imported and first evaluated are found without being named here."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of a named energy."""
 
@@ -38,6 +42,8 @@ class PotentialConfig(Section):
     def _exactly_one(self) -> Self:
         if (self.name is None) == (self.file is None):
             raise ValueError("give either 'name' (an energy of the package) or 'file' (your own)")
+        if self.file is None and self.files:
+            raise ValueError("'files' belong to a 'file' of your own, which reads them")
         if self.file is not None and self.parameters:
             raise ValueError("'parameters' belong to a named energy; put them into your file")
         return self
@@ -56,6 +62,13 @@ class BaseConfig(Section):
     """Degrees of freedom of Student's t for the Euclidean coordinates, for a target whose density
     falls as a power of the distance: nu where it falls as |x|^-(nu + 1), or less; below 2 nu - 2 m
     for averages of |x|^m. Without, they are Gaussian."""
+
+    @field_validator("mean", "sd")
+    @classmethod
+    def _not_empty(cls, values: float | list[float]) -> float | list[float]:
+        if values == []:
+            raise ValueError("must be a number, or one a coordinate; found []")
+        return values
 
     @field_validator("sd")
     @classmethod
@@ -88,4 +101,8 @@ class TruthConfig(Section):
             if self.box is not None:
                 raise ValueError("'box' belongs to method 'quadrature'; 'exact_map' needs none")
             check_sobol_sizes("exact_map", self.samples, self.scramblings)
+        if self.box is not None and not 1 <= len(self.box) <= 2:
+            raise ValueError(f"box: one interval a coordinate, 1 or 2, found {len(self.box)}")
+        for i, (lower, upper) in enumerate(self.box or ()):
+            check_interval(f"box of x{i + 1}: ", lower, upper, self.points)
         return self

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jeffreysflow.config.experiment import Device
+from jeffreysflow.config.folders import results_folder
 from jeffreysflow.config.section import Section
 
 __all__ = ["Project"]
@@ -24,11 +25,17 @@ class Project(Section):
     device: Device = "auto"
     """Where flows are trained: `auto` takes a GPU when there is one."""
     results: str = "results"
-    """Folder for everything that is produced."""
+    """Folder for everything that is produced; `~` is your home."""
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """By experiment: sections to merge over its file, e.g. `three_well: {generation: {...}}`."""
 
-    @field_validator("experiments", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) else value
+    def _one_is_a_list(cls, data: Any) -> Any:
+        names = data.get("experiments") if isinstance(data, dict) else None
+        return {**data, "experiments": names.split(",")} if isinstance(names, str) else data
+
+    @field_validator("results")
+    @classmethod
+    def _can_be_a_folder(cls, results: str) -> str:
+        return results_folder(results)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from jeffreysflow.config.published import OF_REFERENCE, check_published
 from jeffreysflow.config.section import Section
 from jeffreysflow.discovery import names_in
 from jeffreysflow.errors import allowed_names
@@ -178,6 +179,7 @@ class ReferenceConfig(Section):
                 raise ValueError(f"ladder.values must start above 0 on the power path, {found}")
         if self.path == "power" and isinstance(self.ladder, AdaptiveLadder | SuggestedLadder):
             raise ValueError("the power path takes a fixed or geometric ladder")
+        check_published(self.published, OF_REFERENCE, "published")
         if self.rounds // self.thin < 1:
             raise ValueError(f"no round is recorded: thin {self.thin} > rounds {self.rounds}")
         return self

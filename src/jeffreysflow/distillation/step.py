@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from copy import deepcopy
+from functools import cached_property, partial
 from typing import NamedTuple, get_args
 
 import torch
@@ -97,8 +98,15 @@ class Step:
         """The identity, or a flow with the parameters of ``start`` on the intervals of this level,
         ready to be trained.
         """
+        flow = deepcopy(self._identity)
+        if start is not None:
+            flow.load_state_dict(start.state_dict())
+        return flow.to(self.below.x.device, self._settings.dtype)
+
+    @cached_property
+    def _identity(self) -> Flow:
         settings = self._settings
-        flow = Flow(
+        return Flow(
             *self._box,
             settings.layers,
             settings.hidden,
@@ -106,9 +114,6 @@ class Step:
             self._stream("weights"),
             self._base.tails is not None,
         )
-        if start is not None:
-            flow.load_state_dict(start.state_dict())
-        return flow.to(self.below.x.device, settings.dtype)
 
     def start(self, flow_below: Flow | None) -> Flow | None:
         """The flow of the level below where, untrained, it does better than the identity."""

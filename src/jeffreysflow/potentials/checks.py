@@ -6,15 +6,14 @@ import math
 
 import torch
 
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import UserError, described
 from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.potential import Potential
-from jeffreysflow.potentials.user import one_line
 from jeffreysflow.streams import Stream
 
 __all__ = ["check_potential", "check_resolution"]
 
-_FEW, _MANY = 7, 200
+_FEW, _MANY = 7, 2000
 _COARSEST = 0.01
 _SPAN = 0.02
 _STEPS = 16
@@ -51,9 +50,11 @@ def _check_kind(potential: Potential, x: torch.Tensor, name: str) -> None:
     shape = f"[{len(x)}, {x.shape[1]}]"
     try:
         energy = potential.energy(x.clone().requires_grad_())
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
-            f"{name}: energy(x) raised on x of shape {shape}: {one_line(error)}"
+            f"{name}: energy(x) raised on x of shape {shape}: {described(error)}"
         ) from error
     if not isinstance(energy, torch.Tensor) or energy.shape != (len(x),):
         found = list(energy.shape) if isinstance(energy, torch.Tensor) else type(energy).__name__
@@ -63,10 +64,18 @@ def _check_kind(potential: Potential, x: torch.Tensor, name: str) -> None:
     if not energy.is_floating_point():
         raise UserError(f"{name}: energy(x) must be floating point, found {energy.dtype}")
     if not energy.requires_grad:
-        raise UserError(
-            f"{name}: energy(x) does not depend on x through torch operations, "
-            "so it has no gradient"
-        )
+        raise UserError(f"{name}: energy(x) has no gradient: {_why_no_gradient(potential, x)}")
+
+
+def _why_no_gradient(potential: Potential, x: torch.Tensor) -> str:
+    near = torch.cat([x + step * x.abs().clamp(min=1) for step in (1e-4, -1e-4, 1e-3)])
+    with torch.no_grad():
+        U, U_near = potential.energy(x), potential.energy(near)
+    if bool((U[0] == U).all()) and bool((U_near == U[0]).all()):
+        return "it is a constant"
+    if bool((U_near.reshape(3, -1) == U).all()):
+        return "it is constant in pieces; tempering and flows follow gradients, so make it smooth"
+    return "it does not depend on x through torch operations (numpy, .item(), .detach()?)"
 
 
 def _evaluated(
@@ -74,9 +83,11 @@ def _evaluated(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         return potential.energy_and_gradient(x)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
-            f"{name}: energy(x) raised on {len(x)} samples of the base: {one_line(error)}"
+            f"{name}: energy(x) raised on {len(x)} samples of the base: {described(error)}"
         ) from error
 
 

@@ -65,7 +65,7 @@ class _RaisedError(Exception):
 
 
 def _check(potential: Potential, base: Base, name: str, seed: int) -> None:
-    rays = _Rays(potential, base, Stream(seed, "directions far away"))
+    rays = _Rays(potential, base, Stream(seed, "check density"))
     random = rays.random(_DIRECTIONS)
     U = rays.energies(random, _RADII)
     d = int(rays.free.sum())

@@ -7,7 +7,6 @@ count from 0) and ``observables = {name: function}``, each [n, d] -> [n].
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -16,13 +15,15 @@ import torch
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.potentials.calling import RobustFunction
 from jeffreysflow.potentials.potential import Potential
+from jeffreysflow.userfiles.importing import import_user_file
 
-__all__ = ["UserPotential", "load_user_potential", "one_line"]
+__all__ = ["UserPotential", "load_user_potential"]
 
 
 class UserPotential(Potential):
-    """The energy function of a user's file."""
+    """The energy function of a user's file, and ``files``, all that it was made from."""
 
     def __init__(
         self,
@@ -30,15 +31,34 @@ class UserPotential(Potential):
         domain: Domain,
         function: Callable[[torch.Tensor], torch.Tensor],
         observables: Mapping[str, Callable[[torch.Tensor], torch.Tensor]],
+        files: frozenset[Path] = frozenset(),
     ) -> None:
         super().__init__()
-        self.file = file
+        self.file, self.files = file, files
         self.domain = domain
-        self.observables = dict(observables)
-        self._function = function
+        self.observables = {
+            name: RobustFunction(function, f"{file}: observable '{name}'")
+            for name, function in observables.items()
+        }
+        self._energy = RobustFunction(function, f"{file}: energy(x)")
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
-        return self._function(x)
+        energy = self._energy(x)
+        if not isinstance(energy, torch.Tensor) or energy.shape != x.shape[:1]:
+            found = (
+                list(energy.shape) if isinstance(energy, torch.Tensor) else type(energy).__name__
+            )
+            raise UserError(
+                f"{self.file}: energy(x) must have shape [{len(x)}] for x of shape "
+                f"{list(x.shape)}, found {found}"
+            )
+        return energy.to(x.dtype) if energy.is_floating_point() else energy
+
+    def energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        try:
+            return super().energy_and_gradient(x)
+        except RuntimeError as error:
+            raise self._energy.refusal(error, x, "the gradient of ") from error
 
 
 def load_user_potential(file: Path) -> UserPotential:
@@ -50,9 +70,9 @@ def load_user_potential(file: Path) -> UserPotential:
     """
     if not file.is_file():
         raise UserError(f"potential file {file}: no such file")
-    module = _import(file)
+    module, files = import_user_file(file)
     dimension = getattr(module, "dimension", None)
-    if not isinstance(dimension, int) or dimension < 1:
+    if type(dimension) is not int or dimension < 1:
         raise UserError(f"{file}: 'dimension' must be a positive integer, found {dimension!r}")
     function = getattr(module, "energy", None)
     if not callable(function):
@@ -60,19 +80,7 @@ def load_user_potential(file: Path) -> UserPotential:
     observables = getattr(module, "observables", {})
     if not isinstance(observables, Mapping) or not all(map(callable, observables.values())):
         raise UserError(f"{file}: 'observables' must map names to functions [n, d] -> [n]")
-    return UserPotential(file, _domain(file, dimension, module), function, observables)
-
-
-def _import(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"user_potential_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"potential file {file}: not a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{file}: import failed: {one_line(error)}") from error
-    return module
+    return UserPotential(file, _domain(file, dimension, module), function, observables, files)
 
 
 def _domain(file: Path, dimension: int, module: ModuleType) -> Domain:
@@ -91,6 +99,5 @@ def _domain(file: Path, dimension: int, module: ModuleType) -> Domain:
     return Domain(tuple(periods))
 
 
-def one_line(error: Exception) -> str:
-    """An exception in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _shape(value: object) -> str:
+    return str(list(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__

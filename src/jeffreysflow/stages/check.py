@@ -8,6 +8,7 @@ from jeffreysflow.pathintegral.checks import check_bounded_below
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import Base, Potential
 from jeffreysflow.potentials.checks import check_potential, check_resolution
+from jeffreysflow.potentials.consistency import check_consistency
 from jeffreysflow.potentials.probe import check_density
 from jeffreysflow.stages.observable_check import check_observables
 from jeffreysflow.stages.target import build_bare_potential, build_path
@@ -29,6 +30,7 @@ def check_experiment(experiment: Experiment) -> None:
     assert path.base is not None
     name = experiment.potential.file or f"potential '{experiment.potential.name}'"
     check_potential(path.target, path.base, name)
+    check_consistency(path.target, path.base, name)
     _check_where_it_matters(experiment, path.target, path.base, name)
     for reference in experiment.references.values():
         get_kernel(reference.kernel.name, **reference.kernel.parameters)

@@ -155,7 +155,7 @@ def _from_ensemble(layout: Layout, experiment: Experiment, flow: str, level: int
     folder, hash = layout.flow(name).level(level), experiment.flow_hash(name)
     read_record(folder / "done.json", hash)
     ensemble = open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
-    stream = Stream(experiment.seed, experiment.name, flow, level, "reference")
+    stream = Stream(experiment.seed, experiment.name, flow, level, "resampled reference")
     return of_ensemble(ensemble, experiment.flow(name).islands, stream)
 
 

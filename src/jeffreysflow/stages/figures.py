@@ -95,7 +95,9 @@ def _density(potential: Potential, truth: TruthConfig | None, x: np.ndarray) -> 
     if box is None:
         low, high = x.min(axis=0), x.max(axis=0)
         margin = 0.25 * (high - low)
-        box = list(zip((low - margin).tolist(), (high + margin).tolist(), strict=True))
+        around = zip((low - margin).tolist(), (high + margin).tolist(), strict=True)
+        periods = potential.domain.periods
+        box = [period or ends for period, ends in zip(periods, around, strict=True)]
     exact = tensor_quadrature(counted(potential), box, _GRID)
     if not math.isfinite(exact.log_Z):
         return None

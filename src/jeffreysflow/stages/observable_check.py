@@ -20,8 +20,9 @@ _BASE_SAMPLES = 4096
 
 
 def check_observables(experiment: Experiment, path: AnnealingPath, target: Potential) -> None:
-    """Evaluate the observables, profiles and views at base samples of low target energy and after a
-    few local moves. ``target`` is that of the path, or V of a path integral: its classical law.
+    """Evaluate the energy, the observables, profiles and views at base samples of low target energy
+    and after a few local moves, as tempering's first rounds make them. ``target`` is that of the
+    path, or V of a path integral: its classical law.
 
     Raises
     ------
@@ -35,8 +36,6 @@ def check_observables(experiment: Experiment, path: AnnealingPath, target: Poten
         *(profile.observable for profile in measured.profiles),
         *parse_observables(views, target.dimension, named),
     ]
-    if not expressions:
-        return
     assert path.base is not None
     stream = Stream(experiment.seed, experiment.name, "check observables")
     start, beta = path.base.sample(_BASE_SAMPLES, stream), 1.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.config.loading import source_hash
 from jeffreysflow.errors import UserError
 from jeffreysflow.pathintegral.classical import ClassicalRing
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import AnnealingPath, Base, Counted, Potential, get_potential
 from jeffreysflow.potentials.user import load_user_potential
 from jeffreysflow.stages.usage import EVALUATIONS
+from jeffreysflow.userfiles.sources import check_unchanged
 
 __all__ = ["build_bare_potential", "build_base", "build_path", "build_potential", "counted"]
 
@@ -21,7 +21,8 @@ def build_potential(experiment: Experiment) -> Potential:
 
     Raises
     ------
-    UserError : it cannot be built, or its file has changed since the experiment was resolved.
+    UserError : it cannot be built, or its file, or one that it reads, has changed since the
+        experiment was resolved.
     """
     potential, ring = build_bare_potential(experiment), experiment.path_integral
     if ring is None:
@@ -33,10 +34,8 @@ def build_bare_potential(experiment: Experiment) -> Potential:
     """The potential that an experiment names; of a path integral V, in units of energy."""
     section = experiment.potential
     if section.file is not None:
-        file = Path(section.file)
-        potential = load_user_potential(file)
-        if experiment.source_hash not in (None, source_hash(file)):
-            raise UserError(f"{file}: changed while the workflow runs; start the workflow again")
+        potential = load_user_potential(Path(section.file))
+        check_unchanged(potential, map(Path, section.files), experiment.sources)
         return potential
     assert section.name is not None
     return get_potential(section.name, **section.parameters)

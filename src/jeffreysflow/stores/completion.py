@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -78,7 +79,21 @@ def read_record(file: Path, expected_hash: str | None = None) -> Mapping[str, An
             f"{file.parent}: made from another configuration (hash {record.get('hash')}, expected "
             f"{expected_hash}); run the stage that makes it again"
         )
+    _say_other_versions(file.parent, record.get("versions", {}))
     return record
+
+
+_said: set[str] = set()
+
+
+def _say_other_versions(folder: Path, versions: Mapping[str, str]) -> None:
+    """Once a process: between versions bits may differ."""
+    for package, now in (("jeffreysflow", __version__), ("torch", version("torch"))):
+        made = versions.get(package, now)
+        if made != now and package not in _said:
+            _said.add(package)
+            what = f"made with {package} {made}, this is {now}: other bits are possible"
+            print(f"{folder}: {what}", file=sys.stderr, flush=True)
 
 
 def declare_done(folder: Path, hash: str) -> None:

@@ -16,6 +16,7 @@ __all__ = ["Quadrature", "grid_axes", "tensor_quadrature"]
 Box = Sequence[tuple[float, float]]
 
 _LARGEST_DIMENSION = 2
+_PERIOD_AS_WRITTEN = 1e-3
 _ROWS_PER_BATCH = 1 << 18
 
 
@@ -50,26 +51,40 @@ def grid_axes(domain: Domain, box: Box | None, points: int) -> list[torch.Tensor
 
     Raises
     ------
-    UserError : more than two dimensions, or no usable interval for a Euclidean coordinate.
+    UserError : more than two dimensions, no usable interval for a Euclidean coordinate, or another
+        one than its period for a periodic coordinate.
     """
     d = domain.dimension
     if d > _LARGEST_DIMENSION:
         raise UserError(f"truth by quadrature needs 1 or 2 dimensions, found {d}")
     if box is not None and len(box) != d:
-        raise UserError(f"quadrature box has {len(box)} intervals, the potential has {d}")
+        raise UserError(f"truth.box has {len(box)} intervals for {d} coordinates")
     axes = []
     for i, period in enumerate(domain.periods):
         if period is not None:
+            if box is not None:
+                _check_period(i, box[i], period)
             axes.append(torch.linspace(*period, points + 1, dtype=torch.float64)[:-1])
         elif box is None:
             raise UserError(
                 f"truth by quadrature needs a box for the Euclidean coordinate x{i + 1}"
             )
         elif not box[i][0] < box[i][1]:
-            raise UserError(f"quadrature box of x{i + 1}: lower < upper, found {list(box[i])}")
+            raise UserError(f"truth.box of x{i + 1}: lower < upper, found {list(box[i])}")
         else:
             axes.append(torch.linspace(*box[i], points, dtype=torch.float64))
     return axes
+
+
+def _check_period(
+    coordinate: int, interval: tuple[float, float], period: tuple[float, float]
+) -> None:
+    tolerance = _PERIOD_AS_WRITTEN * (period[1] - period[0])
+    if any(abs(a - b) > tolerance for a, b in zip(interval, period, strict=True)):
+        raise UserError(
+            f"truth.box of x{coordinate + 1}: a periodic coordinate takes its whole period, "
+            f"{list(period)}, found {list(interval)}; where all are periodic leave the box out"
+        )
 
 
 def tensor_quadrature(

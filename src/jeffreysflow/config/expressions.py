@@ -1,0 +1,55 @@
+"""What can be said of observables before the potential is there: none twice, none out of bounds."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import warnings
+from collections.abc import Sequence
+
+from jeffreysflow.errors import shown
+
+__all__ = ["check_expressions"]
+
+_LARGEST_DEPTH = 400
+
+
+def check_expressions(key: str, expressions: Sequence[str]) -> None:
+    """
+    Raises
+    ------
+    ValueError : one is there twice, nested too deeply, or holds a number beyond double precision.
+    """
+    seen = set()
+    for expression in expressions:
+        bare = "".join(expression.split())
+        if bare in seen:
+            raise ValueError(f"{key}: '{expression}' is there twice")
+        seen.add(bare)
+        for node, depth in _nodes(expression):
+            if depth > _LARGEST_DEPTH:
+                raise ValueError(f"{key}: {shown(expression)} is nested too deeply")
+            if isinstance(node, ast.Constant) and _is_too_large(node.value):
+                raise ValueError(f"{key}: {shown(expression)} holds a number that is too large")
+
+
+def _nodes(expression: str) -> list[tuple[ast.AST, int]]:
+    """All parts of an expression with their depths; none of what is no expression, which may be the
+    name of a user's function.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            waiting: list[tuple[ast.AST, int]] = [(ast.parse(expression.strip(), mode="eval"), 0)]
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return []
+    found = []
+    while waiting:
+        node, depth = waiting.pop()
+        found.append((node, depth))
+        waiting += [(part, depth + 1) for part in ast.iter_child_nodes(node)]
+    return found
+
+
+def _is_too_large(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) > sys.float_info.max

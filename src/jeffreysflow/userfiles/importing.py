@@ -1,0 +1,179 @@
+"""Importing a user's file: its neighbours with it, and nothing else changed by it."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+
+from jeffreysflow.errors import UserError, described
+from jeffreysflow.userfiles.opened import belongs_to_python, files_opened
+
+__all__ = ["UserModule", "import_user_file"]
+
+
+class UserModule(NamedTuple):
+    """An imported file, and all files it was made from: itself, modules of the user's own that it
+    imported, and data that it opened.
+    """
+
+    module: ModuleType
+    files: frozenset[Path]
+
+
+def import_user_file(file: Path) -> UserModule:
+    """Import ``file``; modules beside it can be imported by it, and shadow no others.
+
+    Each call reads the sources anew. What the file changes of the process (the default dtype, the
+    working directory, the search path of modules) is put back.
+
+    Raises
+    ------
+    UserError : it is no Python file, raises, ends the process, or imports a module beside it that
+        has the name of an installed one.
+    """
+    file = file.resolve()
+    name = f"user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_loader(name, _FreshLoader(name, str(file)))
+    if spec is None or file.suffix != ".py":
+        raise UserError(f"{file}: not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    _forget_neighbours()
+    before = set(sys.modules)
+    sys.modules[name] = module
+    try:
+        # it stays: functions may import later
+        sys.meta_path.insert(0, _Neighbours(file.parent))
+        with _undisturbed(), files_opened() as opened:
+            assert spec.loader is not None
+            spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{file}: import failed: {described(error)}") from error
+    imported = {path for path in map(_source, set(sys.modules) - before) if path is not None}
+    own = {file} | imported
+    _refuse_hidden(file, sorted(own))
+    return UserModule(module, frozenset(own | opened))
+
+
+class _FreshLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the source each time: compiled files cannot tell two edits within a second apart."""
+
+    def get_code(self, fullname: str) -> object:  # type: ignore[override]
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+class _Neighbours(importlib.abc.MetaPathFinder):
+    """Finds modules and packages in a folder, but for names that Python or a package has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if path is not None:
+            inside = path and Path(path[0]).resolve().is_relative_to(self.folder)
+            folder = Path(path[0]) if inside else None
+        else:
+            folder = self.folder
+        if folder is None:
+            return None
+        stem = fullname.rpartition(".")[2]
+        module, package = folder / f"{stem}.py", folder / stem / "__init__.py"
+        found = package if package.is_file() else module
+        if not found.is_file() or belongs_to_python(found):
+            return None
+        if path is None and _is_taken(fullname):
+            return None
+        search = [str(package.parent)] if found == package else None
+        loader = _FreshLoader(fullname, str(found))
+        return importlib.util.spec_from_file_location(
+            fullname, found, loader=loader, submodule_search_locations=search
+        )
+
+
+def _is_taken(name: str) -> bool:
+    """Whether Python or an installed package has a module of this name."""
+    if name in sys.stdlib_module_names:
+        return True
+    places = [place for place in sys.path if place and belongs_to_python(Path(place).resolve())]
+    return importlib.machinery.PathFinder.find_spec(name, places) is not None
+
+
+def _refuse_hidden(file: Path, sources: Iterable[Path]) -> None:
+    """Of a name that a module beside the file and an installed one share, the installed one was
+    imported.
+    """
+    for source in sources:
+        for name in sorted(_imported_names(source) - sys.stdlib_module_names):
+            beside = file.parent / f"{name}.py"
+            if beside.is_file() and beside != file and _is_taken(name):
+                raise UserError(
+                    f"{source}: 'import {name}' finds an installed module, not {beside}; rename "
+                    "that file"
+                )
+
+
+def _imported_names(source: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def _forget_neighbours() -> None:
+    """Modules of an earlier file are not those of the next, whatever their names."""
+    folders = [finder.folder for finder in sys.meta_path if isinstance(finder, _Neighbours)]
+    sys.meta_path[:] = [item for item in sys.meta_path if not isinstance(item, _Neighbours)]
+    for name in list(sys.modules):
+        source = _source(name)
+        fresh = isinstance(getattr(sys.modules[name], "__loader__", None), _FreshLoader)
+        if fresh and source is not None and any(map(source.is_relative_to, folders)):
+            del sys.modules[name]
+
+
+def _source(name: str) -> Path | None:
+    """The file of a module that is the user's own."""
+    module = sys.modules.get(name)
+    if not isinstance(getattr(module, "__loader__", None), importlib.machinery.SourceFileLoader):
+        return None
+    file = Path(getattr(module, "__file__", None) or "").resolve()
+    return file if file.is_file() and not belongs_to_python(file) else None
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put back what a file may change of the process."""
+    dtype, threads, gradients = (
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+    )
+    folder, places = os.getcwd(), list(sys.path)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(gradients)
+        os.chdir(folder)
+        # what it added is searched last, so that it shadows nothing
+        added = [place for place in sys.path if place not in places]
+        sys.path[:] = [*places, *added]
