@@ -88,6 +88,24 @@ def test_intervals_of_rare_events_cover(mean: float) -> None:
     assert hits >= binom.ppf(1e-4, printed, 0.95)
 
 
+def test_limits_of_events_that_a_flow_draws_too_rarely_know_the_weights() -> None:
+    """Samples that meet the event weigh ten times as much as others: one of them is no count."""
+    n, p, weight = 5000, 2e-3, 10.0
+    printed = hits = 0
+    for repeat in range(300):
+        stream = Stream(6, "weighty", repeat)
+        met = stream.uniform(n) < p / weight
+        log_weights = torch.where(met, math.log(weight), 0.0).to(torch.float64)
+        found = from_independent(WeightedSums.of(log_weights, met[:, None].double()))
+        if not bool(found.limits.isnan()) and float(found.means) > 0:
+            printed += 1
+            hits += float(found.limits) > p
+            # one sample of weight 10 among n, not ten of weight 1
+            assert float(found.limits) > 0.9 * 4.744 * weight / n
+    assert printed > 150
+    assert hits == printed
+
+
 def islands_with(event_on: int, islands: int = 12) -> list[WeightedSums]:
     groups = []
     for island in range(islands):

@@ -108,6 +108,16 @@ class WeightedSums:
         return self._all_variances[:-1]
 
     @property
+    def event_weights(self) -> torch.Tensor:
+        """Of observables that are 0 or 1 [observables]: what part of all weight a sample has that
+        is on the rarer side, ``sum w^2 f / (sum w f sum w)``; NaN where none is.
+        """
+        means, total, squares = self.means, self.first[0, 0], self.second[0, :-1]
+        met = self.second[1, :-1] + self.centre[:-1] * squares
+        rarer = torch.where(means < 0.5, met, squares - met)
+        return rarer / (torch.minimum(means, 1 - means) * total * total)
+
+    @property
     def constant(self) -> torch.Tensor:
         """Which observables are the same at all samples that have a weight [observables]."""
         return (self.lowest == self.highest)[:-1]

@@ -67,36 +67,54 @@ def _estimates(
     variances: torch.Tensor,
     constant: torch.Tensor,
     independent: float,
+    event_weights: torch.Tensor | None = None,
 ) -> Estimates:
-    """``independent``: how many independent samples an event had the chance to be met by."""
+    """``independent``: how many independent samples an event had the chance to be met by;
+    ``event_weights`` where those that met it may weigh more than others.
+    """
     errors = errors.masked_fill(constant | (dof < _LEAST_DOF), math.nan)
-    limits = _limits(means, variances, constant, independent).masked_fill(~errors.isnan(), math.nan)
+    one = torch.full_like(means, 1 / max(independent, 1.0))
+    each = one if event_weights is None else torch.fmax(one, event_weights)
+    limits = _limits(means, variances, constant, one, each)
+    limits = limits.masked_fill(~errors.isnan(), math.nan)
     n_eff = (variances / errors.square()).masked_fill(constant | ~limits.isnan(), independent)
     return Estimates(means, errors, dof.masked_fill(errors.isnan(), math.nan), n_eff, limits)
 
 
 def _limits(
-    means: torch.Tensor, variances: torch.Tensor, constant: torch.Tensor, independent: float
+    means: torch.Tensor,
+    variances: torch.Tensor,
+    constant: torch.Tensor,
+    one: torch.Tensor,
+    each: torch.Tensor,
 ) -> torch.Tensor:
-    """The probability of which k of n ``independent`` samples or fewer meet an event in 5 % of
-    cases, k n-ths being its mean, where k is small: ``gammaincinv(k + 1, .95) / n``. Its complement
-    for what hardly any missed; NaN for what is no event.
+    """The probability of which so few samples or fewer meet an event in 5 % of cases, where few do:
+    ``gammaincinv(k + 1, .95) w``, with a weight w a sample and k = mean / w. Its complement for
+    what hardly any missed; NaN for what is no event.
+
+    The weight is that of ``one`` of all samples, or of ``each`` of those that met the event,
+    whichever gives more: a flow may draw it more rarely than it is.
     """
     spread = means * (1 - means)
     event = (variances - spread).abs() <= _SAME * spread
     event = torch.where(constant, (means == 0) | (means == 1), event)
-    rare = torch.minimum(means, 1 - means)
-    seen = rare.clamp(min=0) * independent
-    most = torch.from_numpy(gammaincinv(seen.numpy() + 1, 0.95)).clamp(min=_CONFIDENT)
-    below = (most / max(independent, _CONFIDENT)).clamp(max=1)
+    rare = torch.minimum(means, 1 - means).clamp(min=0)
+    below = torch.maximum(_most(rare, one), _most(rare, each)).clamp(max=1)
     limits = torch.where(means < 0.5, below, 1 - below)
-    return limits.masked_fill(~event | (seen >= _HARDLY_ANY), math.nan)
+    return limits.masked_fill(~event | (rare >= _HARDLY_ANY * each), math.nan)
+
+
+def _most(share: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    quantile = torch.from_numpy(gammaincinv((share / weight).numpy() + 1, 0.95))
+    return quantile.clamp(min=_CONFIDENT) * weight
 
 
 def from_independent(sums: WeightedSums) -> Estimates:
     """Of independent weighted samples, by the delta method."""
     return _estimates(
-        sums.means, sums.errors, sums.dof, sums.variances, sums.constant, sums.effective
+        *(sums.means, sums.errors, sums.dof, sums.variances, sums.constant),
+        sums.effective,
+        sums.event_weights,
     )
 
 
@@ -113,13 +131,19 @@ def from_groups(groups: Sequence[WeightedSums], copies: bool = False) -> Estimat
     above = torch.stack([group.highest[:-1] > lowest for group in groups]).sum(dim=0)
     below = torch.stack([group.lowest[:-1] < highest for group in groups]).sum(dim=0)
     errors[torch.minimum(above, below) < _FEWEST_SEEN] = math.nan
+    # groups cannot know more than the samples in them
+    dof = torch.minimum(dof, whole.dof)
     size = (whole.variances + whole.means.square()).sqrt()
     errors = torch.maximum(errors, ROUNDING * size)
     chances = whole.effective
     if copies:
         seen = (whole.variances / errors.square())[~whole.constant & ~errors.isnan()]
         chances = min(chances, float(seen.min()) if len(seen) else float(len(groups)))
-    return _estimates(whole.means, errors, dof, whole.variances, whole.constant, chances)
+    return _estimates(
+        *(whole.means, errors, dof, whole.variances, whole.constant),
+        chances,
+        whole.event_weights,
+    )
 
 
 def jackknifed(
