@@ -39,7 +39,7 @@ def experiment(ladder: dict[str, Any], ring: bool) -> Experiment:
         "observables": ["x1"],
         "profiles": [{"expression": "x1", "lower": -1, "upper": 1, "bins": 4}],
         "views": [("x1", "x2")],
-        "truth": {"box": [(-4, 4), (-4, 4)]},
+        "truth": {} if ring else {"box": [(-4, 4), (-4, 4)]},
         "references": {"r": reference, "r_": reference},
         "flows": {"f": {"reference": "r", "theta": 0.5}},
         "generation": {"convergence": [10, 20]},
