@@ -1,5 +1,7 @@
 """The command line: what it prints, what it writes, exit code 2 for every mistake."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from jeffreysflow.cli import main
 from jeffreysflow.config import load_project, resolve_project
+from jeffreysflow.stages import gather
 
 ROOT = Path(__file__).parents[1]
 
@@ -230,3 +233,33 @@ def test_nothing_foreign_is_executed_unless_trusted(
     assert main(["truth", "--config", "results/energy/config.json"]) == 2
     assert "changed while the workflow runs" in capsys.readouterr().err
     assert (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(errno.ENOSPC, "No space left"), (errno.EACCES, "Permission denied"), (errno.EIO, None)],
+)
+def test_a_full_disk_and_a_missing_permission_are_one_line(
+    code: int,
+    said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(code, os.strerror(code), "results/store.zarr")
+
+    experiment = resolve_project(load_project(ROOT / "config.yaml"), ROOT)["three_well"]
+    config = tmp_path / "three_well" / "config.json"
+    config.parent.mkdir()
+    config.write_text(experiment.model_dump_json())
+    monkeypatch.setattr(gather, "run", fails)
+    command = ["gather", "--trust", "--config", str(config), "--reference", "tempered"]
+    if said is None:
+        with pytest.raises(OSError, match="Input/output error"):
+            main(command)
+        return
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"jeffreysflow gather: results/store.zarr: {said}")
+    assert error.count("\n") == 1

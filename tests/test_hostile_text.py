@@ -111,7 +111,7 @@ def test_a_setting_is_taken_whole_or_refused(
         if code:
             assert code == 2
             assert printed.err.count("\n") == 1, text
-            assert is_one_line(printed.err[:-1].removeprefix("jeffreysflow: ")), text
+            assert is_one_line(printed.err[:-1].removeprefix("jeffreysflow validate: ")), text
         else:
             assert field == "results", text
             assert main(["results", *arguments]) == 0

@@ -140,8 +140,8 @@ def test_a_wrong_number_of_ranks_stops_with_one_line_before_anything_is_written(
     process = launch_temper(2, layout, "--expect-ranks", "3")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    lines = [line for line in errors.splitlines() if line.startswith("jeffreysflow:")]
-    assert lines == ["jeffreysflow: --expect-ranks: expected 3 MPI ranks, found 2"]
+    lines = [line for line in errors.splitlines() if line.startswith("jeffreysflow")]
+    assert lines == ["jeffreysflow temper: --expect-ranks: expected 3 MPI ranks, found 2"]
     assert not layout.reference("blocks").folder.exists()
 
 

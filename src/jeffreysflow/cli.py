@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import shlex
 import sys
@@ -34,6 +35,10 @@ from jeffreysflow.stores.locking import SoleWriter
 __all__ = ["main"]
 
 
+_CANNOT_WRITE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+}
 _TRUST = "run code of a configuration from outside the working folder"
 
 
@@ -43,16 +48,27 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; bad input is one line on standard error and exit code 2."""
+    """Run a command; bad input, a full disk and a missing permission are one line on standard error
+    and exit code 2.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
     except UserError as error:
         if isinstance(error, DamagedStoreError):
             error.withdraw()
-        print(f"jeffreysflow: {error}", file=sys.stderr, flush=True)
-        return UserError.exit_code
+        return _refused(options.stage, str(error))
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        where = error.filename2 or error.filename or "while writing"
+        return _refused(options.stage, one_line(f"{where}: {error.strerror}"))
     return 0
+
+
+def _refused(stage: str, why: str) -> int:
+    print(f"jeffreysflow {stage}: {why}", file=sys.stderr, flush=True)
+    return UserError.exit_code
 
 
 def run_as_rank() -> None:
@@ -66,7 +82,9 @@ def run_as_rank() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jeffreysflow", description=__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"jeffreysflow {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
+    commands = parser.add_subparsers(
+        required=True, dest="stage", metavar="command", parser_class=_Parser
+    )
 
     def add(name: str, what: str, command: Callable[[argparse.Namespace], None]) -> _Parser:
         added = commands.add_parser(name, help=what, description=what)
