@@ -12,9 +12,8 @@ from scipy.stats import binom
 from jeffreysflow.estimation.averages import (
     WeightedSums,
     combined,
-    jackknife_error,
-    left_out,
 )
+from jeffreysflow.estimation.jackknife import jackknife_error, left_out
 from jeffreysflow.estimation.pareto import (
     LargestWeights,
     pareto_k,

@@ -9,13 +9,14 @@ import torch
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
-from jeffreysflow.estimation.averages import WeightedSums, combined, jackknife_error
+from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import (
     bias_by_size,
     block_size,
     convergence_slope,
     noise_floor,
 )
+from jeffreysflow.estimation.jackknife import jackknife_error
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream

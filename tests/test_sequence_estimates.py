@@ -15,7 +15,8 @@ import torch
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble, resampled
 from jeffreysflow.errors import UserError
-from jeffreysflow.estimation.averages import WeightedSums, combined, jackknife_error
+from jeffreysflow.estimation.averages import WeightedSums, combined
+from jeffreysflow.estimation.jackknife import jackknife_error
 from jeffreysflow.estimation.observables import parse_observables
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages import estimate, truth

@@ -8,17 +8,14 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from jeffreysflow import __version__
+from jeffreysflow import __version__, commands
 from jeffreysflow.config import (
-    Experiment,
     Project,
     experiment_file,
     experiment_names,
-    load_experiment,
     load_project,
     resolve_experiment,
     resolve_project,
@@ -29,8 +26,6 @@ from jeffreysflow.config.folders import check_writable
 from jeffreysflow.errors import UserError, one_line
 from jeffreysflow.stores.arrays import DamagedStoreError
 from jeffreysflow.stores.completion import write_atomically
-from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.locking import SoleWriter
 
 __all__ = ["main"]
 
@@ -82,12 +77,12 @@ def run_as_rank() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jeffreysflow", description=__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"jeffreysflow {__version__}")
-    commands = parser.add_subparsers(
+    parsers = parser.add_subparsers(
         required=True, dest="stage", metavar="command", parser_class=_Parser
     )
 
     def add(name: str, what: str, command: Callable[[argparse.Namespace], None]) -> _Parser:
-        added = commands.add_parser(name, help=what, description=what)
+        added = parsers.add_parser(name, help=what, description=what)
         added.set_defaults(command=command)
         return added
 
@@ -112,27 +107,35 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--trust", action="store_true", help=_TRUST)
         return stage
 
-    pilot = add_stage("pilot", "suggest a ladder for one reference, on MPI", _pilot)
-    temper = add_stage("temper", "parallel tempering of one reference, on MPI", _temper)
+    pilot = add_stage("pilot", "suggest a ladder for one reference, on MPI", commands.run_pilot)
+    temper = add_stage("temper", "parallel tempering of one reference, on MPI", commands.run_temper)
     for on_mpi in (pilot, temper):
         on_mpi.add_argument("--reference", required=True)
         on_mpi.add_argument("--expect-ranks", type=int, help="stop unless there are so many ranks")
-    gather = add_stage("gather", "demultiplex the replicas of a reference into levels", _gather)
+    gather = add_stage(
+        "gather", "demultiplex the replicas of a reference into levels", commands.run_gather
+    )
     gather.add_argument("--reference", required=True)
-    distill = add_stage("distill", "train one level of a flow", _distill)
+    distill = add_stage("distill", "train one level of a flow", commands.run_distill)
     distill.add_argument("--flow", required=True)
     distill.add_argument("--level", type=int, required=True)
-    generate = add_stage("generate", "push fresh base samples through a flow", _generate)
+    generate = add_stage(
+        "generate", "push fresh base samples through a flow", commands.run_generate
+    )
     generate.add_argument("--flow", required=True)
-    add_stage("truth", "compute exact values", _truth)
-    beads = add_stage("beads", "average over the beads of a path integral", _beads)
+    add_stage("truth", "compute exact values", commands.run_truth)
+    beads = add_stage("beads", "average over the beads of a path integral", commands.run_beads)
     beads.add_argument("--flow", required=True)
-    estimate = add_stage("estimate", "estimate observables, errors, log Z and bias", _estimate)
+    estimate = add_stage(
+        "estimate", "estimate observables, errors, log Z and bias", commands.run_estimate
+    )
     source = estimate.add_mutually_exclusive_group(required=True)
     source.add_argument("--reference")
     source.add_argument("--flow")
-    add_stage("figures", "draw the figures of an experiment", _figures)
-    report = add("report", "collect all experiments in report.html and summary.csv", _report)
+    add_stage("figures", "draw the figures of an experiment", commands.run_figures)
+    report = add(
+        "report", "collect all experiments in report.html and summary.csv", commands.run_report
+    )
     report.add_argument("--config", type=Path, nargs="+", required=True)
     report.add_argument("--results", type=Path, required=True)
     report.add_argument("--trust", action="store_true", help=_TRUST)
@@ -189,146 +192,3 @@ def _schema(options: argparse.Namespace) -> None:
     for name, schema in schemas().items():
         write_atomically(options.folder / name, json.dumps(schema, indent=2) + "\n")
         print(f"wrote {options.folder / name}")
-
-
-def _resolved(options: argparse.Namespace) -> tuple[Layout, Experiment]:
-    return Layout.of_config(options.config), _trusted(options.config, options.trust)
-
-
-def _trusted(config: Path, trust: bool) -> Experiment:
-    """A resolved configuration that may be acted on: it names a file that will be executed."""
-    if not trust:
-        _refuse_foreign(config)
-    experiment = load_experiment(config)
-    if experiment.potential.file is not None and not trust:
-        _refuse_foreign(Path(experiment.potential.file))
-    return experiment
-
-
-def _refuse_foreign(file: Path) -> None:
-    here, project = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
-    if not any(file.resolve().is_relative_to(folder) for folder in (here, project)):
-        raise UserError(
-            f"{file}: from outside the working folder {here}; if you trust it, add --trust"
-        )
-
-
-def _measured(
-    options: argparse.Namespace, stage: str, of: str, hash: str, **more: Any
-) -> AbstractContextManager[None]:
-    """Around the work of a stage: what it uses is written beside its results."""
-    from jeffreysflow.stages.usage import measured
-
-    layout = Layout.of_config(options.config)
-    folder = layout.usage(stage, of, more.get("level"))
-    return measured(folder, stage.partition("_")[0], of, hash, **more)
-
-
-def _pilot(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import pilot
-
-    _on_ranks(options, "pilot", Experiment.pilot_hash, pilot.run)
-
-
-def _temper(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import temper
-
-    _on_ranks(options, "temper", Experiment.reference_hash, temper.run)
-
-
-def _on_ranks(
-    options: argparse.Namespace,
-    stage: str,
-    hash_of: Callable[[Experiment, str], str],
-    run: Callable[..., None],
-) -> None:
-    from jeffreysflow.stages.mpi import world
-
-    layout, experiment = _resolved(options)
-    hash, ranks = hash_of(experiment, options.reference), world()
-    place = {"rank": ranks.rank, "ranks": ranks.size}
-    with _measured(options, stage, options.reference, hash, skips=True, **place):
-        wanted = options.expect_ranks
-        run(layout, experiment, options.reference, expect_ranks=wanted, communicator=ranks)
-
-
-def _gather(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import gather
-
-    layout, experiment = _resolved(options)
-    hash = experiment.reference_hash(options.reference)
-    with (
-        SoleWriter(layout.reference(options.reference).folder),
-        _measured(options, "gather", options.reference, hash),
-    ):
-        gather.run(layout, experiment, options.reference)
-
-
-def _distill(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import distill
-
-    layout, experiment = _resolved(options)
-    hash, level = experiment.flow_hash(options.flow), options.level
-    with (
-        SoleWriter(layout.flow(options.flow).folder),
-        _measured(options, "distill", options.flow, hash, level=level, skips=True),
-    ):
-        distill.run(layout, experiment, options.flow, level)
-
-
-def _generate(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import generate
-
-    layout, experiment = _resolved(options)
-    hash = experiment.generation_hash(options.flow)
-    with (
-        SoleWriter(layout.flow(options.flow).folder),
-        _measured(options, "generate", options.flow, hash),
-    ):
-        generate.run(layout, experiment, options.flow)
-
-
-def _beads(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import beads
-
-    layout, experiment = _resolved(options)
-    with _measured(options, "beads", options.flow, experiment.bead_hash(options.flow)):
-        beads.run(layout, experiment, options.flow)
-
-
-def _truth(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import truth
-
-    layout, experiment = _resolved(options)
-    with _measured(options, "truth", "all", experiment.truth_hash()):
-        truth.run(layout, experiment)
-
-
-def _estimate(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import estimate
-
-    layout, experiment = _resolved(options)
-    hash = experiment.estimate_hash()
-    if options.flow is not None:
-        with _measured(options, "estimate_flow", options.flow, hash):
-            estimate.run_flow(layout, experiment, options.flow)
-    else:
-        with _measured(options, "estimate_reference", options.reference, hash):
-            estimate.run_reference(layout, experiment, options.reference)
-
-
-def _figures(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import figures
-
-    layout, experiment = _resolved(options)
-    with _measured(options, "figures", "all", experiment.estimate_hash()):
-        figures.run(layout, experiment)
-
-
-def _report(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages import report
-    from jeffreysflow.stages.usage import measured
-
-    experiments = [_trusted(config, options.trust) for config in options.config]
-    with measured(options.results / "usage" / "report", "report", "all", ""):
-        report.run(options.results, experiments)

@@ -13,9 +13,9 @@ from jeffreysflow.estimation.averages import (
     ROUNDING,
     WeightedSums,
     combined,
-    left_out,
 )
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, group_errors
+from jeffreysflow.estimation.jackknife import left_out
 from jeffreysflow.estimation.series import series_mean
 
 __all__ = [

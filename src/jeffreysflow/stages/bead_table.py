@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from jeffreysflow.estimation.averages import WeightedSums, combined, left_out
+from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.group_errors import group_errors
+from jeffreysflow.estimation.jackknife import left_out
 from jeffreysflow.pathintegral.limit import limit_of_groups
 from jeffreysflow.pathintegral.ring_polymer import log_mode_measure
 from jeffreysflow.potentials import Potential

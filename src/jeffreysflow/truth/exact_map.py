@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from jeffreysflow.errors import UserError
-from jeffreysflow.estimation.averages import WeightedSums, combined, jackknife_error
+from jeffreysflow.estimation.averages import WeightedSums, combined
+from jeffreysflow.estimation.jackknife import jackknife_error
 from jeffreysflow.estimation.sobol import sobol_points
 from jeffreysflow.potentials import Potential, get_potential, potential_names
 from jeffreysflow.streams import Stream

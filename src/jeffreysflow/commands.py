@@ -1,0 +1,180 @@
+"""The commands that run a stage of a resolved experiment, and what they ask before they do."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from jeffreysflow.config import Experiment, load_experiment
+from jeffreysflow.errors import UserError
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.locking import SoleWriter
+
+__all__ = [
+    "run_beads",
+    "run_distill",
+    "run_estimate",
+    "run_figures",
+    "run_gather",
+    "run_generate",
+    "run_pilot",
+    "run_report",
+    "run_temper",
+    "run_truth",
+]
+
+
+def _resolved(options: argparse.Namespace) -> tuple[Layout, Experiment]:
+    return Layout.of_config(options.config), _trusted(options.config, options.trust)
+
+
+def _trusted(config: Path, trust: bool) -> Experiment:
+    """A resolved configuration that may be acted on: it names a file that will be executed."""
+    if not trust:
+        _refuse_foreign(config)
+    experiment = load_experiment(config)
+    if experiment.potential.file is not None and not trust:
+        _refuse_foreign(Path(experiment.potential.file))
+    return experiment
+
+
+def _refuse_foreign(file: Path) -> None:
+    here, project = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
+    if not any(file.resolve().is_relative_to(folder) for folder in (here, project)):
+        raise UserError(
+            f"{file}: from outside the working folder {here}; if you trust it, add --trust"
+        )
+
+
+def _measured(
+    options: argparse.Namespace, stage: str, of: str, hash: str, **more: Any
+) -> AbstractContextManager[None]:
+    """Around the work of a stage: what it uses is written beside its results."""
+    from jeffreysflow.stages.usage import measured
+
+    layout = Layout.of_config(options.config)
+    folder = layout.usage(stage, of, more.get("level"))
+    return measured(folder, stage.partition("_")[0], of, hash, **more)
+
+
+def run_pilot(options: argparse.Namespace) -> None:
+    """Suggest a ladder for one reference, on MPI."""
+    from jeffreysflow.stages import pilot
+
+    _on_ranks(options, "pilot", Experiment.pilot_hash, pilot.run)
+
+
+def run_temper(options: argparse.Namespace) -> None:
+    """Temper one reference, on MPI."""
+    from jeffreysflow.stages import temper
+
+    _on_ranks(options, "temper", Experiment.reference_hash, temper.run)
+
+
+def _on_ranks(
+    options: argparse.Namespace,
+    stage: str,
+    hash_of: Callable[[Experiment, str], str],
+    run: Callable[..., None],
+) -> None:
+    from jeffreysflow.stages.mpi import world
+
+    layout, experiment = _resolved(options)
+    hash, ranks = hash_of(experiment, options.reference), world()
+    place = {"rank": ranks.rank, "ranks": ranks.size}
+    with _measured(options, stage, options.reference, hash, skips=True, **place):
+        wanted = options.expect_ranks
+        run(layout, experiment, options.reference, expect_ranks=wanted, communicator=ranks)
+
+
+def run_gather(options: argparse.Namespace) -> None:
+    """Demultiplex the replicas of a reference."""
+    from jeffreysflow.stages import gather
+
+    layout, experiment = _resolved(options)
+    hash = experiment.reference_hash(options.reference)
+    with (
+        SoleWriter(layout.reference(options.reference).folder),
+        _measured(options, "gather", options.reference, hash),
+    ):
+        gather.run(layout, experiment, options.reference)
+
+
+def run_distill(options: argparse.Namespace) -> None:
+    """Train one level of a flow."""
+    from jeffreysflow.stages import distill
+
+    layout, experiment = _resolved(options)
+    hash, level = experiment.flow_hash(options.flow), options.level
+    with (
+        SoleWriter(layout.flow(options.flow).folder),
+        _measured(options, "distill", options.flow, hash, level=level, skips=True),
+    ):
+        distill.run(layout, experiment, options.flow, level)
+
+
+def run_generate(options: argparse.Namespace) -> None:
+    """Push fresh base samples through a flow."""
+    from jeffreysflow.stages import generate
+
+    layout, experiment = _resolved(options)
+    hash = experiment.generation_hash(options.flow)
+    with (
+        SoleWriter(layout.flow(options.flow).folder),
+        _measured(options, "generate", options.flow, hash),
+    ):
+        generate.run(layout, experiment, options.flow)
+
+
+def run_beads(options: argparse.Namespace) -> None:
+    """Average over the beads of a path integral."""
+    from jeffreysflow.stages import beads
+
+    layout, experiment = _resolved(options)
+    with _measured(options, "beads", options.flow, experiment.bead_hash(options.flow)):
+        beads.run(layout, experiment, options.flow)
+
+
+def run_truth(options: argparse.Namespace) -> None:
+    """Compute exact values."""
+    from jeffreysflow.stages import truth
+
+    layout, experiment = _resolved(options)
+    with _measured(options, "truth", "all", experiment.truth_hash()):
+        truth.run(layout, experiment)
+
+
+def run_estimate(options: argparse.Namespace) -> None:
+    """Estimate from a reference or a flow."""
+    from jeffreysflow.stages import estimate
+
+    layout, experiment = _resolved(options)
+    hash = experiment.estimate_hash()
+    if options.flow is not None:
+        with _measured(options, "estimate_flow", options.flow, hash):
+            estimate.run_flow(layout, experiment, options.flow)
+    else:
+        with _measured(options, "estimate_reference", options.reference, hash):
+            estimate.run_reference(layout, experiment, options.reference)
+
+
+def run_figures(options: argparse.Namespace) -> None:
+    """Draw the figures of an experiment."""
+    from jeffreysflow.stages import figures
+
+    layout, experiment = _resolved(options)
+    with _measured(options, "figures", "all", experiment.estimate_hash()):
+        figures.run(layout, experiment)
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """Collect all experiments on one page."""
+    from jeffreysflow.stages import report
+    from jeffreysflow.stages.usage import measured
+
+    experiments = [_trusted(config, options.trust) for config in options.config]
+    with measured(options.results / "usage" / "report", "report", "all", ""):
+        report.run(options.results, experiments)
