@@ -96,10 +96,8 @@ def run_gather(options: argparse.Namespace) -> None:
 
     layout, experiment = _resolved(options)
     hash = experiment.reference_hash(options.reference)
-    with (
-        SoleWriter(layout.reference(options.reference).folder),
-        _measured(options, "gather", options.reference, hash),
-    ):
+    folder = layout.reference(options.reference).folder
+    with SoleWriter(folder), _measured(options, "gather", options.reference, hash):
         gather.run(layout, experiment, options.reference)
 
 
@@ -122,10 +120,8 @@ def run_generate(options: argparse.Namespace) -> None:
 
     layout, experiment = _resolved(options)
     hash = experiment.generation_hash(options.flow)
-    with (
-        SoleWriter(layout.flow(options.flow).folder),
-        _measured(options, "generate", options.flow, hash),
-    ):
+    folder = layout.flow(options.flow).folder
+    with SoleWriter(folder), _measured(options, "generate", options.flow, hash):
         generate.run(layout, experiment, options.flow)
 
 

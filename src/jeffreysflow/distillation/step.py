@@ -98,13 +98,13 @@ class Step:
         """The identity, or a flow with the parameters of ``start`` on the intervals of this level,
         ready to be trained.
         """
-        flow = deepcopy(self._identity)
+        flow = deepcopy(self._untrained)
         if start is not None:
             flow.load_state_dict(start.state_dict())
         return flow.to(self.below.x.device, self._settings.dtype)
 
     @cached_property
-    def _identity(self) -> Flow:
+    def _untrained(self) -> Flow:
         settings = self._settings
         return Flow(
             *self._box,
