@@ -106,12 +106,17 @@ class WeightedSums:
     @property
     def event_weights(self) -> torch.Tensor:
         """Of observables that are 0 or 1 [observables]: what part of all weight a sample has that
-        is on the rarer side, ``sum w^2 f / (sum w f sum w)``; NaN where none is.
+        is on the rarer side, ``(sum w^2 f + v^2) / ((sum w f + v) sum w)``; NaN where none is.
+
+        v is the largest weight of all samples: one like it may be missing from the few of a side.
         """
         means, total, squares = self.means, self.first[0, 0], self.second[0, :-1]
         met = self.second[1, :-1] + self.centre[:-1] * squares
         rarer = torch.where(means < 0.5, met, squares - met)
-        return rarer / (torch.minimum(means, 1 - means) * total * total)
+        share = torch.minimum(means, 1 - means)
+        largest = 1.0  # of all samples: weights are in its units
+        each = (rarer + largest) / ((share * total + largest) * total)
+        return each.masked_fill(share <= 0, math.nan)
 
     @property
     def constant(self) -> torch.Tensor:

@@ -70,12 +70,16 @@ def _estimates(
     event_weights: torch.Tensor | None = None,
 ) -> Estimates:
     """``independent``: how many independent samples an event had the chance to be met by;
-    ``event_weights`` where those that met it may weigh more than others.
+    ``event_weights`` where those that met it may weigh more than others: then no error stands where
+    hardly any did, since heavy ones may be missing from it.
     """
     errors = errors.masked_fill(constant | (dof < _LEAST_DOF), math.nan)
     one = torch.full_like(means, 1 / max(independent, 1.0))
     each = one if event_weights is None else torch.fmax(one, event_weights)
     limits = _limits(means, variances, constant, one, each)
+    if event_weights is not None:
+        hardly = torch.minimum(means, 1 - means) < _HARDLY_ANY * event_weights
+        errors = errors.masked_fill(hardly & ~limits.isnan(), math.nan)
     limits = limits.masked_fill(~errors.isnan(), math.nan)
     n_eff = (variances / errors.square()).masked_fill(constant | ~limits.isnan(), independent)
     return Estimates(means, errors, dof.masked_fill(errors.isnan(), math.nan), n_eff, limits)
