@@ -53,13 +53,14 @@ run: $(STAMP) ## Do the main job: everything config.yaml names, into results/rep
 	python -m jeffreysflow validate --energies "$$@" \
 	  && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \
 	set -- $(call settings,quoted); \
-	$(LOCK) python -m snakemake $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE) \
+	$(LOCK) sh -c 'python -m jeffreysflow verify --withdraw "$$0" && exec python -m snakemake "$$@"' \
+	  "$$folder" $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE) \
 	  || { code=$$?; \
 	       [ $$code != 75 ] || printf "another 'make run' is at work in %s\n" "$$folder" >&2; \
 	       exit $$code; }
 
-test: $(STAMP) ## Run the tests
-	@python -m pytest $(PYTEST)
+test: $(STAMP) ## Run the tests, a file at a time on each core
+	@python -m pytest --numprocesses logical --dist loadfile $(PYTEST)
 
 lint: $(STAMP) ## Check style, types and the workflow
 	ruff check .
@@ -79,7 +80,7 @@ bench: $(STAMP) ## Run the benchmarks (minutes); prints ratios against a referen
 	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
 
 studies: $(STAMP) ## Count how often intervals and verdicts hold (hours); tables for docs/calibration.md
-	@for file in benchmarks/studies/*.py; do echo "== $$file"; python $$file || exit 1; done
+	@for file in benchmarks/studies/[!_]*.py; do echo "== $$file"; python $$file || exit 1; done
 
 clean: ## Remove what was produced, keep the environment
 	rm -rf results/* .snakemake logs

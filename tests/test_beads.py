@@ -31,6 +31,7 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import BeadRow, BeadTruthRow, read_table
 from jeffreysflow.streams import Stream
 from path_cases import oscillator_truth
+from seal_cases import is_provenance
 
 # --- an oscillator, whose low modes are independent Gaussians
 
@@ -533,7 +534,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in folder.rglob("*")
-        if file.is_file() and file.name not in ("done.json", "record.json", ".lock")
+        if file.is_file() and not is_provenance(file)
     }
 
 

@@ -12,7 +12,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-@pytest.mark.parametrize("file", sorted(BENCHMARKS.rglob("*.py")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(BENCHMARKS.rglob("[!_]*.py")), ids=lambda file: file.stem)
 def test_a_benchmark_runs(file: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, file, "--tiny"],

@@ -47,6 +47,14 @@ def test_slope_of_independent_samples() -> None:
     assert convergence_slope(flat)[0] > -0.5 + 4 * error
 
 
+def test_columns_behind_the_observables_have_no_bias_here() -> None:
+    """Bins of profiles are averaged beside the observables."""
+    values = Stream(1, "iid").normal(4**6, 3)
+    exact = torch.zeros(2)
+    some = bias_by_size(blocks_of(values), SIZES[:2], exact)
+    assert some == bias_by_size(blocks_of(values[:, :2]), SIZES[:2], exact)
+
+
 def test_block_sizes() -> None:
     assert block_size(320_000, []) == 5000
     assert block_size(4**11, [4**9, 4**8]) == 4**8

@@ -18,6 +18,7 @@ from jeffreysflow.flows.coupling import alternating_masks
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.potentials import Base
 from jeffreysflow.stores.flows import load_flow, save_flow
+from jeffreysflow.stores.sealed import unseal
 from jeffreysflow.streams import Stream
 
 R, CIRCLE = None, (-math.pi, math.pi)
@@ -132,6 +133,9 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
         load_flow(tmp_path / "other.safetensors")
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"flow\.safetensors: damaged, its checksum differs"):
+        load_flow(file)
+    unseal(file)
     with pytest.raises(UserError, match=r"flow\.safetensors: not a flow file, or damaged"):
         load_flow(file)
     save_file({"x": torch.zeros(2)}, file)

@@ -15,6 +15,7 @@ import zarr
 from jeffreysflow.errors import UserError
 from jeffreysflow.stores.arrays import create_store
 from jeffreysflow.stores.levels import demultiplexed, open_levels, write_levels
+from jeffreysflow.stores.sealed import seal
 from jeffreysflow.tempering.archive import Draws
 
 LADDER = np.array([0.0, 0.3, 1.0])
@@ -94,6 +95,9 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a store of levels, format 1, found replicas"):
         open_levels(tmp_path / "kind.zarr")
     zarr.open_group(store, mode="r+").attrs["complete"] = False
+    with pytest.raises(UserError, match=r"zarr\.json damaged"):
+        open_levels(store)
+    seal(store)
     with pytest.raises(UserError, match="incomplete"):
         open_levels(store, "abc")
 

@@ -75,9 +75,10 @@ def test_what_is_given_arrives_as_it_is(tmp_path: Path) -> None:
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 0, errors
     given = [f"{key.lower()}={value}" for key, value in VALUES.items()]
-    validate, results, snakemake = calls(tmp_path)
+    validate, results, verify, snakemake = calls(tmp_path)
     assert validate == ["-m", "jeffreysflow", "validate", "--energies", *given]
     assert results == ["-m", "jeffreysflow", "results", *given]
+    assert verify[:4] == ["-m", "jeffreysflow", "verify", "--withdraw"]
     assert snakemake[:3] == ["-m", "snakemake", "--nolock"]
     # as Snakemake reads them: never as numbers, lists or keys
     read = parse_config(snakemake[snakemake.index("--config") + 1 :])
@@ -97,7 +98,7 @@ def test_two_clones_exclude_each_other_on_one_results_folder(tmp_path: Path) -> 
     (tmp_path / "wait").touch()
     first = make_run(clones[0], tmp_path, "RESULTS=my results")
     deadline = time.monotonic() + 30
-    while not (tmp_path / "calls.jsonl").exists() or len(calls(tmp_path)) < 3:
+    while not (tmp_path / "calls.jsonl").exists() or len(calls(tmp_path)) < 4:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     second = make_run(clones[1], tmp_path, "RESULTS=my results")

@@ -13,6 +13,7 @@ from jeffreysflow.stages import temper
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.replicas import Replicas, verify_replicas
 from jeffreysflow.tempering.communicator import SerialCommunicator
+from seal_cases import rewrite
 from tempering_cases import contents, experiment_in
 
 SMALL = {"walkers": 30, "tile": {"walkers": 12, "replicas": 3}, "rounds": 40, "thin": 3}
@@ -156,7 +157,7 @@ def test_an_unfinished_or_absent_store_is_refused(
 ) -> None:
     _, experiment, folder = copied
     metadata = folder / "store.zarr" / "zarr.json"
-    metadata.write_text(metadata.read_text().replace('"complete": true', '"complete": false'))
+    rewrite(metadata, metadata.read_text().replace('"complete": true', '"complete": false'))
     with pytest.raises(UserError, match="incomplete"):
         verify_replicas(folder / "store.zarr", experiment.reference_hash("blocks"))
     with pytest.raises(UserError, match="no Zarr store"):
@@ -189,6 +190,9 @@ def test_an_interrupted_run_continues_from_its_checkpoint(
     assert json.loads((folder / "done.json").read_text())["resumed_at_round"] > 0
     assert contents(folder / "store.zarr") == contents(complete[2] / "store.zarr")
     assert sorted(file.name for file in folder.iterdir()) == [
+        ".done.json.sha256",
+        ".record.json.sha256",
+        ".store.zarr.sha256",
         "done.json",
         "record.json",
         "store.zarr",

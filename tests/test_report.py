@@ -69,7 +69,6 @@ def estimates(ess: float, k: float, z: float) -> list[EstimateRow]:
         EstimateRow(1, "bias", 0.0021, 0.0007, None, 0.00132),
         EstimateRow(1, "noise_floor", 0.00205),
         EstimateRow(1, "log_z", 1.7066, 0.0003, 1.70654),
-        EstimateRow(1, "train_seconds", 23.4),
         EstimateRow(1, "observable:sin(x1)", 0.27 + 0.001 * z, 0.001, 0.27),
     ]
 

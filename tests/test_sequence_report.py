@@ -65,7 +65,6 @@ def facts(level: int) -> list[EstimateRow]:
         "warm_start": float(level > 1),
         "identity_used": float(level == 30),
         "resampled": float(level in (7, 21)),
-        "train_seconds": 10.0,
     }
     rows = [EstimateRow(level, name, value) for name, value in values.items()]
     published = 0.715 if level == 7 else 0.97 if level < 10 else None
@@ -173,9 +172,10 @@ def test_reference_ensemble_and_fresh_samples_stand_side_by_side() -> None:
 
 
 def test_the_flow_table_tells_the_ensemble_and_the_speed() -> None:
-    table = flow_table(results(), {}, {"chain": 81_234.5})
+    table = flow_table(results(), {}, {"chain": 75.0}, {"chain": 81_234.5})
     fresh, ensemble = by_heading(table, "chain"), by_heading(table, "ensemble of chain")
     assert fresh["generated a second"].text == "81,234"
+    assert fresh["training"].text == "1 min 15 s"
     assert fresh["flow"].note == "θ chosen on tempered, amortised"
     assert (fresh["ESS"].text, ensemble["ESS"].text) == ("30 ± 1 %", "60.0 %")
     assert (fresh["largest |z|"].text, ensemble["largest |z|"].text) == ("2.5", "1.5")

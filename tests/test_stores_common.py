@@ -14,6 +14,7 @@ from jeffreysflow.progress import Progress
 from jeffreysflow.stores import completion
 from jeffreysflow.stores.completion import is_complete, read_record, write_record
 from jeffreysflow.stores.locking import SoleWriter
+from seal_cases import rewrite
 
 
 def test_a_completion_record_tells_stage_hash_and_versions(tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ def test_a_completion_record_tells_stage_hash_and_versions(tmp_path: Path) -> No
     assert record["draws"] == 7
     assert 2.0 <= record["wall_seconds"] < 10
     assert record["versions"]["torch"]
-    assert list(file.parent.iterdir()) == [file]
+    assert sorted(file.parent.iterdir()) == [file.with_name(".done.json.sha256"), file]
 
 
 def test_a_missing_foreign_or_damaged_record_is_refused(tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_a_missing_foreign_or_damaged_record_is_refused(tmp_path: Path) -> None:
         read_record(file, "def")
     assert is_complete(file, "abc")
     assert not is_complete(file, "def")
-    file.write_text("{")
+    rewrite(file, "{")
     with pytest.raises(UserError, match="not a completion record"):
         read_record(file)
 
@@ -51,7 +52,7 @@ def test_other_versions_are_said_once(
     assert capsys.readouterr().err == ""
     record = json.loads(file.read_text())
     record["versions"]["torch"] = "1.0"
-    file.write_text(json.dumps(record))
+    rewrite(file, json.dumps(record))
     for _ in range(2):
         read_record(file, "abc")
     assert capsys.readouterr().err.count("made with torch 1.0, this is") == 1

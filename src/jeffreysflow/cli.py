@@ -24,8 +24,7 @@ from jeffreysflow.config import (
 )
 from jeffreysflow.config.folders import check_writable
 from jeffreysflow.errors import UserError, one_line
-from jeffreysflow.stores.arrays import DamagedStoreError
-from jeffreysflow.stores.completion import write_atomically
+from jeffreysflow.stores.sealed import DamagedError, write_atomically
 
 __all__ = ["main"]
 
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.command(options)
     except UserError as error:
-        if isinstance(error, DamagedStoreError):
+        if isinstance(error, DamagedError):
             error.withdraw()
         return _refused(options.stage, str(error))
     except OSError as error:
@@ -94,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         of_project.add_argument(
             "settings", nargs="*", metavar="key=value", help="as snakemake --config"
         )
+    verify = add(
+        "verify", "compare all files of a results folder with their checksums", commands.run_verify
+    )
+    verify.add_argument("folder", type=Path, help="results")
+    verify.add_argument("--chunks", action="store_true", help="read every chunk of every store")
+    verify.add_argument(
+        "--withdraw", action="store_true", help="let the next run make again what is damaged"
+    )
     add("list", "list the experiments, with their references and flows", _list)
     new = add("new", "write a commented potential file and its experiment file", _new)
     new.add_argument("name", help="e.g. my_energy")
@@ -134,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--flow")
     add_stage("figures", "draw the figures of an experiment", commands.run_figures)
     report = add(
-        "report", "collect all experiments in report.html and summary.csv", commands.run_report
+        "report", "collect all experiments on one page and in two tables", commands.run_report
     )
     report.add_argument("--config", type=Path, nargs="+", required=True)
     report.add_argument("--results", type=Path, required=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +13,7 @@ from jeffreysflow.config import Experiment, load_experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.locking import SoleWriter
+from jeffreysflow.stores.sealed import DamagedError, check_seal
 
 __all__ = [
     "run_beads",
@@ -24,6 +26,7 @@ __all__ = [
     "run_report",
     "run_temper",
     "run_truth",
+    "run_verify",
 ]
 
 
@@ -35,6 +38,13 @@ def _trusted(config: Path, trust: bool) -> Experiment:
     """A resolved configuration that may be acted on: it names a file that will be executed."""
     if not trust:
         _refuse_foreign(config)
+    try:
+        check_seal(config)
+    except DamagedError as error:
+        raise UserError(
+            f"{config}: changed since the workflow wrote it, which the next run does again; "
+            "what it says belongs into the experiment's file"
+        ) from error
     experiment = load_experiment(config)
     if experiment.potential.file is not None and not trust:
         _refuse_foreign(Path(experiment.potential.file))
@@ -174,3 +184,18 @@ def run_report(options: argparse.Namespace) -> None:
     experiments = [_trusted(config, options.trust) for config in options.config]
     with measured(options.results / "usage" / "report", "report", "all", ""):
         report.run(options.results, experiments)
+
+
+def run_verify(options: argparse.Namespace) -> None:
+    """Name what is damaged in a results folder, and withdraw it where that is asked for."""
+    from jeffreysflow.stages.verify import damaged
+
+    if not options.folder.is_dir():
+        raise UserError(f"{options.folder}: no such folder")
+    found = list(damaged(options.folder, chunks=options.chunks))
+    for error in found:
+        print(f"jeffreysflow verify: {error}", file=sys.stderr, flush=True)
+        if options.withdraw:
+            error.withdraw()
+    if found and not options.withdraw:
+        raise UserError(f"{options.folder}: {len(found)} damaged; --withdraw lets a run mend them")

@@ -10,8 +10,8 @@ from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.errors import UserError
 from jeffreysflow.report.figures import figure_names
 from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stores.completion import write_atomically
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.sealed import write_sealed
 from snakemake.exceptions import WorkflowError
 
 # read here rather than by `configfile:`, which takes the last of two equal keys without a word
@@ -54,7 +54,7 @@ def write_resolved_configs():
     """Leave the resolved configuration of every experiment where the stages look for it."""
     for name, experiment in EXPERIMENTS.items():
         text = experiment.model_dump_json(indent=2)
-        write_atomically(Layout(RESULTS, name).config, text)
+        write_sealed(Layout(RESULTS, name).config, text)
 
 
 def experiment_of(wildcards):

@@ -31,6 +31,7 @@ rule report:
             caption="../report/summary.rst",
             category="Summary",
         ),
+        costs=RESULTS / "costs.csv",
     log:
         RESULTS / "report.log",
     threads: 1

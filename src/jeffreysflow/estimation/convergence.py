@@ -67,7 +67,8 @@ def bias_by_size(
     """Bias ``|means - exact|`` (Euclidean norm over observables) at each size.
 
     ``blocks`` are consecutive, of equal size, which divides every one of ``sizes``; ``exact``
-    [observables] may hold NaN where no exact value is known, which leaves the observable out.
+    [observables] may hold NaN where no exact value is known, which leaves the observable out, and
+    be shorter than what the blocks average, as bins of profiles come after the observables.
     """
     known = ~exact.isnan()
     rows = []
@@ -75,7 +76,7 @@ def bias_by_size(
         each = size // blocks[0].n
         starts = range(0, len(blocks) - each + 1, each)
         means = torch.stack([combined(blocks[i : i + each]).means for i in starts])
-        squares = (means - exact)[:, known].square().sum(dim=1)
+        squares = (means[:, : len(exact)] - exact)[:, known].square().sum(dim=1)
         rms = math.sqrt(float(squares.mean()))
         spread = float(squares.std()) if len(squares) > 1 else math.nan
         error = spread / math.sqrt(len(squares)) / (2 * rms)

@@ -1,4 +1,4 @@
-"""What it cost, as tables, sentences and rows of `summary.csv`."""
+"""What it cost, as tables, sentences and rows of `costs.csv`."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
 
 
 def cost_rows(found: Results, records: Sequence[StageRecord]) -> list[SummaryRow]:
-    """The same numbers as rows of `summary.csv`; ``inf`` stands for never."""
+    """The same numbers as rows of `costs.csv`; ``inf`` stands for never."""
     experiment = found.experiment
     rows: list[SummaryRow] = []
 

@@ -39,23 +39,27 @@ _FLOW_HEADINGS = (
 
 
 def flow_table(
-    found: Results, skipped: Mapping[str, int], speeds: Mapping[str, float] | None = None
+    found: Results,
+    skipped: Mapping[str, int],
+    training: Mapping[str, float] | None = None,
+    speeds: Mapping[str, float] | None = None,
 ) -> Table:
     """A row a flow, by reference and theta, and another for the ensemble of a sequence.
 
-    ``skipped`` are training steps, ``speeds`` samples generated a second, by flow.
+    ``skipped`` are training steps, ``training`` seconds of it, ``speeds`` samples generated a
+    second, by flow.
     """
     rows = []
     for reference in found.experiment.references:
         for name in found.flows_of(reference):
-            speed = (speeds or {}).get(name, math.nan)
-            rows.append(_flow(found, name, skipped.get(name, 0), speed))
+            seconds, speed = (of.get(name, math.nan) for of in (training or {}, speeds or {}))
+            rows.append(_flow(found, name, skipped.get(name, 0), seconds, speed))
             if f"ensemble:{name}" in found.estimates:
                 rows.append(_ensemble(found, name))
     return Table(_FLOW_HEADINGS, rows)
 
 
-def _flow(found: Results, name: str, skipped: int, speed: float) -> list[Cell]:
+def _flow(found: Results, name: str, skipped: int, seconds: float, speed: float) -> list[Cell]:
     """Of fresh samples: for a sequence, pushed through all its flows."""
     flow = found.experiment.flows[name]
     several = found.flow_steps(name) > 1
@@ -75,7 +79,7 @@ def _flow(found: Results, name: str, skipped: int, speed: float) -> list[Cell]:
         _gap(found, name),
         _relative_gap(found, name),
         percent_cell(found, name, "cess_identity"),
-        Cell(duration(found.total(name, "train_seconds")), skips),
+        Cell(duration(seconds), skips),
         Cell(MISSING if math.isnan(speed) else f"{speed:,.0f}"),
     ]
 

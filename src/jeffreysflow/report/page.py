@@ -96,7 +96,10 @@ def _content(chapter: Chapter) -> dict[str, object]:
     first_nan = {
         name: found[0] for name, found in facts_by_source(records, "temper", "first_nan").items()
     }
-    skipped = {flow: sum(n) for flow, n in facts_by_source(records, "distill", "skipped").items()}
+    skipped, training = (
+        {flow: sum(each) for flow, each in facts_by_source(records, "distill", fact).items()}
+        for fact in ("skipped", "train_seconds")
+    )
     levels = {name: level_table(found, name) for name in experiment.flows}
     beads = {name: bead_table(found, name) for name in experiment.flows}
     observables = observable_table(found)
@@ -108,7 +111,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
         ),
         "references": filled(reference_table(found)),
         "notes": {name: list(chain(*lines)) for name, lines in notes.items()},
-        "flows": filled(flow_table(found, skipped, samples_a_second(records))),
+        "flows": filled(flow_table(found, skipped, training, samples_a_second(records))),
         "levels": {name: filled(table) for name, table in levels.items() if table is not None},
         "beads": {name: filled(table) for name, table in beads.items() if table is not None},
         "observables": None if observables is None else filled(observables),

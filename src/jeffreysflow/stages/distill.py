@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from jeffreysflow.stores.ensembles import open_ensemble, write_ensemble
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels, open_levels
+from jeffreysflow.stores.sealed import DamagedError, read_sealed
 from jeffreysflow.stores.tables import read_table, write_table
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
@@ -166,7 +168,7 @@ def _made_from(layout: Layout, flow: str, level: int) -> str | None:
     below = layout.flow(flow).level(level - 1) / "flow.safetensors"
     if level == 1 or not below.exists():
         return None
-    return hashlib.sha256(below.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(read_sealed(below)).hexdigest()[:16]
 
 
 def _is_there(folder: Path, hash: str, made_from: str | None) -> bool:
@@ -179,6 +181,9 @@ def _is_there(folder: Path, hash: str, made_from: str | None) -> bool:
         load_flow(folder / "flow.safetensors", hash)
         read_table(folder / "history.csv", HistoryRow)
         open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
+    except DamagedError as error:
+        print(error, file=sys.stderr, flush=True)
+        return False
     except (UserError, KeyError):
         return False
     return True

@@ -42,6 +42,7 @@ from jeffreysflow.stages.weight_rows import add_weights
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout, ReferenceLayout
 from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.stores.sealed import remove_sealed
 from jeffreysflow.stores.tables import (
     ConvergenceRow,
     DiagnosticRow,
@@ -154,7 +155,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         for observable, gain in zip(measured.observables, gains.tolist(), strict=True):
             table.add(f"sobol_gain:{observable.name}", gain)
     sizes = experiment.generation.convergence
-    files.convergence.unlink(missing_ok=True)
+    remove_sealed(files.convergence)
     if sizes and table.has_truth:
         _write_convergence(files.convergence, sums.blocks, sizes, measured.observables, table)
     classical = experiment.is_classical(section.reference)
@@ -196,7 +197,7 @@ def _scalars(sums: GeneratedSums, whole: WeightedSums) -> dict[str, tuple[float,
 
 def _write_profiles(file: Path, *tables: EstimateTable) -> None:
     rows = [row for table in tables for row in table.profile_rows]
-    file.unlink(missing_ok=True)
+    remove_sealed(file)
     if rows:
         write_table(file, ProfileRow, rows)
 

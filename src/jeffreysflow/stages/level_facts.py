@@ -35,8 +35,6 @@ _CALLED = {
     "outside_target": "outside_target",
     "outside_predicted": "outside_predicted",
     "tail_dof": "tail_dof",
-    "train_seconds": "train_seconds",
-    "push_seconds": "push_seconds",
     "evaluations_training": "evaluations_training",
     "evaluations_ensemble": "evaluations_ensemble",
 }

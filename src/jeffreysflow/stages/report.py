@@ -15,9 +15,10 @@ from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.report.summary import summary_rows
 from jeffreysflow.stages.results import read_tables
 from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stores.completion import read_record, write_atomically
+from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.figures import read_svg
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.sealed import write_sealed
 from jeffreysflow.stores.tables import SummaryRow, write_table
 from jeffreysflow.stores.usage import read_usage
 
@@ -25,7 +26,7 @@ __all__ = ["run"]
 
 
 def run(results: Path, experiments: Sequence[Experiment]) -> None:
-    """Write `summary.csv` and `report.html` from what the experiments have left under ``results``.
+    """Write `summary.csv`, `costs.csv` and `report.html` from what the experiments have left.
 
     Raises
     ------
@@ -35,10 +36,10 @@ def run(results: Path, experiments: Sequence[Experiment]) -> None:
         _chapter(Layout(results, experiment.name), experiment) for experiment in experiments
     ]
     rows = summary_rows(chapter.found for chapter in chapters)
-    for chapter in chapters:
-        rows += cost_rows(chapter.found, chapter.records)
+    costs = [row for chapter in chapters for row in cost_rows(chapter.found, chapter.records)]
     write_table(results / "summary.csv", SummaryRow, rows)
-    write_atomically(results / "report.html", page(chapters))
+    write_table(results / "costs.csv", SummaryRow, costs)
+    write_sealed(results / "report.html", page(chapters))
     names = ", ".join(experiment.name for experiment in experiments)
     print(f"{results / 'report.html'}: {len(rows)} numbers of {names}", flush=True)
 

@@ -15,6 +15,7 @@ from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stages.verdicts import find_witness, say
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.sealed import remove_sealed
 from jeffreysflow.stores.tables import EstimateRow, ProfileRow, write_table
 
 __all__ = ["run_source"]
@@ -46,7 +47,7 @@ def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
     ensemble.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"ensemble:{flow}", doubts)
     for stale in (files.convergence, files.profiles):
-        stale.unlink(missing_ok=True)
+        remove_sealed(stale)
     if ensemble.profile_rows:
         write_table(files.profiles, ProfileRow, ensemble.profile_rows)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]

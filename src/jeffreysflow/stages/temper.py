@@ -30,6 +30,7 @@ from jeffreysflow.stores.replicas import (
     set_aside,
     verify_replicas,
 )
+from jeffreysflow.stores.sealed import DamagedError
 from jeffreysflow.tempering.archive import Statistics
 from jeffreysflow.tempering.communicator import Communicator
 from jeffreysflow.tempering.engine import Engine
@@ -183,8 +184,10 @@ def _is_there(experiment: Experiment, folder: Path, hash: str, started: float) -
     elif (folder / "store.zarr").exists():
         try:
             verify_replicas(folder / "store.zarr", hash)
+        except DamagedError as error:
+            print(error, file=sys.stderr, flush=True)
         except UserError:
-            # interrupted, or damaged since: the checkpoint or a new run mends it
+            # interrupted: the checkpoint goes on
             pass
         else:
             if not (folder / "done.json").exists():

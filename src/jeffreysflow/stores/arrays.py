@@ -12,40 +12,32 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import UserError, described
+from jeffreysflow.stores.sealed import DamagedError, check_seal, seal, unseal
 
 __all__ = [
     "FORMAT_VERSION",
-    "DamagedStoreError",
     "check_chunks",
     "complete_store",
     "create_array",
     "create_store",
     "open_store",
     "read_array",
+    "read_store",
 ]
 
 FORMAT_VERSION = 1
+
+_CODECS = ["BytesCodec", "BloscCodec", "Crc32cCodec"]
 
 # several threads would put a chunk's compressed blocks in the order they happen to finish
 numcodecs.blosc.use_threads = False
 
 
-class DamagedStoreError(UserError):
-    """A store that was complete has lost a chunk."""
-
-    def __init__(self, path: Path, damage: str) -> None:
-        super().__init__(f"{path}: {damage}; the next run makes the store again")
-        self._path = path
-
-    def withdraw(self) -> None:
-        """Take the store's completion record back, so that the workflow makes the store again."""
-        (self._path.parent / "done.json").unlink(missing_ok=True)
-
-
 def create_store(path: Path, kind: str, hash: str, /, **attributes: Any) -> zarr.Group:
     """A new, incomplete store in place of whatever is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    unseal(path)
     group = zarr.open_group(path, mode="w", zarr_format=3)
     common = {"kind": kind, "format_version": FORMAT_VERSION, "hash": hash, "units": "kT"}
     group.attrs.update({**common, "complete": False, **attributes})
@@ -79,9 +71,10 @@ def create_array(
     )
 
 
-def complete_store(group: zarr.Group) -> None:
-    """Say that everything has been written."""
+def complete_store(path: Path, group: zarr.Group) -> None:
+    """Say that everything has been written, and seal what describes it."""
     group.attrs.update({"complete": True})
+    seal(path)
 
 
 def open_store(path: Path, kind: str, expected_hash: str | None = None) -> zarr.Group:
@@ -90,12 +83,10 @@ def open_store(path: Path, kind: str, expected_hash: str | None = None) -> zarr.
     Raises
     ------
     UserError : there is none, it is of another kind or format, made from another configuration,
-        not finished, or lacks a chunk.
+        not finished, damaged, or lacks a chunk.
     """
-    try:
-        group = zarr.open_group(path, mode="r")
-    except (FileNotFoundError, ValueError) as error:
-        raise UserError(f"{path}: no Zarr store; run the stage that makes it first") from error
+    check_seal(path)
+    group = _opened(path)
     attributes = group.attrs
     if attributes.get("kind") != kind or attributes.get("format_version") != FORMAT_VERSION:
         raise UserError(
@@ -113,17 +104,38 @@ def open_store(path: Path, kind: str, expected_hash: str | None = None) -> zarr.
     return group
 
 
+def _opened(path: Path) -> zarr.Group:
+    if not path.is_dir():
+        raise UserError(f"{path}: no Zarr store; run the stage that makes it first")
+    try:
+        group = zarr.open_group(path, mode="r", zarr_format=3)
+        for name, array in group.arrays():
+            _check_encoding(name, array)
+    except PermissionError:
+        raise
+    except Exception as error:
+        # whatever zarr makes of files that are not what we write
+        raise DamagedError(path, f"no store that can be read ({described(error)})") from error
+    return group
+
+
+def _check_encoding(name: str, array: zarr.Array[Any]) -> None:
+    codecs = [type(codec).__name__ for codec in array.metadata.codecs]
+    if codecs != _CODECS or array.dtype.kind not in "fi":
+        raise ValueError(f"array {name} has codecs {codecs} and type {array.dtype}")
+
+
 def check_chunks(path: Path, group: zarr.Group) -> None:
     """Refuse a store with a missing chunk (it would read as fill values).
 
     Raises
     ------
-    DamagedStoreError : the first missing chunk, named.
+    DamagedError : the first missing chunk, named.
     """
     for name, array in sorted(group.arrays()):
         for chunk in _chunk_files(name, array):
             if not (path / chunk).is_file():
-                raise DamagedStoreError(path, f"chunk {chunk} is missing")
+                raise DamagedError(path, f"chunk {chunk} is missing")
 
 
 def read_array(path: Path, array: zarr.Array[Any], selection: Any = ...) -> np.ndarray:
@@ -131,12 +143,28 @@ def read_array(path: Path, array: zarr.Array[Any], selection: Any = ...) -> np.n
 
     Raises
     ------
-    DamagedStoreError : a chunk is truncated or damaged; it is named.
+    DamagedError : a chunk is truncated or damaged; it is named.
     """
     try:
         return np.asarray(array[selection])
     except (ValueError, RuntimeError) as error:
-        raise DamagedStoreError(path, f"chunk {_damaged(array)} is damaged") from error
+        raise DamagedError(path, f"chunk {_damaged(array)} is damaged") from error
+
+
+def read_store(path: Path) -> None:
+    """Read every chunk of a store, finished or not, once.
+
+    Raises
+    ------
+    DamagedError : one is missing or damaged; it is named.
+    """
+    group = _opened(path)
+    if group.attrs.get("complete", False):
+        check_chunks(path, group)
+    for _, array in sorted(group.arrays()):
+        rows = array.chunks[0] if array.shape else 1
+        for first in range(0, array.shape[0] if array.shape else 1, rows):
+            read_array(path, array, slice(first, first + rows))
 
 
 def _chunk_files(name: str, array: zarr.Array[Any]) -> list[str]:

@@ -1,13 +1,19 @@
-"""Checkpoints of a tempering run: a file a tile and a block, and a pointer switched at once.
+"""Checkpoints of a tempering run: a folder a checkpoint, with a file a tile and a block.
 
-`checkpoint/<round>/tile_<i>.npz`, `block_<i>.npz`; `checkpoint/current.json` names the round that
-is whole, so a kill while a checkpoint is written leaves the one before.
+`checkpoint/<round>/tile_<i>.npz`, `block_<i>.npz`, and `record.json` with the checksums of all of
+them, written last, when they have reached the disk. The two newest are kept: a kill while one is
+written, or damage to it, leaves the one before.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 import shutil
+import sys
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +21,14 @@ from typing import Any
 import numpy as np
 
 from jeffreysflow.errors import UserError
-from jeffreysflow.stores.completion import write_atomically
+from jeffreysflow.stores.sealed import DamagedError, read_sealed, write_sealed
 from jeffreysflow.tempering.archive import Arrays
 from jeffreysflow.tempering.communicator import Communicator
 
-__all__ = ["SavedCheckpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["SavedCheckpoint", "checkpoint_hash", "load_checkpoint", "save_checkpoint"]
+
+_RECORD = "record.json"
+_KEPT = 2
 
 
 class SavedCheckpoint:
@@ -41,24 +50,36 @@ def _read(file: Path) -> Arrays:
         return dict(arrays)
 
 
-def load_checkpoint(folder: Path, expected_hash: str) -> SavedCheckpoint | None:
-    """The current checkpoint, if there is one.
+def load_checkpoint(
+    folder: Path, expected_hash: str, communicator: Communicator
+) -> SavedCheckpoint | None:
+    """The newest whole checkpoint, if there is one; one that is damaged is named. Collective.
 
     Raises
     ------
     UserError : it belongs to another configuration.
     """
-    current = folder / "current.json"
-    if not current.exists():
+    found = _newest(folder) if communicator.rank == 0 else None
+    found = communicator.broadcast(found)
+    if found is None:
         return None
-    record = json.loads(current.read_text())
+    place, record = found
     if record["hash"] != expected_hash:
         raise UserError(
             f"{folder}: checkpoint of another configuration (hash {record['hash']}, expected "
             f"{expected_hash})"
         )
-    shared = record["shared"]
-    return SavedCheckpoint(folder / str(shared["round"]), shared)
+    return SavedCheckpoint(place, record["shared"])
+
+
+def checkpoint_hash(folder: Path) -> str | None:
+    """The configuration hash of whatever run has left checkpoints in ``folder``."""
+    for place in _by_age(folder):
+        try:
+            return str(json.loads(read_sealed(place / _RECORD))["hash"])
+        except (OSError, ValueError, KeyError, TypeError, DamagedError):
+            continue
+    return None
 
 
 def save_checkpoint(
@@ -69,16 +90,54 @@ def save_checkpoint(
     blocks: Mapping[int, Arrays],
     communicator: Communicator,
 ) -> None:
-    """Write this rank's part; rank 0 switches when all have. Collective."""
+    """Write this rank's part; rank 0 writes the record when all have. Collective."""
     target = folder / str(shared["round"])
     target.mkdir(parents=True, exist_ok=True)
-    for kind, states in (("tile", tiles), ("block", blocks)):
-        for index, arrays in states.items():
-            np.savez(target / f"{kind}_{index}.npz", allow_pickle=False, **arrays)
-    communicator.barrier()
+    mine = {
+        f"{kind}_{index}.npz": _write(target / f"{kind}_{index}.npz", arrays)
+        for kind, states in (("tile", tiles), ("block", blocks))
+        for index, arrays in states.items()
+    }
+    files = communicator.all_gather(mine)
     if communicator.rank == 0:
-        record = {"hash": hash, "shared": shared}
-        write_atomically(folder / "current.json", json.dumps(record))
-        for old in folder.iterdir():
-            if old.is_dir() and old != target:
-                shutil.rmtree(old)
+        record = {"hash": hash, "shared": shared, "files": dict(ChainMap(*files))}
+        write_sealed(target / _RECORD, json.dumps(record))
+        for old in [place for place in _by_age(folder) if place != target][_KEPT - 1 :]:
+            shutil.rmtree(old)
+
+
+def _by_age(folder: Path) -> list[Path]:
+    """The newest first."""
+    places = folder.iterdir() if folder.is_dir() else ()
+    rounds = [place for place in places if place.is_dir() and place.name.isdecimal()]
+    return sorted(rounds, key=lambda place: int(place.name), reverse=True)
+
+
+def _newest(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
+    for place in _by_age(folder):
+        try:
+            record: dict[str, Any] = json.loads(read_sealed(place / _RECORD))
+            for name, expected in record["files"].items():
+                if hashlib.sha256((place / name).read_bytes()).hexdigest() != expected:
+                    raise DamagedError(place / name, "damaged, its checksum differs")
+        except FileNotFoundError:
+            # a kill while it was written, or a file that was removed since
+            continue
+        except (DamagedError, ValueError, KeyError) as error:
+            said = f"{place}: not used: {' '.join(str(error).split())}"
+            print(said, file=sys.stderr, flush=True)
+            continue
+        return place, record
+    return None
+
+
+def _write(file: Path, arrays: Arrays) -> str:
+    """Write arrays through to the disk; their file's checksum."""
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    data = content.getbuffer()
+    with file.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    return hashlib.sha256(data).hexdigest()

@@ -7,7 +7,6 @@ took long to make has a second copy, `record.json`, that only its own stage writ
 from __future__ import annotations
 
 import json
-import os
 import platform
 import socket
 import sys
@@ -19,27 +18,19 @@ from typing import Any
 
 from jeffreysflow import __version__
 from jeffreysflow.errors import UserError
+from jeffreysflow.stores.sealed import DamagedError, read_sealed, write_sealed
 
 __all__ = [
     "KEPT_RECORD",
     "declare_done",
     "is_complete",
     "read_record",
-    "write_atomically",
     "write_record",
 ]
 
 KEPT_RECORD = "record.json"
 
 _PACKAGES = ("torch", "numpy", "zarr", "scipy", "mpi4py", "snakemake")
-
-
-def write_atomically(file: Path, content: str | bytes) -> None:
-    """Write a small file so that a reader sees all of it or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    partial.replace(file)
 
 
 def write_record(file: Path, stage: str, hash: str, started: float, **facts: Any) -> None:
@@ -56,7 +47,7 @@ def write_record(file: Path, stage: str, hash: str, started: float, **facts: Any
         | {package: version(package) for package in _PACKAGES},
         **facts,
     }
-    write_atomically(file, json.dumps(record, indent=2) + "\n")
+    write_sealed(file, json.dumps(record, indent=2) + "\n")
 
 
 def read_record(file: Path, expected_hash: str | None = None) -> Mapping[str, Any]:
@@ -64,16 +55,19 @@ def read_record(file: Path, expected_hash: str | None = None) -> Mapping[str, An
 
     Raises
     ------
-    UserError : there is none (the stage did not finish), or it belongs to another configuration.
+    UserError : there is none (the stage did not finish), it is damaged, or it belongs to another
+        configuration.
     """
     try:
-        record: dict[str, Any] = json.loads(file.read_text())
+        record: dict[str, Any] = json.loads(read_sealed(file))
+        if not isinstance(record, dict):
+            raise ValueError("no mapping")
     except OSError as error:
         raise UserError(
             f"{file.parent}: incomplete, {file.name} is missing; run the stage that makes it first"
         ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}: not a completion record: {error}") from error
+    except ValueError as error:
+        raise DamagedError(file, f"not a completion record: {error}") from error
     if expected_hash is not None and record.get("hash") != expected_hash:
         raise UserError(
             f"{file.parent}: made from another configuration (hash {record.get('hash')}, expected "
@@ -99,7 +93,7 @@ def _say_other_versions(folder: Path, versions: Mapping[str, str]) -> None:
 def declare_done(folder: Path, hash: str) -> None:
     """Write `done.json` from the stage's kept record."""
     record = read_record(folder / KEPT_RECORD, hash)
-    write_atomically(folder / "done.json", json.dumps(record, indent=2) + "\n")
+    write_sealed(folder / "done.json", json.dumps(record, indent=2) + "\n")
 
 
 def is_complete(file: Path, expected_hash: str) -> bool:

@@ -33,7 +33,7 @@ class EnsembleWriter:
     def __init__(
         self, path: Path, kind: str, hash: str, samples: int, dimension: int, **attributes: Any
     ) -> None:
-        self._samples, self._done = samples, 0
+        self._path, self._samples, self._done = path, samples, 0
         self._rows = max(_CHUNK_BYTES // (8 * dimension), 1)
         self._group = create_store(path, kind, hash, **attributes)
         self._arrays = [
@@ -69,7 +69,7 @@ class EnsembleWriter:
         """Say that all samples have been written."""
         if self._done != self._samples:
             raise ValueError(f"{self._done} of {self._samples} samples written")
-        complete_store(self._group)
+        complete_store(self._path, self._group)
 
 
 def write_ensemble(path: Path, hash: str, ensemble: Ensemble, **attributes: Any) -> None:

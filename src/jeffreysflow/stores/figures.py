@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jeffreysflow.errors import UserError
-from jeffreysflow.stores.completion import write_atomically
+from jeffreysflow.stores.sealed import read_sealed, write_sealed
 
 __all__ = ["read_svg", "write_figure"]
 
@@ -14,7 +14,7 @@ __all__ = ["read_svg", "write_figure"]
 def write_figure(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
     """Write a figure's files, given by suffix."""
     for suffix, content in files.items():
-        write_atomically(folder / f"{name}.{suffix}", content)
+        write_sealed(folder / f"{name}.{suffix}", content)
 
 
 def read_svg(folder: Path, name: str) -> bytes:
@@ -26,6 +26,6 @@ def read_svg(folder: Path, name: str) -> bytes:
     """
     file = folder / f"{name}.svg"
     try:
-        return file.read_bytes()
+        return read_sealed(file)
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; run the stage `figures` first") from error

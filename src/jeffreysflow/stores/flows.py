@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.flow import Flow
+from jeffreysflow.stores.sealed import check_seal, write_sealed
 
 __all__ = ["load_flow", "save_flow"]
 
@@ -21,12 +21,9 @@ _FORMAT = 1
 
 def save_flow(file: Path, flow: Flow, hash: str) -> None:
     """Write a flow and the hash of what it was made from; a reader sees all of it or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     header = {"format": _FORMAT, "hash": hash, "settings": flow.settings}
     tensors = {name: value.detach().cpu().contiguous() for name, value in flow.state_dict().items()}
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
-    partial.replace(file)
+    write_sealed(file, save(tensors, metadata={_KEY: json.dumps(header)}))
 
 
 def load_flow(file: Path, expected_hash: str | None = None) -> Flow:
@@ -37,6 +34,7 @@ def load_flow(file: Path, expected_hash: str | None = None) -> Flow:
     UserError : there is no such file, it is truncated or not a flow, or it was made from another
         configuration.
     """
+    check_seal(file)
     if not file.is_file():
         raise UserError(f"{file}: no such file; run the stage that makes it first")
     try:

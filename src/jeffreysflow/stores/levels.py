@@ -89,7 +89,7 @@ def write_levels(
             held = []
     if group is None or seen != draws:
         raise UserError(f"{path}: {seen} of {draws} draws were recorded; run `temper` again")
-    complete_store(group)
+    complete_store(path, group)
 
 
 def _create(
@@ -135,7 +135,7 @@ class Levels:
         self.path = path
         self.attributes: dict[str, Any] = dict(group.attrs)
         self._arrays = {name: group[name] for name in ("x", "U_0", "V")}
-        self.lam = np.asarray(group["lam"])
+        self.lam = read_array(path, group["lam"])
         self.draws, self.walkers = (int(self.attributes[key]) for key in ("draws", "walkers"))
 
     def __len__(self) -> int:

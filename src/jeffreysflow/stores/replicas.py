@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from jeffreysflow.stores.arrays import (
     open_store,
     read_array,
 )
-from jeffreysflow.stores.checkpoint import load_checkpoint, save_checkpoint
+from jeffreysflow.stores.checkpoint import checkpoint_hash, load_checkpoint, save_checkpoint
+from jeffreysflow.stores.sealed import DamagedError, check_seal, seal, unseal
 from jeffreysflow.tempering.archive import Arrays, Checkpoint, Draws, Statistics
 from jeffreysflow.tempering.communicator import Communicator
 from jeffreysflow.tempering.refusals import FirstNan
@@ -76,12 +78,24 @@ class ReplicasArchive:
             for left_over in [*folder.rglob("*.partial"), *folder.glob("*.json")]:
                 left_over.unlink(missing_ok=True)
         self._communicator.barrier()
-        checkpoint = load_checkpoint(self._checkpoint, self._hash)
+        checkpoint = load_checkpoint(self._checkpoint, self._hash, self._communicator)
         if checkpoint is not None and checkpoint.shared["recording"]:
-            if not self._store.exists():
+            whole = self._communicator.rank == 0 and self._can_go_on()
+            if not self._communicator.broadcast(whole):
                 return None
             self._group = zarr.open_group(self._store, mode="r+")
         return checkpoint
+
+    def _can_go_on(self) -> bool:
+        """Whether the store that was begun is as it was."""
+        try:
+            check_seal(self._store)
+            return {*Draws._fields, "complete"} <= {*zarr.open_group(self._store, mode="r")}
+        except DamagedError as error:
+            print(error, file=sys.stderr, flush=True)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return False
 
     def save(
         self, shared: Mapping[str, Any], tiles: Mapping[int, Arrays], blocks: Mapping[int, Arrays]
@@ -117,6 +131,7 @@ class ReplicasArchive:
         blocks = (-(-draws // self.draws_per_chunk), grid.groups, grid.blocks)
         names = ("draw_chunk", "group", "walker_block")
         create_array(group, "complete", blocks, (1, 1, 1), names, "i1")
+        seal(self._store)
 
     def write(self, tile: Tile, first_draw: int, draws: Draws) -> None:
         assert self._group is not None
@@ -131,6 +146,7 @@ class ReplicasArchive:
         if self._communicator.rank == 0:
             group = self._group
             assert group is not None
+            unseal(self._store)
             for name, dimensions in _STATISTICS.items():
                 values = getattr(statistics, name)
                 if name in group:
@@ -141,7 +157,7 @@ class ReplicasArchive:
                 array[...] = values
             first = statistics.first_nan
             group.attrs.update({"first_nan": None if first is None else first._asdict()})
-            complete_store(group)
+            complete_store(self._store, group)
 
     def discard_checkpoint(self) -> None:
         """Remove the checkpoint of a complete run."""
@@ -194,19 +210,15 @@ def verify_replicas(path: Path, expected_hash: str | None = None) -> None:
 
 
 def found_hash(folder: Path) -> str | None:
-    """The configuration hash of whatever run is in ``folder``, finished or not."""
-    for file, keys in (
-        (folder / "store.zarr" / "zarr.json", ("attributes", "hash")),
-        (folder / "checkpoint" / "current.json", ("hash",)),
-    ):
-        try:
-            value = json.loads(file.read_text())
-            for key in keys:
-                value = value[key]
-        except (OSError, ValueError, KeyError):
-            continue
-        return str(value)
-    return None
+    """The configuration hash of whatever run is in ``folder``, finished or not; None of one that
+    is damaged.
+    """
+    store = folder / "store.zarr"
+    try:
+        check_seal(store)
+        return str(json.loads((store / "zarr.json").read_text())["attributes"]["hash"])
+    except (OSError, ValueError, KeyError, TypeError, DamagedError):
+        return checkpoint_hash(folder / "checkpoint")
 
 
 def set_aside(folder: Path) -> Path:

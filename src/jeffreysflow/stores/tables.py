@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.errors import UserError
-from jeffreysflow.stores.completion import write_atomically
+from jeffreysflow.stores.sealed import read_sealed, write_sealed
 
 __all__ = [
     "CLASSICAL",
@@ -143,7 +143,9 @@ class BeadRow(NamedTuple):
 
 
 class SummaryRow(NamedTuple):
-    """`summary.csv`: an estimate with its experiment and source, a flow or `reference:<name>`."""
+    """`summary.csv`: an estimate with its experiment and source, a flow or `reference:<name>`;
+    `costs.csv`: seconds, evaluations, and from how many effective samples on a flow is cheaper.
+    """
 
     experiment: str
     flow: str
@@ -181,7 +183,7 @@ def write_table(file: Path, kind: type[_Row], rows: Iterable[_Row]) -> None:
     writer.writerow(kind._fields)
     for row in rows:
         writer.writerow("" if _missing(value) else value for value in row)
-    write_atomically(file, text.getvalue())
+    write_sealed(file, text.getvalue())
 
 
 def read_table(file: Path, kind: type[_Row]) -> list[_Row]:
@@ -192,8 +194,7 @@ def read_table(file: Path, kind: type[_Row]) -> list[_Row]:
     UserError : no such file, or it is not a table of this kind.
     """
     try:
-        with file.open(newline="") as lines:
-            header, *rows = csv.reader(lines)
+        header, *rows = csv.reader(io.StringIO(read_sealed(file).decode(), newline=""))
         if tuple(header) != kind._fields:
             raise ValueError(f"columns {', '.join(header)}")
         types = get_type_hints(kind).values()

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jeffreysflow.stores.completion import write_atomically
+from jeffreysflow.errors import UserError
+from jeffreysflow.stores.sealed import read_sealed, remove_sealed, write_sealed
 
 __all__ = ["Used", "read_usage", "read_used", "remove_used", "write_used"]
 
@@ -42,15 +43,15 @@ class Used(NamedTuple):
 
 def write_used(folder: Path, used: Used) -> None:
     """Write the file of one rank, and remove what ranks of a larger, finished launch have left."""
-    write_atomically(_file(folder, used.rank), json.dumps(used._asdict(), indent=2) + "\n")
+    write_sealed(_file(folder, used.rank), json.dumps(used._asdict(), indent=2) + "\n")
     for other in _all(folder):
         if other.rank >= used.ranks and other.complete:
-            _file(folder, other.rank).unlink(missing_ok=True)
+            remove_sealed(_file(folder, other.rank))
 
 
 def remove_used(folder: Path, rank: int) -> None:
     """Remove the file of one rank, and the folders that are empty without it."""
-    _file(folder, rank).unlink(missing_ok=True)
+    remove_sealed(_file(folder, rank))
     for empty in [folder, *folder.parents][:4]:
         try:
             empty.rmdir()
@@ -61,8 +62,8 @@ def remove_used(folder: Path, rank: int) -> None:
 def read_used(folder: Path, rank: int) -> Used | None:
     """What a rank has used so far; None where it is not known."""
     try:
-        return Used(**json.loads(_file(folder, rank).read_text()))
-    except (OSError, ValueError, TypeError):
+        return Used(**json.loads(read_sealed(_file(folder, rank))))
+    except (OSError, ValueError, TypeError, UserError):
         return None
 
 
