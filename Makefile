@@ -26,7 +26,9 @@ export PYTHONSAFEPATH := 1
 # One run a results folder, from wherever it is started. Snakemake's own lock is one a clone, and
 # outlives a SIGKILL; the operating system's does not.
 ifneq ($(shell command -v flock),)
-LOCK   := flock --nonblock --conflict-exit-code 75 "$$folder/.run.lock"
+# Without a process of its own in between, so that what stops `make` stops Snakemake.
+LOCK   := flock --nonblock --conflict-exit-code 75 $(shell flock --help | grep -o -e --no-fork) \
+          "$$folder/.run.lock"
 NOLOCK := --nolock
 endif
 
@@ -53,11 +55,13 @@ run: $(STAMP) ## Do the main job: everything config.yaml names, into results/rep
 	python -m jeffreysflow validate --energies "$$@" \
 	  && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \
 	set -- $(call settings,quoted); \
-	$(LOCK) sh -c 'python -m jeffreysflow verify --withdraw "$$0" && exec python -m snakemake "$$@"' \
-	  "$$folder" $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE) \
+	$(LOCK) true \
 	  || { code=$$?; \
 	       [ $$code != 75 ] || printf "another 'make run' is at work in %s\n" "$$folder" >&2; \
-	       exit $$code; }
+	       exit $$code; }; \
+	exec $(LOCK) \
+	  sh -c 'python -m jeffreysflow verify --withdraw "$$0" && exec python -m snakemake "$$@"' \
+	  "$$folder" $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE)
 
 test: $(STAMP) ## Run the tests, a file at a time on each core
 	@python -m pytest --numprocesses logical --dist loadfile $(PYTEST)

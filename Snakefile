@@ -22,6 +22,8 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     write_resolved_configs()
+    if workflow.local_exec:
+        stop_jobs_when_told_to()
 
 
 rule all:

@@ -24,6 +24,7 @@ from jeffreysflow.config import (
 )
 from jeffreysflow.config.folders import check_writable
 from jeffreysflow.errors import UserError, one_line
+from jeffreysflow.processes import end_with_the_workflow
 from jeffreysflow.stores.sealed import DamagedError, write_atomically
 
 __all__ = ["main"]
@@ -33,6 +34,7 @@ _CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EACCES, errno.EPERM, errno.EROFS),
 }
+_INTERRUPTED = 128 + 2
 _TRUST = "run code of a configuration from outside the working folder"
 
 
@@ -57,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         where = error.filename2 or error.filename or "while writing"
         return _refused(options.stage, one_line(f"{where}: {error.strerror}"))
+    except KeyboardInterrupt:
+        _refused(options.stage, "interrupted")
+        return _INTERRUPTED
     return 0
 
 
@@ -70,6 +75,7 @@ def run_as_rank() -> None:
 
     A ``SystemExit`` with a code other than 0 makes ``python -m mpi4py`` abort all ranks.
     """
+    end_with_the_workflow()
     sys.exit(main())
 
 

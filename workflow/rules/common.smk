@@ -8,6 +8,7 @@ from jeffreysflow.config.folders import check_writable
 from jeffreysflow.config.loading import project_of
 from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.errors import UserError
+from jeffreysflow.processes import stop_jobs_when_told_to
 from jeffreysflow.report.figures import figure_names
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stores.layout import Layout
@@ -39,7 +40,7 @@ CONFIG = str(LAYOUT.config)
 # A prefix replaces Snakemake's own, without which a stage that fails before `| tee` seems to succeed
 shell.prefix(
     "set -euo pipefail; export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
-    " PYTHONSAFEPATH=1; "
+    " PYTHONSAFEPATH=1 JEFFREYSFLOW_PARENT=$PPID@$HOSTNAME; "
 )
 
 

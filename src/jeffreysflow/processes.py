@@ -1,0 +1,97 @@
+"""Processes that end together: a stage with the workflow that started it, a rank with its launcher.
+
+Snakemake waits for its running jobs when it is told to stop, and leaves them behind when it is
+killed. Nothing that a stage leaves half done is ever used, so both may end at once.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+__all__ = ["descendants", "end_with_the_workflow", "stop_jobs_when_told_to"]
+
+PARENT = "JEFFREYSFLOW_PARENT"
+"""``<process>@<host>`` of the workflow; set in `workflow/rules/common.smk`."""
+
+_LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
+_ENDED = 143
+
+
+def end_with_the_workflow() -> None:
+    """End this process when the workflow that started it has, or the launcher of an MPI rank; a
+    stage that a user has started goes on without its shell.
+    """
+    watched = []
+    process, _, host = os.environ.get(PARENT, "").partition("@")
+    if process.isdecimal() and host == socket.gethostname():
+        watched.append(int(process))
+    if any(name in os.environ for name in _LAUNCHED):
+        watched.append(os.getppid())
+    if watched:
+        threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
+
+
+def _end_with(processes: list[int]) -> None:
+    try:
+        ends = [os.pidfd_open(process) for process in processes]
+        select.select(ends, [], [])
+    except AttributeError:
+        while all(map(_is_alive, processes)):
+            time.sleep(1)
+    except OSError:
+        pass  # it has ended already
+    print("stopped: what started this process has ended", file=sys.stderr, flush=True)
+    os._exit(_ENDED)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def stop_jobs_when_told_to() -> None:
+    """On SIGTERM and SIGINT, stop the jobs of this process as well, then raise
+    ``KeyboardInterrupt``.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for process in descendants(os.getpid()):
+        try:
+            os.kill(process, signal.SIGTERM)
+        except ProcessLookupError:
+            continue
+    raise KeyboardInterrupt
+
+
+def descendants(process: int) -> list[int]:
+    """The children of a process, theirs and so on; none where there is no `/proc`."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # the name, in parentheses, may hold anything
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+        children.setdefault(parent, []).append(int(status.parent.name))
+    found, left = [], [process]
+    while left:
+        of = children.get(left.pop(), [])
+        found += of
+        left += of
+    return found
