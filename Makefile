@@ -32,6 +32,9 @@ LOCK   := flock --nonblock --conflict-exit-code 75 $(shell flock --help | grep -
 NOLOCK := --nolock
 endif
 
+# With a profile of a cluster the run is elsewhere, and this machine may be smaller.
+ELSEWHERE := $(if $(findstring profile,$(SNAKEMAKE)),--elsewhere)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format schemas bench studies clean
 
@@ -52,7 +55,7 @@ $(STAMP): envs/requirements.lock pyproject.toml
 
 run: $(STAMP) ## Do the main job: everything config.yaml names, into results/report.html
 	@set -- $(call settings,plain); \
-	python -m jeffreysflow validate --energies "$$@" \
+	python -m jeffreysflow validate --energies $(ELSEWHERE) "$$@" \
 	  && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \
 	set -- $(call settings,quoted); \
 	$(LOCK) true \

@@ -21,9 +21,10 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
-    write_resolved_configs()
     if workflow.local_exec:
+        check_that_it_fits()
         stop_jobs_when_told_to()
+    write_resolved_configs()
 
 
 rule all:

@@ -13,13 +13,23 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sealed import write_sealed
 
-__all__ = ["Unit", "contents", "experiments", "in_process", "in_subprocess", "run_units", "units"]
+__all__ = [
+    "SMALL_EXPERIMENTS",
+    "Unit",
+    "contents",
+    "experiments",
+    "in_process",
+    "in_subprocess",
+    "run_units",
+    "units",
+]
 
 _SMALL_FLOW = {
     "network": {"layers": 2, "hidden": 4, "bins": 4},
@@ -31,59 +41,63 @@ _TEMPERING = {"walkers": 24, "warmup_rounds": 24, "rounds": 40, "thin": 2, "tile
 _KERNEL = {"name": "mala", "step_size": 0.05}
 
 
+_WELLS: dict[str, Any] = {
+    "name": "wells",
+    "title": "Wells",
+    "potential": {"name": "three_well"},
+    "observables": ["x1", "x1 < 0"],
+    "profiles": [{"expression": "x1", "lower": -3, "upper": 3, "bins": 6}],
+    "truth": {"box": [[-4, 4], [-4, 4]], "points": 64},
+    "references": {
+        "blocks": {
+            "kernel": _KERNEL,
+            "ladder": {"kind": "fixed", "values": [0, 0.2, 0.6, 1]},
+            "checkpoint_seconds": 0.02,
+            **_TEMPERING,
+        },
+        "piloted": {
+            "kernel": _KERNEL,
+            "ladder": {
+                "kind": "suggested",
+                "max_levels": 6,
+                "pilot_rounds": 64,
+                "pilot_walkers": 24,
+            },
+            **_TEMPERING,
+        },
+    },
+    "flows": {
+        "once": {"reference": "blocks", **_SMALL_FLOW},
+        "stepwise": {"reference": "blocks", "levels": "all", "generate": True, **_SMALL_FLOW},
+    },
+    "generation": {"samples": 1024, "batch": 128, "convergence": [64, 256]},
+}
+_RING: dict[str, Any] = {
+    "name": "ring",
+    "title": "Ring",
+    "potential": {"name": "quantum_harmonic"},
+    "observables": ["x1**2"],
+    "truth": {"method": "quadrature"},
+    "path_integral": {"beta": 1, "modes": 3, "action_beads": 16, "beads": [8, 12, 16]},
+    "references": {
+        "classical": {
+            "target": "classical",
+            "kernel": _KERNEL,
+            "ladder": {"kind": "fixed", "values": [0, 0.3, 1]},
+            **_TEMPERING,
+        }
+    },
+    "flows": {"first": {"reference": "classical", "levels": "all", **_SMALL_FLOW}},
+    "generation": {"samples": 1024, "scramblings": 8, "base_points": "sobol", "batch": 128},
+}
+SMALL_EXPERIMENTS = (_WELLS, _RING)
+"""Wells in two dimensions, with a pilot, a sequence and a single flow; and a path integral."""
+
+
 def experiments(seed: int = 1) -> list[Experiment]:
-    """Wells in two dimensions, with a pilot, a sequence and a single flow; and a path integral."""
-    wells = {
-        "name": "wells",
-        "title": "Wells",
-        "potential": {"name": "three_well"},
-        "observables": ["x1", "x1 < 0"],
-        "profiles": [{"expression": "x1", "lower": -3, "upper": 3, "bins": 6}],
-        "truth": {"box": [[-4, 4], [-4, 4]], "points": 64},
-        "references": {
-            "blocks": {
-                "kernel": _KERNEL,
-                "ladder": {"kind": "fixed", "values": [0, 0.2, 0.6, 1]},
-                "checkpoint_seconds": 0.02,
-                **_TEMPERING,
-            },
-            "piloted": {
-                "kernel": _KERNEL,
-                "ladder": {
-                    "kind": "suggested",
-                    "max_levels": 6,
-                    "pilot_rounds": 64,
-                    "pilot_walkers": 24,
-                },
-                **_TEMPERING,
-            },
-        },
-        "flows": {
-            "once": {"reference": "blocks", **_SMALL_FLOW},
-            "stepwise": {"reference": "blocks", "levels": "all", "generate": True, **_SMALL_FLOW},
-        },
-        "generation": {"samples": 1024, "batch": 128, "convergence": [64, 256]},
-    }
-    ring = {
-        "name": "ring",
-        "title": "Ring",
-        "potential": {"name": "quantum_harmonic"},
-        "observables": ["x1**2"],
-        "truth": {"method": "quadrature"},
-        "path_integral": {"beta": 1, "modes": 3, "action_beads": 16, "beads": [8, 12, 16]},
-        "references": {
-            "classical": {
-                "target": "classical",
-                "kernel": _KERNEL,
-                "ladder": {"kind": "fixed", "values": [0, 0.3, 1]},
-                **_TEMPERING,
-            }
-        },
-        "flows": {"first": {"reference": "classical", "levels": "all", **_SMALL_FLOW}},
-        "generation": {"samples": 1024, "scramblings": 8, "base_points": "sobol", "batch": 128},
-    }
+    """The small experiments, resolved."""
     common = {"scale": "smoke", "seed": seed}
-    return [Experiment.model_validate({**each, **common}) for each in (wells, ring)]
+    return [Experiment.model_validate({**each, **common}) for each in SMALL_EXPERIMENTS]
 
 
 @dataclass(frozen=True)

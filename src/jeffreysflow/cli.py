@@ -23,7 +23,9 @@ from jeffreysflow.config import (
     settings_of,
 )
 from jeffreysflow.config.folders import check_writable
+from jeffreysflow.config.size import refuse_what_does_not_fit
 from jeffreysflow.errors import UserError, one_line
+from jeffreysflow.machine import free_disk_mb, memory_limit_mb
 from jeffreysflow.processes import end_with_the_workflow
 from jeffreysflow.stores.sealed import DamagedError, write_atomically
 
@@ -93,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
 
     validate = add("validate", "check config.yaml and the experiments it names", _validate)
     validate.add_argument("--energies", action="store_true", help="evaluate each energy once")
+    validate.add_argument(
+        "--elsewhere", action="store_true", help="say how large it is, whatever this machine has"
+    )
     results = add("results", "print the folder that results go to", _results)
     for of_project in (validate, results):
         of_project.add_argument("--configfile", type=Path, default=Path("config.yaml"))
@@ -165,7 +170,9 @@ def _validate(options: argparse.Namespace) -> None:
     project = _project(options)
     experiments = resolve_project(project, Path())
     check_writable(Path(project.results))
+    here = () if options.elsewhere else (memory_limit_mb(), free_disk_mb(Path(project.results)))
     for experiment in experiments.values():
+        size = refuse_what_does_not_fit(experiment, *here)
         if options.energies:
             from jeffreysflow.stages.check import check_experiment
 
@@ -174,6 +181,7 @@ def _validate(options: argparse.Namespace) -> None:
             f"{experiment.name}: {len(experiment.references)} references, "
             f"{len(experiment.flows)} flows, scale {experiment.scale}, seed {experiment.seed}: ok"
         )
+        print(f"  {size}")
         for reference in experiment.references:
             for note in ladder_notes(experiment, reference):
                 print(f"  {reference}: {note}")

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from jeffreysflow.config import Experiment, load_experiment
+from jeffreysflow.config.size import refuse_without_memory
 from jeffreysflow.errors import UserError
+from jeffreysflow.machine import memory_limit_mb
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.stores.sealed import DamagedError, check_seal
@@ -60,14 +62,26 @@ def _refuse_foreign(file: Path) -> None:
 
 
 def _measured(
-    options: argparse.Namespace, stage: str, of: str, hash: str, **more: Any
+    options: argparse.Namespace, experiment: Experiment, stage: str, of: str, hash: str, **more: Any
 ) -> AbstractContextManager[None]:
-    """Around the work of a stage: what it uses is written beside its results."""
+    """Around the work of a stage: what it uses is written beside its results. On one thread, where
+    the stage asks for no others, since sums on more have other bits.
+
+    Raises
+    ------
+    UserError : it needs more memory than there is.
+    """
+    import torch
+
     from jeffreysflow.stages.usage import measured
 
+    torch.set_num_threads(1)
+    kind, ranks = stage.partition("_")[0], more.get("ranks", 1)
+    if more.get("rank", 0) == 0:
+        refuse_without_memory(experiment, kind, of, ranks, memory_limit_mb())
     layout = Layout.of_config(options.config)
     folder = layout.usage(stage, of, more.get("level"))
-    return measured(folder, stage.partition("_")[0], of, hash, **more)
+    return measured(folder, kind, of, hash, **more)
 
 
 def run_pilot(options: argparse.Namespace) -> None:
@@ -95,7 +109,7 @@ def _on_ranks(
     layout, experiment = _resolved(options)
     hash, ranks = hash_of(experiment, options.reference), world()
     place = {"rank": ranks.rank, "ranks": ranks.size}
-    with _measured(options, stage, options.reference, hash, skips=True, **place):
+    with _measured(options, experiment, stage, options.reference, hash, skips=True, **place):
         wanted = options.expect_ranks
         run(layout, experiment, options.reference, expect_ranks=wanted, communicator=ranks)
 
@@ -107,7 +121,7 @@ def run_gather(options: argparse.Namespace) -> None:
     layout, experiment = _resolved(options)
     hash = experiment.reference_hash(options.reference)
     folder = layout.reference(options.reference).folder
-    with SoleWriter(folder), _measured(options, "gather", options.reference, hash):
+    with SoleWriter(folder), _measured(options, experiment, "gather", options.reference, hash):
         gather.run(layout, experiment, options.reference)
 
 
@@ -119,7 +133,7 @@ def run_distill(options: argparse.Namespace) -> None:
     hash, level = experiment.flow_hash(options.flow), options.level
     with (
         SoleWriter(layout.flow(options.flow).folder),
-        _measured(options, "distill", options.flow, hash, level=level, skips=True),
+        _measured(options, experiment, "distill", options.flow, hash, level=level, skips=True),
     ):
         distill.run(layout, experiment, options.flow, level)
 
@@ -131,7 +145,7 @@ def run_generate(options: argparse.Namespace) -> None:
     layout, experiment = _resolved(options)
     hash = experiment.generation_hash(options.flow)
     folder = layout.flow(options.flow).folder
-    with SoleWriter(folder), _measured(options, "generate", options.flow, hash):
+    with SoleWriter(folder), _measured(options, experiment, "generate", options.flow, hash):
         generate.run(layout, experiment, options.flow)
 
 
@@ -140,7 +154,7 @@ def run_beads(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import beads
 
     layout, experiment = _resolved(options)
-    with _measured(options, "beads", options.flow, experiment.bead_hash(options.flow)):
+    with _measured(options, experiment, "beads", options.flow, experiment.bead_hash(options.flow)):
         beads.run(layout, experiment, options.flow)
 
 
@@ -149,7 +163,7 @@ def run_truth(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import truth
 
     layout, experiment = _resolved(options)
-    with _measured(options, "truth", "all", experiment.truth_hash()):
+    with _measured(options, experiment, "truth", "all", experiment.truth_hash()):
         truth.run(layout, experiment)
 
 
@@ -160,10 +174,10 @@ def run_estimate(options: argparse.Namespace) -> None:
     layout, experiment = _resolved(options)
     hash = experiment.estimate_hash()
     if options.flow is not None:
-        with _measured(options, "estimate_flow", options.flow, hash):
+        with _measured(options, experiment, "estimate_flow", options.flow, hash):
             estimate.run_flow(layout, experiment, options.flow)
     else:
-        with _measured(options, "estimate_reference", options.reference, hash):
+        with _measured(options, experiment, "estimate_reference", options.reference, hash):
             estimate.run_reference(layout, experiment, options.reference)
 
 
@@ -172,7 +186,7 @@ def run_figures(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import figures
 
     layout, experiment = _resolved(options)
-    with _measured(options, "figures", "all", experiment.estimate_hash()):
+    with _measured(options, experiment, "figures", "all", experiment.estimate_hash()):
         figures.run(layout, experiment)
 
 

@@ -7,7 +7,9 @@ from jeffreysflow.config.chains import levels_waiting, levels_waiting_for
 from jeffreysflow.config.folders import check_writable
 from jeffreysflow.config.loading import project_of
 from jeffreysflow.config.memory import memory_mb
+from jeffreysflow.config.size import refuse_what_does_not_fit
 from jeffreysflow.errors import UserError
+from jeffreysflow.machine import free_disk_mb, memory_limit_mb
 from jeffreysflow.processes import stop_jobs_when_told_to
 from jeffreysflow.report.figures import figure_names
 from jeffreysflow.stages.steps import flow_steps
@@ -24,6 +26,8 @@ try:
         workflow.config_settings.config,
     )
     EXPERIMENTS = resolve_project(PROJECT, Path(workflow.basedir))
+    for each in EXPERIMENTS.values():
+        refuse_what_does_not_fit(each)
     check_writable(Path(PROJECT.results))
 except UserError as error:
     raise WorkflowError(str(error))
@@ -56,6 +60,16 @@ def write_resolved_configs():
     for name, experiment in EXPERIMENTS.items():
         text = experiment.model_dump_json(indent=2)
         write_sealed(Layout(RESULTS, name).config, text)
+
+
+def check_that_it_fits():
+    """Refuse what this machine has no room for."""
+    here = memory_limit_mb(), free_disk_mb(RESULTS)
+    try:
+        for experiment in EXPERIMENTS.values():
+            refuse_what_does_not_fit(experiment, *here)
+    except UserError as error:
+        raise WorkflowError(str(error))
 
 
 def experiment_of(wildcards):

@@ -15,18 +15,20 @@ from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
 
-__all__ = ["likely_dimension", "memory_mb"]
+__all__ = ["likely_dimension", "memory_mb", "needed_mb"]
 
 _MARGIN = 1.5
 _BASE = {"figures": 480, "report": 400}
 _BASE_OF_OTHERS = 370
 _MB = 1 << 20
 _UNKNOWN_DIMENSION = 16
+_COUNT = re.compile(r"d|n|dim|dims|dimensions?|(n_|num_|number_of_)\w+|particles|atoms|spins|sites")
 _TILE_ROWS = 8192
 _LARGEST_SHOWN = 400_000
 _ROWS_AT_A_TIME = 1 << 16
 _GRID = 1024
 _EXACT_SAMPLES = 20_000
+_COPIES_OF_WEIGHTS = 8
 
 
 def memory_mb(experiment: Experiment, stage: str, source: str = "", ranks: int = 1) -> int:
@@ -38,11 +40,18 @@ def memory_mb(experiment: Experiment, stage: str, source: str = "", ranks: int =
     ------
     UserError : no such reference or flow.
     """
-    d = likely_dimension(experiment)
+    return 100 * math.ceil(_MARGIN * needed_mb(experiment, stage, source, ranks) / 100)
+
+
+def needed_mb(experiment: Experiment, stage: str, source: str = "", ranks: int = 1) -> float:
+    """What ``memory_mb`` raises by a half: MiB, as measured.
+
+    Raises
+    ------
+    UserError : no such reference or flow.
+    """
     base = ranks * _BASE.get(stage, _BASE_OF_OTHERS)
-    numbers = _numbers(experiment, stage, source, d)
-    needed = _MARGIN * (base + 8 * numbers / _MB)
-    return 100 * math.ceil(needed / 100)
+    return base + 8 * _numbers(experiment, stage, source, likely_dimension(experiment)) / _MB
 
 
 def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
@@ -55,7 +64,8 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
         return _of_training(experiment, source, d)
     if stage == "generate":
         flow = experiment.flow(source)
-        return 6 * generation.batch * (d + 3) + _of_push(flow, generation.batch, d)
+        pushed = 6 * generation.batch * (d + 3) + _of_push(flow, generation.batch, d)
+        return pushed + 2 * _of_weights(flow, d)
     if stage == "beads":
         groups = generation.scramblings if generation.base_points == "sobol" else 32
         return 4 * generation.samples / groups * (d + 3) + 100 * _ROWS_AT_A_TIME
@@ -101,8 +111,16 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
         5 * samples * d
         + 6 * flow.ensemble * (d + 3)
         + step
+        + _COPIES_OF_WEIGHTS * _of_weights(flow, d)
         + _of_push(flow, min(flow.ensemble, experiment.generation.batch), d)
     )
+
+
+def _of_weights(flow: FlowConfig, d: int) -> float:
+    """Parameters of all layers: two hidden layers, and the spline of half the coordinates."""
+    network = flow.network
+    knots = 3 * math.ceil(d / 2) * network.bins
+    return network.layers * float(network.hidden) * (d + network.hidden + knots)
 
 
 def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
@@ -146,9 +164,10 @@ def _measured(experiment: Experiment) -> int:
 def likely_dimension(experiment: Experiment) -> int:
     """The number of coordinates that are sampled, as far as an experiment tells without its energy.
 
-    From a name that ends in it (`rastrigin_8d`), a `dimension = ...` in the user's file, the base,
-    and the highest coordinate that an expression names; two for other energies of the package, and
-    16 where a user's file gives no sign. Of a path integral, the modes that flows act on.
+    From a name that ends in it (`rastrigin_8d`), `dimension = ...` in the user's file, a parameter
+    that counts (`n`, `particles`), the base, and the highest coordinate of an expression. Two for
+    other energies of the package, 16 for a user's file without a sign; of a path integral, the
+    modes that flows act on.
     """
     potential, ring = experiment.potential, experiment.path_integral
     base = (experiment.base.mean, experiment.base.sd)
@@ -164,7 +183,11 @@ def likely_dimension(experiment: Experiment) -> int:
         *(part for view in experiment.views for part in view),
     ]
     hints += [int(number) for text in expressions for number in re.findall(r"\bx(\d+)\b", text)]
-    hints += [value for value in potential.parameters.values() if type(value) is int]
+    hints += [
+        value
+        for key, value in potential.parameters.items()
+        if type(value) is int and _COUNT.fullmatch(key)
+    ]
     d = max(hints)
     return d if ring is None else d * ring.modes
 

@@ -68,7 +68,7 @@ class GeometricLadder(Section):
     """A geometric progression from `first` to 1 (after lambda = 0 on the annealed path)."""
     first: float = Field(gt=0, lt=1)
     """The lowest positive lambda."""
-    levels: int = Field(ge=2)
+    levels: int = Field(ge=2, le=10_000)
     """Number of positive levels, `first` and 1 included."""
 
 
@@ -77,7 +77,7 @@ class AdaptiveLadder(Section):
 
     kind: Literal["adaptive"] = "adaptive"
     """Starts crowded at 0 and is moved to equal shares of the communication barrier in warm-up."""
-    levels: int = Field(ge=2)
+    levels: int = Field(ge=2, le=10_000)
     """Number of positive levels."""
     largest_step: float = Field(default=1.0, gt=0, le=1)
     """Largest distance of neighbours. Swaps do not ask for it, but flows may: between separated
@@ -100,7 +100,7 @@ class SuggestedLadder(Section):
     levels_per_barrier: float = Field(default=2.0, gt=0)
     """Positive levels a unit of Lambda: 2 is best for swaps (rejection of about one half), flows
     that carry an ensemble from level to level may ask for more."""
-    max_levels: int = Field(default=40, ge=2)
+    max_levels: int = Field(default=40, ge=2, le=10_000)
     """Positive levels of the pilot, and the most that it may suggest."""
     largest_step: float = Field(default=1.0, gt=0, le=1)
     """Largest distance of neighbours, as for `adaptive`; it may ask for more levels."""

@@ -1,0 +1,324 @@
+"""Is a run that was killed anywhere continued to the same bits? Counts for docs/robustness.md.
+
+    python benchmarks/studies/kills.py [--stages 200] [--runs 60] [--tiny]
+
+`stages`: a stage of a small run is killed at a random moment, run again, in half of the cases on
+another number of ranks, and all files compared with those of a run that nobody disturbed. `runs`:
+the same through `make run`, from a random point of the workflow on. Killed are one rank, Snakemake
+or the whole group with SIGKILL, and what the user started with SIGTERM or SIGINT; no process may be
+left after ten seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from _small_run import (
+    SMALL_EXPERIMENTS,
+    Unit,
+    contents,
+    experiments,
+    in_subprocess,
+    run_units,
+    units,
+    write_configs,
+)
+
+from jeffreysflow.processes import descendants
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+PATIENCE = 10.0
+RANKS = (1, 2, 3)
+
+
+@dataclass
+class Tally:
+    """Of one way to kill."""
+
+    kills: int = 0
+    too_late: int = 0
+    other_ranks: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+def of_rank(process: int, draw: random.Random) -> list[tuple[int, signal.Signals]]:
+    """One rank, or the stage where there is one process."""
+    return [(draw.choice(_stages(process) or [process]), signal.SIGKILL)]
+
+
+def of_snakemake(process: int, draw: random.Random) -> list[tuple[int, signal.Signals]]:
+    return [(process, signal.SIGKILL)]
+
+
+def of_all(process: int, draw: random.Random) -> list[tuple[int, signal.Signals]]:
+    return [(each, signal.SIGKILL) for each in (process, *descendants(process))]
+
+
+def by_term(process: int, draw: random.Random) -> list[tuple[int, signal.Signals]]:
+    return [(process, signal.SIGTERM)]
+
+
+def by_interrupt(process: int, draw: random.Random) -> list[tuple[int, signal.Signals]]:
+    """As Ctrl-C does it, to all."""
+    return [(each, signal.SIGINT) for each in (process, *descendants(process))]
+
+
+WAYS: dict[str, Callable[[int, random.Random], list[tuple[int, signal.Signals]]]] = {
+    "SIGKILL of one rank or stage": of_rank,
+    "SIGKILL of what was started": of_snakemake,
+    "SIGKILL of all": of_all,
+    "SIGTERM": by_term,
+    "SIGINT": by_interrupt,
+}
+
+
+def _stages(process: int) -> list[int]:
+    """Processes of stages among those below, without the launchers of ranks."""
+    commands = {each: _command(each).split() for each in descendants(process)}
+    return [
+        each
+        for each, words in commands.items()
+        if "jeffreysflow" in words and "python" in Path(words[0]).name
+    ]
+
+
+def _command(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state != "Z"
+
+
+def killed(
+    command: Sequence[str], after: float, way: str, draw: random.Random, folder: Path
+) -> bool:
+    """Start a command and kill it; whether it was still at work.
+
+    Raises
+    ------
+    AssertionError : something of it is alive ten seconds later.
+    """
+    process = subprocess.Popen(
+        command,
+        env=ENVIRONMENT,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(after)
+    family = [process.pid, *descendants(process.pid)]
+    if process.poll() is not None:
+        return False
+    for victim, number in WAYS[way](process.pid, draw):
+        try:
+            os.kill(victim, number)
+        except ProcessLookupError:
+            continue
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        process.poll()
+        family += [each for known in family for each in descendants(known)]
+        family = [each for each in dict.fromkeys(family) if _is_alive(each)]
+        if not family:
+            return True
+        time.sleep(0.05)
+    left = [_command(each)[:80] for each in family]
+    for each in family:
+        os.kill(each, signal.SIGKILL)
+    raise AssertionError(f"alive after {PATIENCE:.0f} s: {left}")
+
+
+def on_ranks(unit: Unit, ranks: int) -> list[str]:
+    """The command line of a unit; of a stage on MPI on so many ranks."""
+    stage = [sys.executable, "-m", "jeffreysflow", *unit.arguments]
+    if unit.arguments[0] not in ("pilot", "temper"):
+        return stage
+    launch = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    return [*launch, sys.executable, "-m", "mpi4py", *stage[1:]]
+
+
+def withdraw(all_units: Sequence[Unit], unit: Unit) -> None:
+    """Remove all that a unit has made, and what was made from it."""
+    gone = {unit.name}
+    for each in all_units:
+        if each.name in gone or gone.intersection(each.needs):
+            gone.add(each.name)
+            for output in each.outputs:
+                if output.name == "done.json":
+                    shutil.rmtree(output.parent, ignore_errors=True)
+                else:
+                    output.unlink(missing_ok=True)
+
+
+def stages(count: int, seed: int, folder: Path) -> dict[str, Tally]:
+    """Kills stage by stage."""
+    draw, tallies = random.Random(seed), {way: Tally() for way in WAYS}
+    whole, copy = folder / "whole", folder / "copy"
+    write_configs(whole, experiments())
+    of_whole = units(whole, experiments())
+    seconds: dict[str, float] = {}
+
+    def timed(unit: Unit) -> tuple[int, str]:
+        started = time.monotonic()
+        found = in_subprocess(unit)
+        seconds[unit.name] = time.monotonic() - started
+        return found
+
+    done, said = run_units(of_whole, timed)
+    assert done, said
+    expected = contents(whole)
+    for number in range(count):
+        way = list(WAYS)[number % len(WAYS)]
+        tally = tallies[way]
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(whole, copy)
+        write_configs(copy, experiments())
+        all_units = units(copy, experiments())
+        on_mpi = [unit for unit in all_units if unit.arguments[0] in ("pilot", "temper")]
+        unit = draw.choice(on_mpi if number % 2 else all_units)
+        withdraw(all_units, unit)
+        first, second = draw.choice(RANKS), draw.choice(RANKS)
+        second = first if number % 4 < 2 else second
+        tally.kills += 1
+        tally.other_ranks += first != second
+        try:
+            # the interpreter and its libraries take a second or two, the work the rest
+            after = draw.uniform(0.3, 1.1) * seconds[unit.name]
+            tally.too_late += not killed(on_ranks(unit, first), after, way, draw, folder)
+            again = subprocess.run(
+                on_ranks(unit, second),
+                env=ENVIRONMENT,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            if again.returncode != 0:
+                raise AssertionError(again.stderr[-300:])
+            done, said = run_units([each for each in all_units if each.name == unit.name])
+            made = {key: data for key, data in contents(copy).items() if key in expected}
+            differing = [key for key, data in made.items() if expected[key] != data]
+            if not done or differing:
+                raise AssertionError(f"other bits: {differing[:3]}")
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            text = " ".join(str(error).split())
+            tally.failed.append(f"{way}: {unit.name}, {first} then {second} ranks: {text}")
+        print(f"{number + 1}/{count} {unit.name}", file=sys.stderr, flush=True)
+    return tallies
+
+
+def runs(count: int, seed: int, folder: Path) -> dict[str, Tally]:
+    """Kills of `make run`."""
+    draw, tallies = random.Random(seed), {way: Tally() for way in WAYS}
+    files = []
+    for sections in SMALL_EXPERIMENTS:
+        file = folder / f"{sections['name']}.yaml"
+        content = {key: value for key, value in sections.items() if key != "name"}
+        file.write_text(yaml.safe_dump({**content, "scales": {"smoke": {}}}))
+        files.append(str(file))
+
+    def make(results: Path, cores: int) -> list[str]:
+        given = {"EXPERIMENTS": ",".join(files), "SCALE": "smoke", "SEED": "1"}
+        given |= {"RESULTS": str(results), "CORES": str(cores)}
+        pairs = [f"{key}={value}" for key, value in given.items()]
+        return ["make", "-o", ".venv/.installed", "run", *pairs]
+
+    def finish(results: Path, cores: int) -> None:
+        done = subprocess.run(
+            make(results, cores),
+            env=ENVIRONMENT,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise AssertionError((done.stdout + done.stderr)[-400:])
+
+    whole, copy = folder / "whole run", folder / "copy of a run"
+    started = time.monotonic()
+    finish(whole, 2)
+    seconds = time.monotonic() - started
+    expected = contents(whole)
+    for number in range(count):
+        way = list(WAYS)[number % len(WAYS)]
+        tally = tallies[way]
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(whole, copy)
+        all_units = units(copy, experiments())
+        unit = draw.choice(all_units)
+        withdraw(all_units, unit)
+        first, second = draw.choice((1, 2, 3)), draw.choice((1, 2, 3))
+        second = first if number % 4 < 2 else second
+        tally.kills += 1
+        tally.other_ranks += first != second
+        try:
+            after = draw.uniform(4, max(min(seconds, 20), 6))
+            tally.too_late += not killed(make(copy, first), after, way, draw, ROOT)
+            finish(copy, second)
+            found = contents(copy)
+            differing = [key for key in expected if found.get(key) != expected[key]]
+            if differing:
+                raise AssertionError(f"other bits: {differing[:3]}")
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            text = " ".join(str(error).split())
+            tally.failed.append(f"{way}: from {unit.name} on, {first} then {second} cores: {text}")
+        print(f"{number + 1}/{count} {unit.name}", file=sys.stderr, flush=True)
+    return tallies
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stages", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tiny", action="store_true", help="one stage in every way")
+    options = parser.parse_args()
+    counts = {stages: options.stages, runs: options.runs}
+    if options.tiny:
+        counts = {stages: len(WAYS), runs: 0}
+    failed = []
+    for kind, count in counts.items():
+        if not count:
+            continue
+        with tempfile.TemporaryDirectory() as place:
+            tallies = kind(count, options.seed, Path(place))
+        print(f"\n| {kind.__name__}: killed by | kills | ended before | other ranks | failed |")
+        print("|---|---|---|---|---|")
+        for way, tally in tallies.items():
+            numbers = f"{tally.kills} | {tally.too_late} | {tally.other_ranks}"
+            print(f"| {way} | {numbers} | {len(tally.failed)} |", flush=True)
+            failed += tally.failed
+    print("\n".join(["", *failed]))
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
