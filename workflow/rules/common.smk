@@ -7,6 +7,7 @@ from jeffreysflow.config.chains import levels_waiting, levels_waiting_for
 from jeffreysflow.config.folders import check_writable
 from jeffreysflow.config.loading import project_of
 from jeffreysflow.config.memory import memory_mb
+from jeffreysflow.config.ranks import useful_ranks
 from jeffreysflow.config.size import refuse_what_does_not_fit
 from jeffreysflow.errors import UserError
 from jeffreysflow.machine import free_disk_mb, memory_limit_mb
@@ -106,6 +107,13 @@ def estimate_hash(wildcards):
 
 def ranks(wildcards, threads):
     return threads
+
+
+def most_ranks(stage):
+    """As many as a tempering run has tiles; Snakemake takes no more than there are cores."""
+    return lambda wildcards: useful_ranks(
+        experiment_of(wildcards), stage, wildcards.reference
+    )
 
 
 def memory(stage):

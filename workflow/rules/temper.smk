@@ -7,7 +7,7 @@ checkpoint pilot:
     benchmark:
         LOGS / "pilot_{reference}.tsv"
     priority: levels_ahead
-    threads: 2
+    threads: most_ranks("pilot")
     resources:
         mpi="mpiexec",
         tasks=ranks,
@@ -34,7 +34,7 @@ rule temper:
     benchmark:
         LOGS / "temper_{reference}.tsv"
     priority: levels_ahead
-    threads: 2
+    threads: most_ranks("temper")
     resources:
         mpi="mpiexec",
         tasks=ranks,

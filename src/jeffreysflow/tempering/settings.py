@@ -9,17 +9,9 @@ import torch
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.tempering.swaps import SwapScheme
-from jeffreysflow.tempering.tiles import TileGrid
+from jeffreysflow.tempering.tiles import TileGrid, tile_grid
 
-__all__ = ["TemperingSettings", "default_tile_walkers"]
-
-_TILE_ROWS = 8192
-
-
-def default_tile_walkers(walkers: int, replicas: int) -> int:
-    """Walkers a tile: about 8,000 rows, tiles of nearly equal size, at least two for two ranks."""
-    blocks = max(2, round(walkers * replicas / _TILE_ROWS))
-    return -(-walkers // blocks)
+__all__ = ["TemperingSettings"]
 
 
 @dataclass(frozen=True)
@@ -64,10 +56,8 @@ class TemperingSettings:
 
     @property
     def grid(self) -> TileGrid:
-        replicas = len(self.ladder)
-        group = min(self.replicas_per_tile or replicas, replicas)
-        block = self.walkers_per_tile or default_tile_walkers(self.walkers, group)
-        return TileGrid(replicas, self.walkers, group, min(block, self.walkers))
+        sizes = self.replicas_per_tile, self.walkers_per_tile
+        return tile_grid(len(self.ladder), self.walkers, *sizes)
 
     def initial_step_sizes(self, ladder: torch.Tensor) -> torch.Tensor:
         """Step size of each level [M + 1]: the same everywhere, or ``h / lambda``."""

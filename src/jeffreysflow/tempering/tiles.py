@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["Tile", "TileGrid"]
+__all__ = ["Tile", "TileGrid", "tile_grid"]
+
+
+_TILE_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,21 @@ class TileGrid:
         if self.is_spread(ranks):
             return tuple(tile.index * ranks // len(self.tiles) for tile in self.tiles)
         return tuple(tile.block * ranks // self.blocks for tile in self.tiles)
+
+
+def tile_grid(
+    replicas: int,
+    walkers: int,
+    replicas_per_tile: int | None = None,
+    walkers_per_tile: int | None = None,
+) -> TileGrid:
+    """The tiles of a run: all replicas of about 8,192 rows a tile where no sizes are given."""
+    group = min(replicas_per_tile or replicas, replicas)
+    block = walkers_per_tile or _default_tile_walkers(walkers, group)
+    return TileGrid(replicas, walkers, group, min(block, walkers))
+
+
+def _default_tile_walkers(walkers: int, replicas: int) -> int:
+    """Walkers a tile: about 8,000 rows, tiles of nearly equal size, at least two for two ranks."""
+    blocks = max(2, round(walkers * replicas / _TILE_ROWS))
+    return -(-walkers // blocks)

@@ -1,0 +1,33 @@
+"""A tempering run is given as many ranks as it has tiles."""
+
+from __future__ import annotations
+
+import pytest
+
+from jeffreysflow.config.ranks import useful_ranks
+from jeffreysflow.stages.temper import tempering_settings
+from test_memory import REFERENCE, experiment
+
+LADDER = {"kind": "fixed", "values": [0, 0.1, 0.4, 1]}
+PILOT = {"kind": "suggested", "max_levels": 9, "pilot_walkers": 60}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage", "ranks"),
+    [
+        ({}, "temper", 2),
+        ({"walkers": 20_000}, "temper", 10),
+        ({"tile": {"walkers": 100}}, "temper", 10),
+        ({"tile": {"walkers": 300, "replicas": 2}}, "temper", 8),
+        ({"tile": {"walkers": 1000}}, "temper", 2),
+        ({"walkers": 10**6}, "temper", 256),
+        ({"ladder": PILOT, "tile": {"walkers": 20}}, "pilot", 3),
+        ({"ladder": PILOT, "tile": {"walkers": 20}}, "temper", 50),
+    ],
+)
+def test_ranks(changes: dict[str, object], stage: str, ranks: int) -> None:
+    made = experiment(references={"r": {**REFERENCE, **changes}})
+    assert useful_ranks(made, stage, "r") == ranks
+    if stage == "temper" and "ladder" not in changes and ranks < 256:
+        ladder = (0.0, 0.1, 0.4, 1.0)
+        assert max(2, len(tempering_settings(made, "r", ladder).grid.tiles)) == ranks
