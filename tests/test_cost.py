@@ -165,9 +165,27 @@ def test_a_flow_that_is_not_trusted_is_not_called_cheap(trusted: float, compared
     results = Results(experiment(), estimates)
     (line,) = (line for line in verdicts(results, records()) if line.startswith("direct"))
     assert ("from 3,500" in line) == compared
-    assert ("not compared" in line) != compared
+    assert ("not to be trusted" in line) != compared
     names = [row.quantity for row in cost_rows(results, records()) if row.flow == "direct"]
     assert ("cheaper_from_by_time:x1" in names) == compared
+
+
+def test_a_flow_that_never_pays_does_not_whatever_its_errors() -> None:
+    estimates = {**found().estimates}
+    estimates["sequence"] = [*estimates["sequence"], EstimateRow(1, "trusted", 0.0)]
+    results = Results(experiment(), estimates)
+    (line,) = (line for line in verdicts(results, records()) if line.startswith("sequence"))
+    by_time, by_count = line.split("; by evaluations of the energy, ")
+    assert "never cheaper than tempering" in by_time
+    assert "were right" in by_time
+    assert "never cheaper than tempering for x2, rare, even if" in by_count
+    pays = {
+        row.quantity: row.value
+        for row in cost_rows(results, records())
+        if row.flow == "sequence" and "cheaper" in row.quantity
+    }
+    assert pays
+    assert set(pays.values()) == {math.inf}
 
 
 @pytest.mark.parametrize(("kernel", "biased"), [("mala", False), ("ula", True)])

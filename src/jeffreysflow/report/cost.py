@@ -159,11 +159,13 @@ def observable_costs(
             _positive(found.value(source, row.quantity, "n_eff"))
             for source in (f"reference:{reference}", f"ensemble:{flow}", flow)
         )
-        known = m if trusted else math.nan
         pays = [
-            break_even(fixed.seconds, recorded.seconds / n, generated.seconds / known),
-            break_even(fixed.evaluations, recorded.evaluations / n, generated.evaluations / known),
+            break_even(fixed.seconds, recorded.seconds / n, generated.seconds / m),
+            break_even(fixed.evaluations, recorded.evaluations / n, generated.evaluations / m),
         ]
+        if not trusted:
+            # errors that are too small make a flow look cheap, so "never" stands all the same
+            pays = [number if number == math.inf else math.nan for number in pays]
         costs.append(ObservableCost(row.quantity.removeprefix(_OBSERVABLE), n, island, m, *pays))
     return costs
 

@@ -44,7 +44,10 @@ NO_COMPARISON = (
 
 _OF_A_REFERENCE = ("pilot", "warmup", "recorded")
 _TITLES = {"warmup": "warm-up", "recorded": "recorded rounds"}
-_NOT_TRUSTED = "{}: not compared, since the errors of its fresh samples are not to be trusted"
+_NOT_COMPARED = "not compared, since the errors of its fresh samples are not to be trusted"
+_TAKEN_AS_RIGHT = (
+    ", even if the errors of its fresh samples, which are not to be trusted, were right"
+)
 _BIASED = "; the kernel of that tempering is biased, and only statistical errors are compared"
 _PARTS = ("of", "for", "core time", "evaluations")
 _OBSERVABLES = (
@@ -125,18 +128,20 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
     lines = []
     for flow in _flows(found):
         costs = [cost for cost in observable_costs(found, records, flow) if _is_known(cost)]
-        if costs and not is_trusted(found, flow):
-            lines.append(_NOT_TRUSTED.format(flow))
-        elif costs:
-            by_time, by_count = (
-                _verdict(costs, key)
-                for key in (lambda cost: cost.seconds, lambda cost: cost.evaluations)
-            )
-            text = f"{flow}: by core time, {by_time}; by evaluations of the energy, {by_count}"
-            lines.append(text + _BIASED * has_bias(found, flow))
+        if not costs:
+            continue
+        verdict = _verdict if is_trusted(found, flow) else _verdict_without_trust
+        by_time, by_count = (
+            verdict(costs, key)
+            for key in (lambda cost: cost.seconds, lambda cost: cost.evaluations)
+        )
+        text = f"by core time, {by_time}; by evaluations of the energy, {by_count}"
+        if by_time == by_count == _NOT_COMPARED:
+            text = _NOT_COMPARED
+        lines.append(f"{flow}: {text}" + _BIASED * has_bias(found, flow))
     for flow, cost in path_costs(found, records).items():
         trusted = is_trusted(found, flow)
-        lines.append(_path_verdict(flow, cost) if trusted else _NOT_TRUSTED.format(flow))
+        lines.append(_path_verdict(flow, cost) if trusted else f"{flow}: {_NOT_COMPARED}")
     return lines
 
 
@@ -211,6 +216,19 @@ def _verdict(costs: Sequence[ObservableCost], key: Callable[[ObservableCost], fl
         return f"{text}; never for {_listed(never)}"
     worst_text = f"at worst from {count_text(key(worst))}, for {worst.name}"
     return f"{text}, {worst_text}" if len(found) > 1 else text
+
+
+def _verdict_without_trust(
+    costs: Sequence[ObservableCost], key: Callable[[ObservableCost], float]
+) -> str:
+    """What holds although the errors of a flow may be too small: that it is never cheaper."""
+    never = [cost for cost in costs if key(cost) == math.inf]
+    if not never:
+        return _NOT_COMPARED
+    text = _verdict(never, key)
+    if len(never) < sum(not math.isnan(cost.fresh) for cost in costs):
+        text = f"never cheaper than tempering for {_listed([cost.name for cost in never])}"
+    return text + _TAKEN_AS_RIGHT
 
 
 def _observables(costs: Sequence[ObservableCost]) -> str:
