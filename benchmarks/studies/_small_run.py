@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,6 @@ __all__ = [
     "contents",
     "experiments",
     "in_process",
-    "in_subprocess",
     "run_units",
     "units",
 ]
@@ -196,13 +193,6 @@ def in_process(unit: Unit) -> tuple[int, str]:
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = main(unit.arguments)
     return code, said.getvalue()
-
-
-def in_subprocess(unit: Unit) -> tuple[int, str]:
-    """Run a unit in a process of its own; a traceback is part of what it said."""
-    command = [sys.executable, "-m", "jeffreysflow", *unit.arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
 
 
 def run_units(

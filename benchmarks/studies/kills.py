@@ -24,13 +24,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 import yaml
 from _small_run import (
     SMALL_EXPERIMENTS,
     Unit,
     contents,
     experiments,
-    in_subprocess,
+    in_process,
     run_units,
     units,
     write_configs,
@@ -186,10 +187,11 @@ def stages(count: int, seed: int, folder: Path) -> dict[str, Tally]:
 
     def timed(unit: Unit) -> tuple[int, str]:
         started = time.monotonic()
-        found = in_subprocess(unit)
+        found = in_process(unit)
         seconds[unit.name] = time.monotonic() - started
         return found
 
+    torch.set_num_threads(1)
     done, said = run_units(of_whole, timed)
     assert done, said
     expected = contents(whole)
@@ -209,7 +211,7 @@ def stages(count: int, seed: int, folder: Path) -> dict[str, Tally]:
         tally.other_ranks += first != second
         try:
             # the interpreter and its libraries take a second or two, the work the rest
-            after = draw.uniform(0.3, 1.1) * seconds[unit.name]
+            after = draw.uniform(1.0, 3.0 + 1.5 * seconds[unit.name])
             tally.too_late += not killed(on_ranks(unit, first), after, way, draw, folder)
             again = subprocess.run(
                 on_ranks(unit, second),
