@@ -23,6 +23,7 @@ from jeffreysflow.distillation.ensemble import (
     resampled,
 )
 from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.memory import Forgetful, TrainingMemory
 from jeffreysflow.distillation.parts import Reference, which
 from jeffreysflow.distillation.selection import COLLAPSED, first_that_holds
 from jeffreysflow.distillation.settings import LevelSettings
@@ -56,6 +57,7 @@ class _Trained(NamedTuple):
     train_seconds: float
     push_seconds: float
     evaluations: int
+    evaluated_here: int
 
 
 def distill_level(
@@ -67,6 +69,7 @@ def distill_level(
     flow_below: Flow | None = None,
     progress: Callable[[HistoryRow], None] = lambda row: None,
     say: Callable[[str], None] = lambda line: None,
+    memory: Callable[[int], TrainingMemory] = lambda attempt: Forgetful(),
 ) -> LevelResult:
     """Distil one level. All tensors are on the device of the path's base.
 
@@ -84,6 +87,7 @@ def distill_level(
     stream : the random stream of each purpose ("weights", "source", ...).
     flow_below : the flow of the level below.
     progress, say : are told of each training step, and of each decision.
+    memory : where the state of each training is kept, by its number.
 
     Returns
     -------
@@ -113,7 +117,8 @@ def distill_level(
     trainings: list[_Trained] = []
 
     def trained(loss: JeffreysLoss, attempt: int) -> _Trained:
-        result = _trained(path, step, start, settings, loss, attempt, progress)
+        kept = memory(attempt)
+        result = _trained(path, step, start, settings, loss, attempt, progress, kept)
         trainings.append(result)
         say(
             f"theta {loss.theta:g}, Renyi order {loss.order:g}: conditional ESS "
@@ -153,9 +158,9 @@ def distill_level(
         ensemble = resampled(ensemble, n, stream("resampling"), settings.islands)
     if settings.rejuvenation_steps:
         ensemble, facts["rejuvenation_acceptance"] = step.moved(ensemble, stream("rejuvenation"))
-    training = sum(each.evaluations for each in trainings)
-    facts["evaluations_training"] = training
-    facts["evaluations_ensemble"] = path.evaluations - already - training
+    facts["evaluations_training"] = sum(each.evaluations for each in trainings)
+    here = sum(each.evaluated_here for each in trainings)
+    facts["evaluations_ensemble"] = path.evaluations - already - here
     return LevelResult(best.flow, best.history, ensemble, facts)
 
 
@@ -167,13 +172,17 @@ def _trained(
     loss: JeffreysLoss,
     attempt: int,
     progress: Callable[[HistoryRow], None],
+    memory: TrainingMemory,
 ) -> _Trained:
     flow, started, already = step.new_flow(start), time.perf_counter(), path.evaluations
-    history = train(flow, step.transport(attempt), loss, settings.recipe, progress)
-    finished, evaluations = time.perf_counter(), path.evaluations - already
+    transport = step.transport(attempt)
+    history, evaluations = train(
+        *(flow, transport, loss, settings.recipe, progress, memory), lambda: path.evaluations
+    )
+    finished, here = time.perf_counter(), path.evaluations - already
     pushed = step.push(flow)
     seconds = finished - started, time.perf_counter() - finished
-    return _Trained(loss, flow, history, pushed, *seconds, evaluations)
+    return _Trained(loss, flow, history, pushed, *seconds, evaluations, here)
 
 
 def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from jeffreysflow.distillation.divergences import (
     reverse_bracket,
 )
 from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.memory import Forgetful, TrainingMemory, restored, state_of
 from jeffreysflow.flows.flow import Flow
 
 __all__ = ["Recipe", "Transport", "train"]
@@ -68,13 +70,20 @@ def train(
     loss: JeffreysLoss,
     recipe: Recipe,
     progress: Callable[[HistoryRow], None] = lambda row: None,
-) -> list[HistoryRow]:
-    """Train ``flow`` in place on ``loss``; it ends with the averaged weights.
+    memory: TrainingMemory | None = None,
+    count: Callable[[], int] = lambda: 0,
+) -> tuple[list[HistoryRow], int]:
+    """Train ``flow`` in place on ``loss``; it ends with the averaged weights. Returns the history,
+    and by how much ``count``, of energy evaluations, has grown, all legs of a training that was
+    stopped together.
 
     A step whose loss or gradient is not finite is skipped and counted. So are samples that meet a
     wall, an energy of +inf: they are left out of the means, and a divergence for which none is left
-    out of the loss of the step. The same batches give the same bits.
+    out of the loss of the step. The same batches give the same bits, and so do those of a training
+    that goes on from its ``memory``.
     """
+    memory = memory or Forgetful()
+    already = count()
     parameters = list(flow.parameters())
     average = [p.detach().clone() for p in parameters]
     # a short memory of the gradient's size: it falls by orders of magnitude within these few steps
@@ -83,8 +92,15 @@ def train(
         optimiser, recipe.learning_rate, total_steps=max(recipe.steps, 2)
     )
     history: list[HistoryRow] = []
-    skipped = walls = 0
-    for step in range(recipe.steps):
+    saved = memory.load()
+    if saved is not None:
+        history = list(saved.history)
+        restored(saved, parameters, average, optimiser)
+        _pass_over(transport, schedule, loss, recipe, saved.step)
+        # what was evaluated again to come here was counted already
+        already = count() - saved.evaluations
+    skipped, walls = (history[-1].skipped, history[-1].walls) if history else (0, 0)
+    for step in range(len(history), recipe.steps):
         theta = _ramped(loss.theta, step, recipe)
         optimiser.zero_grad()
         value, R, D, met = _loss(flow, transport, theta, loss.order)
@@ -104,10 +120,35 @@ def train(
         row = HistoryRow(step, float(value), R, D, theta, learning_rate, norm, skipped, walls)
         history.append(row)
         progress(row)
+        if memory.is_due():
+            state = state_of(parameters, average, optimiser, history, count() - already)
+            memory.save(state)
     with torch.no_grad():
         for parameter, mean in zip(parameters, average, strict=True):
             parameter.copy_(mean)
-    return history
+    return history, count() - already
+
+
+def _pass_over(
+    transport: Transport,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    loss: JeffreysLoss,
+    recipe: Recipe,
+    steps: int,
+) -> None:
+    """Draw the batches of the first steps again, as they were drawn."""
+    with warnings.catch_warnings():
+        # of a schedule that steps without its optimiser
+        warnings.simplefilter("ignore", UserWarning)
+        for step in range(steps):
+            theta = _ramped(loss.theta, step, recipe)
+            weights = jeffreys_weights(theta, transport.variance_0, transport.variance_1)
+            for weight, batches in zip(
+                weights, (transport.source, transport.reference), strict=True
+            ):
+                if weight > 0:
+                    next(batches)
+            schedule.step()
 
 
 def _ramped(theta: float, step: int, recipe: Recipe) -> float:

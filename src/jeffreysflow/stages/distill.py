@@ -36,12 +36,15 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels, open_levels
 from jeffreysflow.stores.sealed import DamagedError, read_sealed
 from jeffreysflow.stores.tables import read_table, write_table
+from jeffreysflow.stores.training import SavedTraining, forget_trainings
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
 
 __all__ = ["level_settings", "run"]
 
 _LEAPFROG_STEPS = 20
+_SECONDS = 60.0
+"""A level that is killed has kept its training so long ago at most."""
 
 
 def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
@@ -94,6 +97,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         flow_below,
         report,
         lambda line: print(f"{what}: {line}", flush=True),
+        lambda attempt: SavedTraining(folder, attempt, f"{hash} {made_from} {device}", _SECONDS),
     )
     progress.close(ess=result.facts["ess"], jeffreys_gap=result.facts["jeffreys_gap"])
     save_flow(folder / "flow.safetensors", result.flow, hash)
@@ -123,6 +127,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         **result.facts,
     )
     declare_done(folder, hash)
+    forget_trainings(folder)
 
 
 def _task(
