@@ -24,6 +24,7 @@ from jeffreysflow.stores.arrays import (
     create_store,
     open_store,
     read_array,
+    read_store,
 )
 from jeffreysflow.stores.checkpoint import checkpoint_hash, load_checkpoint, save_checkpoint
 from jeffreysflow.stores.sealed import DamagedError, check_seal, seal, unseal
@@ -205,8 +206,8 @@ def verify_replicas(path: Path, expected_hash: str | None = None) -> None:
     UserError : the store is foreign or incomplete, or a chunk is missing or damaged (the first one
         is named).
     """
-    for _ in Replicas(path, expected_hash).chunks():
-        pass
+    open_store(path, "replicas", expected_hash)
+    read_store(path)
 
 
 def found_hash(folder: Path) -> str | None:
