@@ -26,7 +26,7 @@ from jeffreysflow.config.folders import check_writable
 from jeffreysflow.config.size import refuse_what_does_not_fit
 from jeffreysflow.errors import UserError, one_line
 from jeffreysflow.machine import free_disk_mb, memory_limit_mb
-from jeffreysflow.processes import end_with_the_workflow
+from jeffreysflow.processes import SignalledError, end_with_the_workflow
 from jeffreysflow.stores.sealed import DamagedError, write_atomically
 
 __all__ = ["main"]
@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         where = error.filename2 or error.filename or "while writing"
         return _refused(options.stage, one_line(f"{where}: {error.strerror}"))
+    except SignalledError as error:
+        return error.exit_code
     except KeyboardInterrupt:
         _refused(options.stage, "interrupted")
         return _INTERRUPTED

@@ -1,4 +1,5 @@
-"""Processes that end together: a stage with the workflow that started it, a rank with its launcher.
+"""Processes that end together: a stage with the workflow that started it, a rank with its launcher;
+and signals that ask for an end in good order.
 
 Snakemake waits for its running jobs when it is told to stop, and leaves them behind when it is
 killed. Nothing that a stage leaves half done is ever used, so both may end at once.
@@ -13,16 +14,57 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["descendants", "end_with_the_workflow", "stop_jobs_when_told_to"]
+__all__ = [
+    "SignalledError",
+    "descendants",
+    "end_with_the_workflow",
+    "signals_kept",
+    "stop_jobs_when_told_to",
+]
 
 PARENT = "JEFFREYSFLOW_PARENT"
 """``<process>@<host>`` of the workflow; set in `workflow/rules/common.smk`."""
 
 _LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 _ENDED = 143
+_GRACE_SECONDS = 20.0
+_kept: list[int] = []
+
+
+class SignalledError(Exception):
+    """A stage has ended in good order after a signal; what it had done is kept."""
+
+    exit_code = _ENDED
+
+    def __init__(self, number: int, where: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} {where}")
+
+
+@contextmanager
+def signals_kept() -> Iterator[Callable[[], int]]:
+    """Meanwhile SIGTERM and SIGUSR1 do nothing but be remembered: the first one's number, or 0.
+
+    Only the main thread may set what a signal does; in another one they do what they did.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    before = {number: signal.signal(number, _keep) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield lambda: _kept[0] if _kept else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _kept.clear()
+
+
+def _keep(number: int, frame: FrameType | None) -> None:
+    _kept.append(number)
 
 
 def end_with_the_workflow() -> None:
@@ -48,6 +90,10 @@ def _end_with(processes: list[int]) -> None:
             time.sleep(1)
     except OSError:
         pass  # it has ended already
+    # a signal to all of them may end the workflow before it is seen here
+    time.sleep(0.2)
+    if _kept:
+        time.sleep(_GRACE_SECONDS)
     print("stopped: what started this process has ended", file=sys.stderr, flush=True)
     os._exit(_ENDED)
 

@@ -172,7 +172,8 @@ def levels_done(name, flow):
     experiment, layout = EXPERIMENTS[name], Layout(RESULTS, name)
     if experiment.flow_steps(flow) is None:
         # raises what makes Snakemake come back once the pilot has run
-        checkpoints.pilot.get(experiment=name, reference=experiment.tempered(flow))
+        reference = experiment.tempered(flow)
+        checkpoints.ladder_known.get(experiment=name, reference=reference)
     steps = flow_steps(layout, experiment, flow)
     return [layout.flow(flow).level(k) / "done.json" for k in range(1, steps + 1)]
 

@@ -1,5 +1,4 @@
-# how many levels a flow has is known only after the pilot of its reference
-checkpoint pilot:
+rule pilot:
     output:
         REFERENCE.ladder,
     log:
@@ -24,6 +23,17 @@ checkpoint pilot:
         " --expect-ranks {resources.tasks} 2>&1 | tee {log:q}"
 
 
+# how many levels a flow has is known only after the pilot of its reference; not the pilot itself is
+# the checkpoint, or `--until temper` would end with it
+checkpoint ladder_known:
+    input:
+        REFERENCE.ladder,
+    output:
+        touch(LOGS / "ladder_{reference}.known"),
+    priority: levels_ahead
+    localrule: True
+
+
 rule temper:
     input:
         ladder=suggested_ladder,
@@ -44,8 +54,9 @@ rule temper:
     params:
         config=CONFIG,
         hash=reference_hash,
+    # a signal that makes it save its checkpoint leaves the log open
     shell:
         "if [ {resources.tasks} -gt 1 ]; then launch='{resources.mpi} -n {resources.tasks}'; fi;"
         " ${{launch:-}} python -m mpi4py -m jeffreysflow temper"
         " --trust --config {params.config:q} --reference {wildcards.reference:q}"
-        " --expect-ranks {resources.tasks} 2>&1 | tee {log:q}"
+        " --expect-ranks {resources.tasks} 2>&1 | (trap '' TERM USR1; exec tee {log:q})"

@@ -15,6 +15,7 @@ from jeffreysflow.config.reference import (
     SuggestedLadder,
 )
 from jeffreysflow.errors import UserError
+from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.check import check_experiment
 from jeffreysflow.stages.ladder_notes import ladder_notes
@@ -33,7 +34,7 @@ from jeffreysflow.stores.replicas import (
 from jeffreysflow.stores.sealed import DamagedError
 from jeffreysflow.tempering.archive import Statistics
 from jeffreysflow.tempering.communicator import Communicator
-from jeffreysflow.tempering.engine import Engine
+from jeffreysflow.tempering.engine import Engine, StoppedError
 from jeffreysflow.tempering.kernels import get_kernel
 from jeffreysflow.tempering.ladder import check_ladder, geometric_ladder, starting_ladder
 from jeffreysflow.tempering.settings import TemperingSettings
@@ -58,6 +59,7 @@ def run(
     Raises
     ------
     UserError : a wrong number of ranks, a bad energy or ladder, an energy that is not finite.
+    SignalledError : SIGTERM or SIGUSR1 reached a rank; the checkpoint is saved.
     """
     started = time.time()
     experiment.reference(reference)
@@ -108,7 +110,7 @@ def _temper(
     engine = Engine(path, base, kernel, settings, ranks)
     what = f"temper {experiment.name}/{reference}"
     reporter = _Reporter(engine.rounds, what, enabled=ranks.rank == 0)
-    statistics = engine.run(archive, section.checkpoint_seconds, reporter.update)
+    statistics = _run(engine, archive, section.checkpoint_seconds, reporter, ranks)
     reporter.close()
     if ranks.rank == 0:
         write_record(
@@ -128,6 +130,25 @@ def _temper(
         )
         declare_done(folder, hash)
         archive.discard_checkpoint()
+
+
+def _run(
+    engine: Engine,
+    archive: ReplicasArchive,
+    checkpoint_seconds: float,
+    reporter: _Reporter,
+    ranks: Communicator,
+) -> Statistics:
+    """Run the engine to the end, or until a signal asks a rank to stop."""
+    with signals_kept() as received:
+        try:
+            return engine.run(archive, checkpoint_seconds, reporter.update, received)
+        except StoppedError as stopped:
+            where = f"at round {stopped.round} of {engine.rounds}"
+            error = SignalledError(stopped.why, f"{where}; the same command goes on from there")
+        # one rank says so, before the others end
+        on_rank_0(ranks, lambda: print(error, file=sys.stderr, flush=True))
+        raise error
 
 
 def _refusals(statistics: Statistics) -> dict[str, Any]:

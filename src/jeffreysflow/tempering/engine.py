@@ -26,9 +26,17 @@ from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.tally import run_statistics, total_moves, total_swaps
 from jeffreysflow.tempering.tile_state import TileState
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "StoppedError"]
 
 _AGREEMENT_SECONDS = 2.0
+
+
+class StoppedError(Exception):
+    """A run that was asked to stop has saved its checkpoint at ``round``; ``why`` it was asked."""
+
+    def __init__(self, why: int, round: int) -> None:
+        super().__init__(why, round)
+        self.why, self.round = why, round
 
 
 class Engine:
@@ -36,7 +44,7 @@ class Engine:
 
     A round is ``local_steps`` moves of every replica (an exact redraw at lambda = 0), a record if
     it is due, and one swap round. After the warm-up a rank whose walker blocks are all its own
-    sends no message but, every two seconds or so, a word from rank 0 about checkpoints.
+    sends no message but, every two seconds or so, a word about checkpoints and whether to stop.
 
     Parameters
     ----------
@@ -81,11 +89,15 @@ class Engine:
         archive: Archive,
         checkpoint_seconds: float = math.inf,
         progress: Callable[[int], None] = lambda done: None,
+        stop_asked: Callable[[], int] = lambda: 0,
     ) -> Statistics:
         """Run to the end, from the archive's checkpoint if it has one.
 
+        ``stop_asked`` is asked on every rank; what is not 0 on one of them ends the run on all.
+
         Raises
         ------
+        StoppedError : a rank was asked to stop; the checkpoint is saved.
         UserError : an energy is NaN, or hardly any sample of the base has a finite one.
         """
         self._buffers = {
@@ -116,10 +128,13 @@ class Engine:
             rate = steps / max(now - last_word, 1e-6)
             ahead = max(1, min(int(pause * rate), 4 * ahead))
             save = now - last_save >= checkpoint_seconds
-            ahead, save = self._communicator.broadcast((ahead, save))
+            words = self._communicator.all_gather((ahead, save, stop_asked()))
+            (ahead, save, _), why = words[0], max(why for _, _, why in words)
             last_word = now
-            if save and self.round < self.rounds:
+            if (save or why) and self.round < self.rounds:
                 self._save(archive)
+                if why:
+                    raise StoppedError(why, self.round)
                 last_save = last_word = time.monotonic()
         statistics = run_statistics(
             self._communicator,

@@ -1,0 +1,55 @@
+# What the scenarios share. `run.sh` sets ROOT (the clone), WORK (a new folder), REFERENCE (a run of
+# all stages in one process) and PATH (the environment's programs first).
+set -euo pipefail
+HERE=$ROOT/tests/cluster
+RESULTS=$WORK/results
+CONFIG=$RESULTS/two_wells/config.json
+REPLICAS=$RESULTS/two_wells/references/tempered/replicas
+export OMP_NUM_THREADS=1
+
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+# A workflow on the experiment, in $WORK; more options follow.
+workflow() {
+    snakemake --snakefile "$ROOT/Snakefile" --directory "$WORK" --show-failed-logs \
+        --config "experiments=['$HERE/two_wells.yaml']" "results=$RESULTS" "$@"
+}
+
+# temper RANKS LAUNCHER...: the tempering run alone, through a launcher, and the other stages.
+temper() {
+    ranks=$1
+    shift
+    rm -rf "$RESULTS"
+    python "$HERE/small.py" configure "$RESULTS"
+    "$@" python -m mpi4py -m jeffreysflow temper --trust --config "$CONFIG" \
+        --reference tempered --expect-ranks "$ranks"
+    grep -q "\"ranks\": $ranks" "$REPLICAS/done.json" || fail "not on $ranks ranks"
+    python "$HERE/small.py" stages "$RESULTS"
+    same_bits
+}
+
+same_bits() {
+    python "$HERE/small.py" same "$RESULTS" "$REFERENCE"
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $until ] || fail "waited in vain for: $*"
+        sleep 0.5
+    done
+}
+
+# All processes that a process has started, and they.
+descendants() {
+    local child
+    for child in $(pgrep -P "$1"); do
+        echo "$child"
+        descendants "$child"
+    done
+}
