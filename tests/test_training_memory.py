@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.memory import TrainingState
+from jeffreysflow.processes import SignalledError
 from jeffreysflow.stages import distill
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
@@ -154,8 +157,9 @@ def test_a_state_comes_back_as_it_was_and_only_to_whom_it_belongs(
 ) -> None:
     kept, saved = SavedTraining(tmp_path, 2, "abc", 60), state()
     assert kept.load() is None
-    assert not kept.is_due()
-    kept.save(saved)
+    with kept:
+        assert not kept.is_due()
+        kept.save(saved)
     found = kept.load()
     assert found is not None
     assert repr(found.history) == repr(saved.history)
@@ -172,15 +176,30 @@ def test_a_state_comes_back_as_it_was_and_only_to_whom_it_belongs(
     assert not (tmp_path / "training").exists()
 
 
-def test_a_training_that_is_told_to_stop_keeps_its_state_first(tmp_path: Path) -> None:
-    def stop(step: int) -> None:
-        raise Stopped(step)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_level_that_gets_a_signal_keeps_its_training_first(
+    undisturbed: Layout,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    layout = prepared(tmp_path)
+    due = SavedTraining.is_due
+    asked: list[int] = []
 
-    told: list[bool] = [False]
-    kept = SavedTraining(tmp_path, 0, "abc", 60, lambda: told[0], stop)
-    assert not kept.is_due()
-    told[0] = True
-    assert kept.is_due()
-    with pytest.raises(Stopped):
-        kept.save(state())
-    assert kept.load() is not None
+    def is_due(self: SavedTraining) -> bool:
+        asked.append(1)
+        if len(asked) == 4:
+            os.kill(os.getpid(), number)
+        return due(self)
+
+    monkeypatch.setattr(SavedTraining, "is_due", is_due)
+    with pytest.raises(SignalledError):
+        run(layout)
+    assert f"stopped by {number.name} at step 4 of {STEPS}" in capsys.readouterr().err
+    run(layout)
+    assert len(asked) < 2 * 3 * STEPS + 4
+    assert made(layout) == made(undisturbed)
+    # outside of training a signal does what it did before
+    assert signal.getsignal(number) == signal.SIG_DFL

@@ -1,8 +1,8 @@
 """The experiment of the cluster tests: its stages in this process, and a comparison of two runs.
 
-    python small.py configure RESULTS        write its config.json
-    python small.py stages RESULTS           run what is missing
-    python small.py same RESULTS REFERENCE   compare all files of which the bits must not differ
+python small.py configure RESULTS        write its config.json
+python small.py stages RESULTS           run what is missing
+python small.py same RESULTS REFERENCE   compare all files of which the bits must not differ
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import torch
@@ -26,8 +27,8 @@ class TrainingState(NamedTuple):
     evaluations: int
 
 
-class TrainingMemory(Protocol):
-    """Where the state of one training is kept."""
+class TrainingMemory(AbstractContextManager["TrainingMemory"], Protocol):
+    """Where the state of one training is kept; entered while it trains."""
 
     def load(self) -> TrainingState | None:
         """The newest state, if there is one."""
@@ -39,8 +40,11 @@ class TrainingMemory(Protocol):
         """Keep a state; may end the training by raising."""
 
 
-class Forgetful:
+class Forgetful(TrainingMemory):
     """Keeps nothing."""
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def load(self) -> TrainingState | None:
         return None

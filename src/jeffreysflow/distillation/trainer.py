@@ -100,29 +100,30 @@ def train(
         # what was evaluated again to come here was counted already
         already = count() - saved.evaluations
     skipped, walls = (history[-1].skipped, history[-1].walls) if history else (0, 0)
-    for step in range(len(history), recipe.steps):
-        theta = _ramped(loss.theta, step, recipe)
-        optimiser.zero_grad()
-        value, R, D, met = _loss(flow, transport, theta, loss.order)
-        walls += met
-        value.backward()  # type: ignore[no-untyped-call]
-        norm = float(nn.utils.clip_grad_norm_(parameters, recipe.clip))
-        learning_rate = float(schedule.get_last_lr()[0])
-        if math.isfinite(norm) and math.isfinite(float(value.detach())):
-            optimiser.step()
-        else:
-            skipped += 1
-        schedule.step()
-        # a young average forgets its start sooner
-        decay = min(recipe.averaging, (1 + step) / (10 + step))
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
-        value = value.detach()
-        row = HistoryRow(step, float(value), R, D, theta, learning_rate, norm, skipped, walls)
-        history.append(row)
-        progress(row)
-        if memory.is_due():
-            state = state_of(parameters, average, optimiser, history, count() - already)
-            memory.save(state)
+    with memory:
+        for step in range(len(history), recipe.steps):
+            theta = _ramped(loss.theta, step, recipe)
+            optimiser.zero_grad()
+            value, R, D, met = _loss(flow, transport, theta, loss.order)
+            walls += met
+            value.backward()  # type: ignore[no-untyped-call]
+            norm = float(nn.utils.clip_grad_norm_(parameters, recipe.clip))
+            learning_rate = float(schedule.get_last_lr()[0])
+            if math.isfinite(norm) and math.isfinite(float(value.detach())):
+                optimiser.step()
+            else:
+                skipped += 1
+            schedule.step()
+            # a young average forgets its start sooner
+            decay = min(recipe.averaging, (1 + step) / (10 + step))
+            torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
+            value = value.detach()
+            row = HistoryRow(step, float(value), R, D, theta, learning_rate, norm, skipped, walls)
+            history.append(row)
+            progress(row)
+            if memory.is_due():
+                state = state_of(parameters, average, optimiser, history, count() - already)
+                memory.save(state)
     with torch.no_grad():
         for parameter, mean in zip(parameters, average, strict=True):
             parameter.copy_(mean)

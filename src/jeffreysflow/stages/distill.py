@@ -19,6 +19,7 @@ from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.flow import Flow
+from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
 from jeffreysflow.stages.steps import flow_steps
@@ -88,6 +89,12 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     def report(row: HistoryRow) -> None:
         progress.update(row.step + 1, loss=row.loss, theta=row.theta)
 
+    def stop(signal: int, step: int) -> None:
+        where = f"at step {step} of {section.training.steps}"
+        error = SignalledError(signal, f"{where}; the same command goes on from there")
+        print(f"{what}: {error}", file=sys.stderr, flush=True)
+        raise error
+
     result = distill_level(
         path,
         level_settings(section, lam_0, lam_1),
@@ -97,7 +104,9 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         flow_below,
         report,
         lambda line: print(f"{what}: {line}", flush=True),
-        lambda attempt: SavedTraining(folder, attempt, f"{hash} {made_from} {device}", _SECONDS),
+        lambda attempt: SavedTraining(
+            *(folder, attempt, f"{hash} {made_from} {device}", _SECONDS), signals_kept, stop
+        ),
     )
     progress.close(ess=result.facts["ess"], jeffreys_gap=result.facts["jeffreys_gap"])
     save_flow(folder / "flow.safetensors", result.flow, hash)

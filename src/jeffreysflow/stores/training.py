@@ -7,13 +7,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from jeffreysflow.distillation.history import HistoryRow
-from jeffreysflow.distillation.memory import TrainingState
+from jeffreysflow.distillation.memory import TrainingMemory, TrainingState
 from jeffreysflow.stores.sealed import DamagedError, read_sealed, write_sealed
 
 __all__ = ["SavedTraining", "forget_trainings"]
@@ -25,9 +26,14 @@ def _folder(level: Path) -> Path:
     return level / "training"
 
 
-class SavedTraining:
+def _deaf() -> AbstractContextManager[Callable[[], int]]:
+    return nullcontext(lambda: 0)
+
+
+class SavedTraining(TrainingMemory):
     """Keeps the state of training ``attempt`` of a level every ``seconds``, and when it is told to
-    stop: ``should_stop`` is asked after every step, and ``stop`` is called when the state is safe.
+    stop: what ``listening`` yields is asked after every step, and if that is not 0, ``stop`` is
+    called with it and the step when the state is safe.
 
     ``made_from`` is all that the training depends on: a state of anything else is not used.
     """
@@ -38,13 +44,21 @@ class SavedTraining:
         attempt: int,
         made_from: str,
         seconds: float,
-        should_stop: Callable[[], bool] = lambda: False,
-        stop: Callable[[int], None] = lambda step: None,
+        listening: Callable[[], AbstractContextManager[Callable[[], int]]] = _deaf,
+        stop: Callable[[int, int], None] = lambda why, step: None,
     ) -> None:
         self._file = _folder(level) / f"attempt_{attempt}.safetensors"
         self._made_from, self._seconds = made_from, seconds
-        self._should_stop, self._stop = should_stop, stop
+        self._listening, self._stop = listening, stop
         self._last = time.monotonic()
+
+    def __enter__(self) -> SavedTraining:
+        self._held = ExitStack()
+        self._why = self._held.enter_context(self._listening())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
 
     def load(self) -> TrainingState | None:
         """The newest state; None where there is none, or one that cannot be used, which is said."""
@@ -64,7 +78,7 @@ class SavedTraining:
             return None
 
     def is_due(self) -> bool:
-        return self._should_stop() or time.monotonic() - self._last >= self._seconds
+        return bool(self._why()) or time.monotonic() - self._last >= self._seconds
 
     def save(self, state: TrainingState) -> None:
         """Keep a state, and stop if that is asked for."""
@@ -76,8 +90,8 @@ class SavedTraining:
         tensors = {name: value.cpu().contiguous() for name, value in state.tensors.items()}
         write_sealed(self._file, save(tensors, metadata={_KEY: json.dumps(header)}))
         self._last = time.monotonic()
-        if self._should_stop():
-            self._stop(state.step)
+        if why := self._why():
+            self._stop(why, state.step)
 
 
 def forget_trainings(level: Path) -> None:
