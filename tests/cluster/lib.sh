@@ -15,7 +15,7 @@ fail() {
 # A workflow on the experiment, in $WORK; more options follow.
 workflow() {
     echo "experiments: ['$HERE/two_wells.yaml']" >"$WORK/config.yaml"
-    snakemake --snakefile "$ROOT/Snakefile" --directory "$WORK" "$@"
+    (cd "$WORK" && snakemake --snakefile "$ROOT/Snakefile" "$@")
 }
 
 # temper RANKS LAUNCHER...: the tempering run alone, through a launcher; the same bits so far.

@@ -13,6 +13,6 @@ fi
 cat "$WORK/first.log" "$slurm/jobs.txt"
 grep -q JobState=CANCELLED "$slurm/jobs.txt" || fail "not cancelled"
 ls "$REPLICAS/checkpoint"
-on_slurm --until gather
+on_slurm --until temper
 grep "resuming at round" "$RESULTS/two_wells/logs/temper_tempered.log" || fail "not resumed"
 rest

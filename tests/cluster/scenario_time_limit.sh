@@ -10,6 +10,6 @@ cat "$slurm/jobs.txt"
 grep -q JobState=TIMEOUT "$slurm/jobs.txt" || fail "the time limit has not ended the job"
 ls "$REPLICAS/checkpoint"
 [ ! -e "$REPLICAS/done.json" ] || fail "it has finished"
-on_slurm --until gather
+on_slurm --until temper
 grep "resuming at round" "$RESULTS/two_wells/logs/temper_tempered.log" || fail "not resumed"
 rest

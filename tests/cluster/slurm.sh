@@ -1,9 +1,11 @@
 # Slurm on this node, started by hand; sourced after lib.sh. Partitions `debug` and `tempering`.
-slurm=$WORK/slurm
+slurm=$WORK/daemons   # a folder `slurm` would be taken for a profile
 mkdir -p "$slurm/spool" "$slurm/state"
-export SLURM_CONF=$slurm/slurm.conf
+# where Debian's Slurm looks by itself: the plugin hides SLURM_CONF from the jobs
+site=/etc/slurm/slurm.conf
+[ ! -e $site ] || fail "this machine has a Slurm of its own: $site"
 memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.8)}' /proc/meminfo)
-cat >"$SLURM_CONF" <<END
+cat >"$slurm/slurm.conf" <<END
 ClusterName=test
 SlurmctldHost=$(hostname)
 SlurmctldPort=16817
@@ -34,6 +36,8 @@ PartitionName=debug Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 PartitionName=tempering Nodes=localhost MaxTime=INFINITE State=UP
 END
 touch "$slurm/jobs.txt"
+mkdir -p /etc/slurm
+ln -sf "$slurm/slurm.conf" $site
 close() {
     local file process
     scancel --signal=KILL --full --user=root 2>/dev/null || true
@@ -43,6 +47,7 @@ close() {
             kill "$process" 2>/dev/null || true
         done
     done
+    rm -f $site
     sleep 1
 }
 trap close EXIT
