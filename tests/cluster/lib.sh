@@ -40,6 +40,13 @@ same_bits() {
     python "$HERE/small.py" same "$RESULTS" "$REFERENCE"
 }
 
+# plugin MODULE PACKAGE: a plugin of Snakemake that may not be in the environment, for this scenario.
+plugin() {
+    python -c "import $1" 2>/dev/null && return
+    python -m pip install --quiet --disable-pip-version-check --no-deps --target "$WORK/plugin" "$2"
+    export PYTHONPATH=$PYTHONPATH:$WORK/plugin
+}
+
 # wait_for SECONDS COMMAND...: until it succeeds.
 wait_for() {
     local until=$((SECONDS + $1))

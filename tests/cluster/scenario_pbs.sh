@@ -1,11 +1,7 @@
 # The profile `pbs` with a stand-in for PBS: the whole workflow; before it, a walltime of a minute.
 . "$(dirname "$0")/lib.sh"
 export PATH=$HERE/pbs:$PATH PBS_STAND_IN=$WORK/jobs
-if ! python -c 'import snakemake_executor_plugin_cluster_generic' 2>/dev/null; then
-    python -m pip install --quiet --disable-pip-version-check --no-deps --target "$WORK/plugin" \
-        'snakemake-executor-plugin-cluster-generic>=1,<2'
-    export PYTHONPATH=$PYTHONPATH:$WORK/plugin
-fi
+plugin snakemake_executor_plugin_cluster_generic 'snakemake-executor-plugin-cluster-generic>=1.0.9,<2'
 on_pbs() {
     workflow --workflow-profile pbs --set-threads temper=2 "$@"
 }

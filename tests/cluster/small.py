@@ -1,10 +1,10 @@
 """The experiment of the cluster tests: its stages in this process, and a comparison of two runs.
 
-    python small.py configure RESULTS        write its config.json
-    python small.py stages RESULTS           run what is missing
-    python small.py same RESULTS REFERENCE [PART]
-                                             compare all files of which the bits must not differ, or
-                                             those with PART in their name
+python small.py configure RESULTS        write its config.json
+python small.py stages RESULTS           run what is missing
+python small.py same RESULTS REFERENCE [PART]
+                                         compare all files of which the bits must not differ, or
+                                         those with PART in their name
 """
 
 from __future__ import annotations
