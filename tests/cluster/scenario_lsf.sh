@@ -17,4 +17,3 @@ rm -rf "$RESULTS"
 cp -r "$REFERENCE" "$RESULTS"
 refused --config device=cuda --forcerun distill | tee "$WORK/distill"
 grep -E -- "-W 60 -n 1 -R rusage\[mem=[0-9.]+\] -R span\[hosts=1\] -gpu num=1 -cwd" "$WORK/distill"
-same_bits
