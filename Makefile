@@ -36,10 +36,10 @@ endif
 ELSEWHERE := $(if $(findstring profile,$(SNAKEMAKE)),--elsewhere)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format schemas bench studies clean
+.PHONY: help setup run test cluster-test lint format schemas bench studies clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
 setup: $(STAMP) ## Create .venv from envs/requirements.lock (about 1.5 GB, one to two minutes)
 
@@ -68,6 +68,9 @@ run: $(STAMP) ## Do the main job: everything config.yaml names, into results/rep
 
 test: $(STAMP) ## Run the tests, a file at a time on each core
 	@python -m pytest --numprocesses logical --dist loadfile $(PYTEST)
+
+cluster-test: $(STAMP) ## Run the cluster scenarios of tests/cluster (root, Debian 12; minutes)
+	@bash tests/cluster/run.sh $$SCENARIOS
 
 lint: $(STAMP) ## Check style, types and the workflow
 	ruff check .

@@ -197,7 +197,7 @@ def test_training_that_did_not_pay_is_told() -> None:
     (doubt,) = doubts_about_flow(rows, witness(True, **theirs))
     assert not doubt.grave
     assert "training did not pay for 1 of 2 observables" in doubt.text
-    assert "x1 > 2 is 3.0 times" in doubt.text
+    assert "x1 > 2 is 3.00 times" in doubt.text
     assert doubts_about_flow(rows, witness(False, **theirs)) == []
 
 

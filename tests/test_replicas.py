@@ -165,10 +165,15 @@ def test_an_unfinished_or_absent_store_is_refused(
 
 
 class Interrupted(SerialCommunicator):
-    """Dies at the n-th broadcast; the agreement about checkpoints is one every round here."""
+    """Dies at the n-th word that is exchanged; the agreement about checkpoints is one every round
+    here.
+    """
 
-    def __init__(self, broadcasts: int) -> None:
-        self.left = broadcasts
+    def __init__(self, words: int) -> None:
+        self.left = words
+
+    def all_gather(self, value):
+        return [self.broadcast(value)]
 
     def broadcast(self, value):
         self.left -= 1

@@ -74,3 +74,16 @@ def test_a_change_runs_the_pilot_again_only_where_it_matters(finished: Path) -> 
     assert "temper" in more_rounds
     assert re.search(r"distill +2\n", more_rounds)
     assert "pilot" not in more_rounds
+
+
+def test_until_temper_goes_past_the_pilot(tmp_path: Path) -> None:
+    (tmp_path / "narrow.py").write_text(
+        "dimension = 2\ndef energy(x):\n    return 2 * (x * x).sum(dim=1)\n"
+    )
+    (tmp_path / "narrow.yaml").write_text(EXPERIMENT)
+    (tmp_path / "config.yaml").write_text("experiments: [narrow.yaml]\n")
+    run = snakemake(tmp_path, "--until", "temper")
+    assert run.returncode == 0, run.stdout + run.stderr
+    reference = tmp_path / "results" / "narrow" / "references" / "r"
+    assert (reference / "replicas" / "done.json").exists()
+    assert not (reference / "levels" / "done.json").exists()

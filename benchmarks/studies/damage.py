@@ -182,10 +182,13 @@ def finished_files(
 
 
 class Stopped(SerialCommunicator):
-    """Dies at the n-th broadcast, as by a kill."""
+    """Dies at the n-th word that is exchanged, as by a kill."""
 
-    def __init__(self, broadcasts: int) -> None:
-        self.left = broadcasts
+    def __init__(self, words: int) -> None:
+        self.left = words
+
+    def all_gather(self, value):
+        return [self.broadcast(value)]
 
     def broadcast(self, value):
         self.left -= 1

@@ -14,11 +14,11 @@ fail() {
 
 # A workflow on the experiment, in $WORK; more options follow.
 workflow() {
-    snakemake --snakefile "$ROOT/Snakefile" --directory "$WORK" --show-failed-logs \
-        --config "experiments=['$HERE/two_wells.yaml']" "results=$RESULTS" "$@"
+    echo "experiments: ['$HERE/two_wells.yaml']" >"$WORK/config.yaml"
+    (cd "$WORK" && snakemake --snakefile "$ROOT/Snakefile" "$@")
 }
 
-# temper RANKS LAUNCHER...: the tempering run alone, through a launcher, and the other stages.
+# temper RANKS LAUNCHER...: the tempering run alone, through a launcher; the same bits so far.
 temper() {
     ranks=$1
     shift
@@ -27,12 +27,24 @@ temper() {
     "$@" python -m mpi4py -m jeffreysflow temper --trust --config "$CONFIG" \
         --reference tempered --expect-ranks "$ranks"
     grep -q "\"ranks\": $ranks" "$REPLICAS/done.json" || fail "not on $ranks ranks"
+    python "$HERE/small.py" same "$RESULTS" "$REFERENCE" references/tempered/replicas
+}
+
+# What is missing, in one process; the same bits in all files.
+rest() {
     python "$HERE/small.py" stages "$RESULTS"
     same_bits
 }
 
 same_bits() {
     python "$HERE/small.py" same "$RESULTS" "$REFERENCE"
+}
+
+# plugin MODULE PACKAGE: a plugin of Snakemake that may not be in the environment, for this scenario.
+plugin() {
+    python -c "import $1" 2>/dev/null && return
+    python -m pip install --quiet --disable-pip-version-check --no-deps --target "$WORK/plugin" "$2"
+    export PYTHONPATH=$PYTHONPATH:$WORK/plugin
 }
 
 # wait_for SECONDS COMMAND...: until it succeeds.

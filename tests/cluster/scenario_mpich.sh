@@ -12,3 +12,4 @@ python -c 'from mpi4py import MPI; print(MPI.Get_library_version())' | grep -E "
 for ranks in 2 3; do
     temper $ranks mpiexec.mpich -n $ranks
 done
+rest

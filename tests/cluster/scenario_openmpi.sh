@@ -7,3 +7,4 @@ python -c 'from mpi4py import MPI; print(MPI.Get_library_version())' | grep "Ope
 for ranks in 2 3; do
     temper $ranks mpirun.openmpi --oversubscribe -n $ranks
 done
+rest

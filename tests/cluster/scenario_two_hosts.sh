@@ -46,3 +46,4 @@ for ranks in 2 3; do
     case $where in *host-b*) ;; *) fail "no rank on the second host" ;; esac
     temper $ranks $over_both -n $ranks
 done
+rest

@@ -2,7 +2,9 @@
 
 python small.py configure RESULTS        write its config.json
 python small.py stages RESULTS           run what is missing
-python small.py same RESULTS REFERENCE   compare all files of which the bits must not differ
+python small.py same RESULTS REFERENCE [PART]
+                                         compare all files of which the bits must not differ, or
+                                         those with PART in their name
 """
 
 from __future__ import annotations
@@ -30,10 +32,14 @@ def stages(results: Path) -> str | None:
     return None if done else said
 
 
-def same(results: Path, reference: Path) -> str | None:
+def same(results: Path, reference: Path, part: str = "") -> str | None:
     """Names of files that differ between two runs, or are in one of them only."""
     found, expected = (
-        {name: bits for name, bits in contents(folder).items() if name != "report.log"}
+        {
+            name: bits
+            for name, bits in contents(folder).items()
+            if part in name and name != "report.log"
+        }
         for folder in (results, reference)
     )
     unlike = [name for name in found | expected if found.get(name) != expected.get(name)]
@@ -43,12 +49,15 @@ def same(results: Path, reference: Path) -> str | None:
     return f"not the same bits: {', '.join(sorted(unlike)) or 'no files'}"
 
 
-def main(command: str, *folders: str) -> str | None:
+def main(command: str, folder: str, *more: str) -> str | None:
     """Run a command; what went wrong."""
-    paths = [Path(folder).resolve() for folder in folders]
+    results = Path(folder).resolve()
     if command == "configure":
-        return write_configs(paths[0], [experiment(paths[0])])
-    return {"stages": stages, "same": same}[command](*paths)
+        return write_configs(results, [experiment(results)])
+    if command == "stages":
+        return stages(results)
+    reference, *part = more
+    return same(results, Path(reference).resolve(), *part)
 
 
 if __name__ == "__main__":

@@ -206,6 +206,11 @@ def gpus(wildcards):
     return 1 if PROJECT.device == "cuda" else 0
 
 
+def lsf_gpus(wildcards):
+    """What the plugin for LSF, which knows no GPUs, hands to `bsub`."""
+    return "-gpu num=1" if gpus(wildcards) else ""
+
+
 def estimates(name):
     """The estimates of every reference and flow of one experiment."""
     experiment, layout = EXPERIMENTS[name], Layout(RESULTS, name)

@@ -15,6 +15,7 @@ rule distill:
     threads: training_threads
     resources:
         gpu=gpus,
+        lsf_extra=lsf_gpus,
         mem_mb=memory("distill"),
         runtime=minutes_of_a_level,
     params:
@@ -37,6 +38,7 @@ rule generate:
     threads: training_threads
     resources:
         gpu=gpus,
+        lsf_extra=lsf_gpus,
         mem_mb=memory("generate"),
         runtime=120,
     params:

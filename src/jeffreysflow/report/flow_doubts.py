@@ -254,6 +254,6 @@ def _unpaid(rows: Sequence[EstimateRow], witness: Witness) -> list[Doubt]:
     worst = max(worse, key=lambda name: worse[name])
     text = (
         f"training did not pay for {len(worse)} of {len(ratios)} observables: the error of "
-        f"{worst} is {worse[worst]:.3g} times that of the reference"
+        f"{worst} is {worse[worst]:.2f} times that of the reference"
     )
     return [Doubt(text, grave=False)]

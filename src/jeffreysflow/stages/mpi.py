@@ -69,7 +69,9 @@ def world() -> Communicator:
     except (ImportError, RuntimeError) as error:
         print(
             f"no MPI library ({' '.join(str(error).split())}): running on one rank; "
-            "install one (pip install mpich) or point MPI4PY_LIBMPI at it",
+            "install one (pip install mpich) or name the site's: MPI4PY_LIBMPI=.../libmpi.so.40 "
+            "for Open MPI; for MPICH a link libmpi.so.12 to its libmpich.so.12, with its folder in "
+            "LD_LIBRARY_PATH and its path in MPI4PY_LIBMPI",
             file=sys.stderr,
             flush=True,
         )
