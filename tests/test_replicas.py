@@ -165,15 +165,10 @@ def test_an_unfinished_or_absent_store_is_refused(
 
 
 class Interrupted(SerialCommunicator):
-    """Dies at the n-th word that is exchanged; the agreement about checkpoints is one every round
-    here.
-    """
+    """Dies at the n-th message; the agreement about checkpoints is one every round here."""
 
-    def __init__(self, words: int) -> None:
-        self.left = words
-
-    def all_gather(self, value):
-        return [self.broadcast(value)]
+    def __init__(self, messages: int) -> None:
+        self.left = messages
 
     def broadcast(self, value):
         self.left -= 1
@@ -181,14 +176,18 @@ class Interrupted(SerialCommunicator):
             raise KeyboardInterrupt
         return value
 
+    def all_gather(self, value):
+        # the agreement; what else is gathered is a dict
+        return [self.broadcast(value) if isinstance(value, tuple) else value]
 
-@pytest.mark.parametrize("broadcasts", [6, 30, 60])
+
+@pytest.mark.parametrize("messages", [6, 30, 60])
 def test_an_interrupted_run_continues_from_its_checkpoint(
-    broadcasts: int, complete: tuple[Layout, Experiment, Path], tmp_path: Path
+    messages: int, complete: tuple[Layout, Experiment, Path], tmp_path: Path
 ) -> None:
     layout, experiment = experiment_in(tmp_path, checkpoint_seconds=0, **SMALL)
     with pytest.raises(KeyboardInterrupt):
-        temper.run(layout, experiment, "blocks", communicator=Interrupted(broadcasts))
+        temper.run(layout, experiment, "blocks", communicator=Interrupted(messages))
     folder = layout.reference("blocks").replicas
     (folder / "left.1234.partial").write_text("half a chunk")
     run(layout, experiment)

@@ -182,13 +182,14 @@ def finished_files(
 
 
 class Stopped(SerialCommunicator):
-    """Dies at the n-th word that is exchanged, as by a kill."""
+    """Dies at the n-th message, as by a kill."""
 
-    def __init__(self, words: int) -> None:
-        self.left = words
+    def __init__(self, messages: int) -> None:
+        self.left = messages
 
     def all_gather(self, value):
-        return [self.broadcast(value)]
+        # the agreement of every round; what else is gathered is a dict
+        return [self.broadcast(value) if isinstance(value, tuple) else value]
 
     def broadcast(self, value):
         self.left -= 1

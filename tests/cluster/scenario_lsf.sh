@@ -14,6 +14,6 @@ refused --until temper | tee "$WORK/temper"
 grep -E -- "-q normal -W 120 -n 3 -R rusage\[mem=[0-9.]+\] -R span\[ptile=3\] -cwd" "$WORK/temper"
 # the levels of a flow are one job: 30 minutes a level
 rm -rf "$RESULTS"
-cp -r "$REFERENCE" "$RESULTS"
+cp -a "$REFERENCE" "$RESULTS"
 refused --config device=cuda --forcerun distill | tee "$WORK/distill"
 grep -E -- "-W 60 -n 1 -R rusage\[mem=[0-9.]+\] -R span\[hosts=1\] -gpu num=1 -cwd" "$WORK/distill"

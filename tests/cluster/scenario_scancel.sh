@@ -5,7 +5,6 @@ CLUSTER_TEST_PAUSE=0.3 on_slurm --until temper >"$WORK/first.log" 2>&1 &
 first=$!
 wait_for 120 running_job
 job=$(running_job)
-sleep 3
 scancel "$job"
 if wait $first; then
     fail "the job was cancelled and the workflow says nothing"

@@ -66,7 +66,8 @@ on_slurm() {
         --set-threads temper=2 --set-resources temper:slurm_partition=tempering "$@"
 }
 
-# The tempering job, while it runs and its first rounds are done.
+# The tempering job, while it runs and has said that its first rounds are done.
 running_job() {
-    [ -d "$REPLICAS" ] && squeue --noheader --partition=tempering --states=RUNNING --format=%A | grep .
+    grep -q " rounds (" "$RESULTS/two_wells/logs/temper_tempered.log" 2>/dev/null || return 1
+    squeue --noheader --partition=tempering --states=RUNNING --format=%A | grep .
 }
