@@ -21,9 +21,10 @@ rule distill:
     params:
         config=CONFIG,
         hash=flow_hash,
+    # a signal that makes it save its training leaves the log open
     shell:
         "python -m jeffreysflow distill --trust --config {params.config:q} --flow {wildcards.flow:q} --level {wildcards.k:q}"
-        " 2>&1 | tee {log:q}"
+        " 2>&1 | (trap '' TERM USR1; exec tee {log:q})"
 
 
 rule generate:
