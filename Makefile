@@ -67,7 +67,7 @@ run: $(STAMP) ## Do the main job: everything config.yaml names, into results/rep
 	  "$$folder" $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE)
 
 test: $(STAMP) ## Run the tests, a file at a time on each core
-	@python -m pytest --numprocesses logical --dist loadfile $(PYTEST)
+	@python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 cluster-test: $(STAMP) ## Run the cluster scenarios of tests/cluster (root, Debian 12; minutes)
 	@bash tests/cluster/run.sh $$SCENARIOS

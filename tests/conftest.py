@@ -1,0 +1,15 @@
+"""The files that take longest come first, so that no core waits for one of them in the end."""
+
+from __future__ import annotations
+
+import pytest
+
+LONGEST = (
+    *("test_workflow", "test_benchmarks", "test_beads", "test_temper_ranks", "test_replicas"),
+    *("test_distill", "test_workflow_pilot", "test_temper_signals", "test_training_memory"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
