@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import validated
 from jeffreysflow.stages import exact_divergence, truth
@@ -161,3 +163,23 @@ def test_profiles_and_edges_are_exact(tmp_path: Path, capsys: pytest.CaptureFixt
         row = rows[f"profile:x2:{i}"]
         assert abs(row.value - exact) < 5 * row.stderr < 1e-3 * math.sqrt(exact)
     assert capsys.readouterr().out == f"{NO_EXACT}'x1 > 20': the same at all points\n"
+
+
+def test_the_bits_do_not_depend_on_the_threads_of_the_shell(tmp_path: Path) -> None:
+    made = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        layout = Layout(folder, "x")
+        layout.folder.mkdir()
+        of = experiment(folder, GAUSSIAN.format(mean=0, sd=1), 6.0)
+        layout.config.write_text(of.model_dump_json())
+        torch.set_num_threads(threads)
+        try:
+            assert main(["truth", "--trust", "--config", str(layout.config)]) == 0
+            assert torch.get_num_threads() == 1
+        finally:
+            torch.set_num_threads(before)
+        made.append(layout.truth.read_bytes())
+    assert made[0] == made[1]
