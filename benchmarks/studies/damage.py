@@ -116,7 +116,38 @@ def quietly(run: Callable[[], object]) -> tuple[object, str]:
     return value, said.getvalue()
 
 
-def mended(results: Path, name: str, expected: Mapping[str, bytes]) -> tuple[bool, str]:
+def counted(
+    names: Sequence[str],
+    each: int,
+    draw: random.Random,
+    folder: Path,
+    is_named: Callable[[Path, str], bool],
+) -> Tally:
+    """Damage one of some files of a folder at a time, on copies; ``is_named`` makes the copy whole
+    again, and raises what goes wrong.
+    """
+    tally, copy = Tally(), folder.with_name("copy")
+    for number in range(each):
+        name, damage = draw.choice(names), DAMAGES[number % len(DAMAGES)]
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        tally.damages += 1
+        try:
+            changed = damage((copy / name).read_bytes() or b"0", draw)
+            if changed is None:
+                (copy / name).unlink()
+            else:
+                (copy / name).write_bytes(changed)
+            named = is_named(copy, name)
+            tally.named += named
+            tally.harmless += not named
+        except BaseException as error:
+            text = " ".join(str(error).split())[:300]
+            tally.failed.append(f"{damage.__name__} {name}: {type(error).__name__} {text}")
+    return tally
+
+
+def mended(results: Path, name: str, expected: Mapping[str, bytes]) -> bool:
     """Whether the damage was named, after at most two passes; raises what a user would see go
     wrong.
     """
@@ -137,8 +168,7 @@ def mended(results: Path, name: str, expected: Mapping[str, bytes]) -> tuple[boo
     missing = expected.keys() - contents(results).keys()
     if differing or missing:
         raise AssertionError(f"other bits: {[*differing, *missing][:3]}")
-    lines = [line for line in said.splitlines() if "next run makes it again" in line]
-    return bool(lines), said
+    return any("next run makes it again" in line for line in said.splitlines())
 
 
 def finished_files(
@@ -158,26 +188,9 @@ def finished_files(
             kinds[kind].append(name)
     tallies: dict[str, Tally] = {}
     for kind, names in draw.sample(sorted(kinds.items()), most or len(kinds)):
-        tally = tallies[kind] = Tally()
-        for number in range(each):
-            name = draw.choice(names)
-            damage = DAMAGES[number % len(DAMAGES)]
-            copy = folder / "copy"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(results, copy)
-            tally.damages += 1
-            try:
-                changed = damage((copy / name).read_bytes() or b"0", draw)
-                if changed is None:
-                    (copy / name).unlink()
-                else:
-                    (copy / name).write_bytes(changed)
-                named, _ = mended(copy, name, expected)
-                tally.named += named
-                tally.harmless += not named
-            except BaseException as error:
-                text = " ".join(str(error).split())[:300]
-                tally.failed.append(f"{damage.__name__} {name}: {type(error).__name__} {text}")
+        tallies[kind] = counted(
+            names, each, draw, results, lambda copy, name: mended(copy, name, expected)
+        )
     return tallies
 
 
@@ -207,39 +220,24 @@ def checkpoints(folder: Path, each: int, draw: random.Random) -> dict[str, Tally
     stopped = Layout(folder / "stopped", "wells")
     with contextlib.suppress(KeyboardInterrupt):
         quietly(lambda: temper.run(stopped, experiment, "blocks", communicator=Stopped(60)))
-    kinds: dict[str, list[Path]] = defaultdict(list)
+
+    def resumed(copy: Path, name: str) -> bool:
+        _, said = quietly(lambda: temper.run(Layout(copy, "wells"), experiment, "blocks"))
+        if contents(copy) != expected:
+            raise AssertionError("other bits")
+        return "damaged" in said or "not used" in said or "missing" in said
+
+    kinds: dict[str, list[str]] = defaultdict(list)
     for file in sorted(stopped.results.rglob("*")):
         name = file.relative_to(stopped.results).as_posix()
         if file.is_file() and file.name != ".lock":
             place = "checkpoint" if "/checkpoint/" in name else "unfinished store"
             suffix = file.suffix if place == "checkpoint" else ""
-            kinds[f"{place} {suffix}".strip()].append(Path(name))
+            kinds[f"{place} {suffix}".strip()].append(name)
     assert any("npz" in kind for kind in kinds), "there is a checkpoint to damage"
     tallies = {}
     for kind, names in kinds.items():
-        tally = tallies[kind] = Tally()
-        for number in range(each):
-            name, damage = draw.choice(names), DAMAGES[number % len(DAMAGES)]
-            copy = folder / "copy"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(stopped.results, copy)
-            tally.damages += 1
-            try:
-                changed = damage((copy / name).read_bytes() or b"0", draw)
-                if changed is None:
-                    (copy / name).unlink()
-                else:
-                    (copy / name).write_bytes(changed)
-                resumed = Layout(copy, "wells")
-                _, said = quietly(lambda at=resumed: temper.run(at, experiment, "blocks"))
-                if contents(copy) != expected:
-                    raise AssertionError("other bits")
-                named = "damaged" in said or "not used" in said or "missing" in said
-                tally.named += named
-                tally.harmless += not named
-            except BaseException as error:
-                text = " ".join(str(error).split())[:300]
-                tally.failed.append(f"{damage.__name__} {name}: {type(error).__name__} {text}")
+        tallies[kind] = counted(names, each, draw, stopped.results, resumed)
     return tallies
 
 

@@ -177,12 +177,73 @@ def withdraw(all_units: Sequence[Unit], unit: Unit) -> None:
                     output.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One kill: of ``unit``, or of a run from it on, on so many ranks (or cores) first and then."""
+
+    way: str
+    unit: Unit
+    units: Sequence[Unit]
+    first: int
+    second: int
+
+
+def counted(
+    count: int,
+    draw: random.Random,
+    whole: Path,
+    choose: Callable[[int, Sequence[Unit]], Unit],
+    trial: Callable[[Trial], bool],
+) -> dict[str, Tally]:
+    """Kills on copies of a whole run, from which a unit is withdrawn. ``trial`` kills, goes on and
+    compares; it tells whether the kill came in time, and raises what goes wrong.
+    """
+    tallies, copy = {way: Tally() for way in WAYS}, whole.with_name("copy of a run")
+    for number in range(count):
+        way = list(WAYS)[number % len(WAYS)]
+        tally = tallies[way]
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(whole, copy)
+        all_units = units(copy, experiments())
+        unit = choose(number, all_units)
+        withdraw(all_units, unit)
+        first, second = draw.choice(RANKS), draw.choice(RANKS)
+        second = first if number % 4 < 2 else second
+        tally.kills += 1
+        tally.other_ranks += first != second
+        try:
+            tally.too_late += not trial(Trial(way, unit, all_units, first, second))
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            text = " ".join(str(error).split())
+            tally.failed.append(f"{way}: {unit.name}, on {first} then {second}: {text}")
+        print(f"{number + 1}/{count} {unit.name}", file=sys.stderr, flush=True)
+    return tallies
+
+
+def finished(command: Sequence[str], folder: Path) -> None:
+    """Run a command to its end.
+
+    Raises
+    ------
+    AssertionError : it failed.
+    """
+    done = subprocess.run(
+        command,
+        env=ENVIRONMENT,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise AssertionError((done.stdout + done.stderr)[-400:])
+
+
 def stages(count: int, seed: int, folder: Path) -> dict[str, Tally]:
     """Kills stage by stage."""
-    draw, tallies = random.Random(seed), {way: Tally() for way in WAYS}
-    whole, copy = folder / "whole", folder / "copy"
+    draw, whole = random.Random(seed), folder / "whole"
     write_configs(whole, experiments())
-    of_whole = units(whole, experiments())
     seconds: dict[str, float] = {}
 
     def timed(unit: Unit) -> tuple[int, str]:
@@ -192,52 +253,32 @@ def stages(count: int, seed: int, folder: Path) -> dict[str, Tally]:
         return found
 
     torch.set_num_threads(1)
-    done, said = run_units(of_whole, timed)
+    done, said = run_units(units(whole, experiments()), timed)
     assert done, said
     expected = contents(whole)
-    for number in range(count):
-        way = list(WAYS)[number % len(WAYS)]
-        tally = tallies[way]
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(whole, copy)
-        write_configs(copy, experiments())
-        all_units = units(copy, experiments())
+
+    def choose(number: int, all_units: Sequence[Unit]) -> Unit:
         on_mpi = [unit for unit in all_units if unit.arguments[0] in ("pilot", "temper")]
-        unit = draw.choice(on_mpi if number % 2 else all_units)
-        withdraw(all_units, unit)
-        first, second = draw.choice(RANKS), draw.choice(RANKS)
-        second = first if number % 4 < 2 else second
-        tally.kills += 1
-        tally.other_ranks += first != second
-        try:
-            # the interpreter and its libraries take a second or two, the work the rest
-            after = draw.uniform(1.0, 3.0 + 1.5 * seconds[unit.name])
-            tally.too_late += not killed(on_ranks(unit, first), after, way, draw, folder)
-            again = subprocess.run(
-                on_ranks(unit, second),
-                env=ENVIRONMENT,
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
-            if again.returncode != 0:
-                raise AssertionError(again.stderr[-300:])
-            done, said = run_units([each for each in all_units if each.name == unit.name])
-            made = {key: data for key, data in contents(copy).items() if key in expected}
-            differing = [key for key, data in made.items() if expected[key] != data]
-            if not done or differing:
-                raise AssertionError(f"other bits: {differing[:3]}")
-        except (AssertionError, subprocess.TimeoutExpired) as error:
-            text = " ".join(str(error).split())
-            tally.failed.append(f"{way}: {unit.name}, {first} then {second} ranks: {text}")
-        print(f"{number + 1}/{count} {unit.name}", file=sys.stderr, flush=True)
-    return tallies
+        return draw.choice(on_mpi if number % 2 else all_units)
+
+    def trial(of: Trial) -> bool:
+        # the interpreter and its libraries take a second or two, the work the rest
+        after = draw.uniform(1.0, 3.0 + 1.5 * seconds[of.unit.name])
+        in_time = killed(on_ranks(of.unit, of.first), after, of.way, draw, folder)
+        finished(on_ranks(of.unit, of.second), folder)
+        done, _ = run_units([each for each in of.units if each.name == of.unit.name])
+        made = contents(whole.with_name("copy of a run"))
+        differing = [key for key in made if key in expected and expected[key] != made[key]]
+        if not done or differing:
+            raise AssertionError(f"other bits: {differing[:3]}")
+        return in_time
+
+    return counted(count, draw, whole, choose, trial)
 
 
 def runs(count: int, seed: int, folder: Path) -> dict[str, Tally]:
     """Kills of `make run`."""
-    draw, tallies = random.Random(seed), {way: Tally() for way in WAYS}
+    draw, whole = random.Random(seed), folder / "whole run"
     files = []
     for sections in SMALL_EXPERIMENTS:
         file = folder / f"{sections['name']}.yaml"
@@ -251,49 +292,22 @@ def runs(count: int, seed: int, folder: Path) -> dict[str, Tally]:
         pairs = [f"{key}={value}" for key, value in given.items()]
         return ["make", "-o", ".venv/.installed", "run", *pairs]
 
-    def finish(results: Path, cores: int) -> None:
-        done = subprocess.run(
-            make(results, cores),
-            env=ENVIRONMENT,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise AssertionError((done.stdout + done.stderr)[-400:])
-
-    whole, copy = folder / "whole run", folder / "copy of a run"
     started = time.monotonic()
-    finish(whole, 2)
+    finished(make(whole, 2), ROOT)
     seconds = time.monotonic() - started
-    expected = contents(whole)
-    for number in range(count):
-        way = list(WAYS)[number % len(WAYS)]
-        tally = tallies[way]
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(whole, copy)
-        all_units = units(copy, experiments())
-        unit = draw.choice(all_units)
-        withdraw(all_units, unit)
-        first, second = draw.choice((1, 2, 3)), draw.choice((1, 2, 3))
-        second = first if number % 4 < 2 else second
-        tally.kills += 1
-        tally.other_ranks += first != second
-        try:
-            after = draw.uniform(4, max(min(seconds, 20), 6))
-            tally.too_late += not killed(make(copy, first), after, way, draw, ROOT)
-            finish(copy, second)
-            found = contents(copy)
-            differing = [key for key in expected if found.get(key) != expected[key]]
-            if differing:
-                raise AssertionError(f"other bits: {differing[:3]}")
-        except (AssertionError, subprocess.TimeoutExpired) as error:
-            text = " ".join(str(error).split())
-            tally.failed.append(f"{way}: from {unit.name} on, {first} then {second} cores: {text}")
-        print(f"{number + 1}/{count} {unit.name}", file=sys.stderr, flush=True)
-    return tallies
+    expected, copy = contents(whole), whole.with_name("copy of a run")
+
+    def trial(of: Trial) -> bool:
+        after = draw.uniform(4, max(min(seconds, 20), 6))
+        in_time = killed(make(copy, of.first), after, of.way, draw, ROOT)
+        finished(make(copy, of.second), ROOT)
+        found = contents(copy)
+        differing = [key for key in expected if found.get(key) != expected[key]]
+        if differing:
+            raise AssertionError(f"other bits: {differing[:3]}")
+        return in_time
+
+    return counted(count, draw, whole, lambda number, all_units: draw.choice(all_units), trial)
 
 
 def main() -> None:

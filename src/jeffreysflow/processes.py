@@ -23,6 +23,7 @@ __all__ = [
     "SignalledError",
     "descendants",
     "end_with_the_workflow",
+    "is_launched",
     "signals_kept",
     "stop_jobs_when_told_to",
 ]
@@ -30,7 +31,7 @@ __all__ = [
 PARENT = "JEFFREYSFLOW_PARENT"
 """``<process>@<host>`` of the workflow; set in `workflow/rules/common.smk`."""
 
-_LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
+_OF_A_RANK = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 _ENDED = 143
 _GRACE_SECONDS = 20.0
 _kept: list[int] = []
@@ -42,7 +43,8 @@ class SignalledError(Exception):
     exit_code = _ENDED
 
     def __init__(self, number: int, where: str) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} {where}")
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name} {where}; the same command goes on from there")
 
 
 @contextmanager
@@ -75,10 +77,15 @@ def end_with_the_workflow() -> None:
     process, _, host = os.environ.get(PARENT, "").partition("@")
     if process.isdecimal() and host == socket.gethostname():
         watched.append(int(process))
-    if any(name in os.environ for name in _LAUNCHED):
+    if is_launched():
         watched.append(os.getppid())
     if watched:
         threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
+
+
+def is_launched() -> bool:
+    """Whether an MPI launcher has started this process, as one of its ranks."""
+    return any(name in os.environ for name in _OF_A_RANK)
 
 
 def _end_with(processes: list[int]) -> None:

@@ -84,14 +84,10 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
 
 
 def _of_reference(reference: ReferenceConfig, stage: str, d: int) -> float:
-    if isinstance(reference.ladder, SuggestedLadder):
-        levels = reference.ladder.max_levels + 1
-    else:
-        levels = reference.levels or 2
     walkers = reference.walkers
     if stage == "pilot" and isinstance(reference.ladder, SuggestedLadder):
         walkers = reference.ladder.pilot_walkers
-    rows = walkers * levels
+    rows = walkers * reference.most_levels
     if stage != "gather":
         # states, a chunk of draws of every tile, and what moves one tile
         return rows * (6 * d + 8) + 40 * min(rows, _TILE_ROWS) * (d + 2)

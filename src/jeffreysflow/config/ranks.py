@@ -21,9 +21,7 @@ def useful_ranks(experiment: Experiment, stage: str, reference: str) -> int:
     """
     section = experiment.reference(reference)
     ladder, walkers = section.ladder, section.walkers
-    levels = section.levels or 2
-    if isinstance(ladder, SuggestedLadder):
-        levels = ladder.max_levels + 1
-        walkers = ladder.pilot_walkers if stage == "pilot" else walkers
-    grid = tile_grid(levels, walkers, section.tile.replicas, section.tile.walkers)
+    if stage == "pilot" and isinstance(ladder, SuggestedLadder):
+        walkers = ladder.pilot_walkers
+    grid = tile_grid(section.most_levels, walkers, section.tile.replicas, section.tile.walkers)
     return max(2, min(grid.groups * grid.blocks, _MOST))

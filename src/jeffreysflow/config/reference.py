@@ -197,3 +197,11 @@ class ReferenceConfig(Section):
         if isinstance(self.ladder, FixedLadder):
             return len(self.ladder.values)
         return self.ladder.levels + (1 if self.path == "annealed" else 0)
+
+    @property
+    def most_levels(self) -> int:
+        """Number of levels; of a ladder that a pilot suggests, the most there may be."""
+        if isinstance(self.ladder, SuggestedLadder):
+            return self.ladder.max_levels + 1
+        assert self.levels is not None
+        return self.levels

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.memory import likely_dimension, needed_mb
-from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
+from jeffreysflow.config.reference import SuggestedLadder
 from jeffreysflow.errors import UserError
 
 __all__ = ["Size", "refuse_what_does_not_fit", "refuse_without_memory", "size_of"]
@@ -71,15 +71,11 @@ def _stages(experiment: Experiment) -> Iterator[tuple[str, str]]:
                 yield "beads", name
 
 
-def _levels(reference: ReferenceConfig) -> int:
-    if isinstance(reference.ladder, SuggestedLadder):
-        return reference.ladder.max_levels + 1
-    return reference.levels or 2
-
-
 def _steps(experiment: Experiment, flow: str) -> int:
     steps = experiment.flow_steps(flow)
-    return _levels(experiment.reference(experiment.tempered(flow))) - 1 if steps is None else steps
+    if steps is None:
+        steps = experiment.reference(experiment.tempered(flow)).most_levels - 1
+    return steps
 
 
 def _disk_mb(experiment: Experiment) -> float:
@@ -88,7 +84,7 @@ def _disk_mb(experiment: Experiment) -> float:
     numbers = 0.0
     for reference in experiment.references.values():
         # as replicas and as levels
-        numbers += 2.0 * reference.samples * _levels(reference) * row
+        numbers += 2.0 * reference.samples * reference.most_levels * row
     for name, flow in experiment.flows.items():
         numbers += float(flow.ensemble) * _steps(experiment, name) * row
         if experiment.generates(name):
@@ -101,9 +97,10 @@ def _evaluations(experiment: Experiment) -> float:
     for reference in experiment.references.values():
         rounds = float(reference.warmup_rounds) + reference.rounds
         moves = reference.local_steps * _gradients_a_move(reference.kernel.parameters)
-        total += rounds * reference.walkers * _levels(reference) * moves
+        moves *= reference.most_levels
+        total += rounds * reference.walkers * moves
         if isinstance(ladder := reference.ladder, SuggestedLadder):
-            total += float(ladder.pilot_rounds) * ladder.pilot_walkers * _levels(reference) * moves
+            total += float(ladder.pilot_rounds) * ladder.pilot_walkers * moves
     for name, flow in experiment.flows.items():
         training = float(flow.training.steps) * flow.training.batch * _LOSSES * _GRADIENTS
         total += _steps(experiment, name) * (training + flow.ensemble * flow.rejuvenation_steps)

@@ -91,7 +91,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
 
     def stop(signal: int, step: int) -> None:
         where = f"at step {step} of {section.training.steps}"
-        error = SignalledError(signal, f"{where}; the same command goes on from there")
+        error = SignalledError(signal, where)
         print(f"{what}: {error}", file=sys.stderr, flush=True)
         raise error
 

@@ -4,7 +4,6 @@ what a stage on many ranks begins with.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.processes import is_launched
 from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
 
@@ -105,11 +105,7 @@ def check_ranks(communicator: Communicator, expected: int | None) -> None:
             f"--expect-ranks: expected {expected} MPI ranks, found {communicator.size}"
             + (
                 "; the launcher does not belong to the MPI library of this environment"
-                if communicator.size == 1 and _launched()
+                if communicator.size == 1 and is_launched()
                 else ""
             )
         )
-
-
-def _launched() -> bool:
-    return any(name in os.environ for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"))

@@ -145,7 +145,7 @@ def _run(
             return engine.run(archive, checkpoint_seconds, reporter.update, received)
         except StoppedError as stopped:
             where = f"at round {stopped.round} of {engine.rounds}"
-            error = SignalledError(stopped.why, f"{where}; the same command goes on from there")
+            error = SignalledError(stopped.why, where)
         # one rank says so, before the others end
         on_rank_0(ranks, lambda: print(error, file=sys.stderr, flush=True))
         raise error
