@@ -27,9 +27,8 @@ import subprocess, sys, time
 from jeffreysflow.processes import stop_jobs_when_told_to
 stop_jobs_when_told_to()
 job = subprocess.Popen(["bash", "-c", "sleep 60 | cat"], start_new_session=True)
-time.sleep(0.3)
-print("started", flush=True)
 try:
+    print("started", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     job.wait()
@@ -50,6 +49,16 @@ def started(code: str, said: str, **environment: str) -> subprocess.Popen[str]:
     return process
 
 
+def jobs_of(workflow: int, names: set[str]) -> list[psutil.Process]:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        jobs = [psutil.Process(child) for child in descendants(workflow)]
+        if {job.name() for job in jobs} >= names:
+            return jobs
+        time.sleep(0.02)
+    raise AssertionError(f"no {names} within 30 s")
+
+
 @pytest.fixture
 def workflow():
     process = subprocess.Popen(["sleep", "600"])
@@ -63,7 +72,7 @@ def test_a_stage_ends_with_its_workflow(workflow: subprocess.Popen[bytes]) -> No
     assert stage.poll() is None
     workflow.kill()
     workflow.wait()
-    _, errors = stage.communicate(timeout=10)
+    _, errors = stage.communicate(timeout=30)
     assert stage.returncode == 143
     assert errors == "stopped: what started this process has ended\n"
 
@@ -96,15 +105,14 @@ def test_a_stage_of_a_workflow_that_has_ended_already_ends() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_workflow_that_is_told_to_stop_stops_its_jobs(number: signal.Signals) -> None:
     process = started(WORKFLOW, "started")
-    jobs = [psutil.Process(child) for child in descendants(process.pid)]
-    assert {job.name() for job in jobs} >= {"bash", "sleep", "cat"}
+    jobs = jobs_of(process.pid, {"bash", "sleep", "cat"})
     assert {job.pid for job in jobs} == {
         child.pid for child in psutil.Process(process.pid).children(recursive=True)
     }
     process.send_signal(number)
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=30)
     assert out == "stopped\n"
-    until = time.monotonic() + 5
+    until = time.monotonic() + 10
     while any(job.is_running() and job.status() != psutil.STATUS_ZOMBIE for job in jobs):
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -101,11 +101,11 @@ def test_a_second_writer_waits_and_a_killed_one_leaves_no_lock(
 
     first = holder(0.5)
     with SoleWriter(tmp_path):
-        assert first.wait(timeout=10) == 0
+        assert first.wait(timeout=60) == 0
     assert "another process works on it" in capsys.readouterr().err
     second = holder(600)
     second.kill()
-    second.wait(timeout=10)
+    second.wait(timeout=60)
     with SoleWriter(tmp_path):
         pass
     assert capsys.readouterr().err == ""

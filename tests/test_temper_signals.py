@@ -114,7 +114,7 @@ def test_a_signal_stops_all_ranks_and_another_number_goes_on(
     assert len(ranks) == 2
     target = psutil.Process(first.pid) if whom == "the launcher" else ranks[1]
     target.send_signal(signal.SIGTERM)
-    _, errors = first.communicate(timeout=30)
+    _, errors = first.communicate(timeout=120)
     assert first.returncode == 143, errors
     lines = [line for line in errors.splitlines() if line.startswith("stopped by SIGTERM")]
     assert len(lines) == 1, errors

@@ -127,8 +127,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
     for process in descendants(os.getpid()):
         try:
             os.kill(process, signal.SIGTERM)
-        except ProcessLookupError:
-            continue
+        except OSError:
+            continue  # ended already, or another user's
     raise KeyboardInterrupt
 
 
