@@ -220,7 +220,15 @@ def contents(results: Path) -> dict[str, bytes]:
     kept = {}
     for file in sorted(results.rglob("*")):
         name = file.relative_to(results).as_posix()
-        aside = (".lock", ".sha256", ".json.partial", "done.json", "record.json", "ladder.json")
+        aside = (
+            ".lock",
+            ".log",
+            ".sha256",
+            ".json.partial",
+            "done.json",
+            "record.json",
+            "ladder.json",
+        )
         of_run = ("usage/", "logs/", ".previous/", "report.html", "costs.csv", "checkpoint/")
         if file.is_file() and not name.endswith(aside) and not any(o in name for o in of_run):
             kept[name] = file.read_bytes()
