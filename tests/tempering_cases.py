@@ -25,12 +25,22 @@ REFERENCES: dict[str, dict[str, Any]] = {
     # two blocks for three ranks: one rank owns tiles of both
     "spread": {
         "ladder": {"kind": "adaptive", "levels": 5},
-        "kernel": {"name": "hmc", "parameters": {"leapfrog_steps": 2}},
+        "kernel": {"name": "hmc", "metric": "diagonal", "parameters": {"leapfrog_steps": 2}},
         "swap": "seo",
         "walkers": 101,
         "tile": {"walkers": 51, "replicas": 2},
         "warmup_rounds": 40,
         "rounds": 80,
+        "local_steps": 1,
+    },
+    # without gradients
+    "slices": {
+        "ladder": {"kind": "adaptive", "levels": 2},
+        "kernel": {"name": "slice", "metric": "diagonal"},
+        "walkers": 40,
+        "tile": {"walkers": 20},
+        "warmup_rounds": 40,
+        "rounds": 40,
         "local_steps": 1,
     },
     # a biased kernel on the power path, all in one block

@@ -57,6 +57,7 @@ NOT_HASHED = {
     "potential.file": "where it lies; what it does is in sources",
     "potential.files": "where they lie; what they hold is in sources",
     "references.r.checkpoint_seconds": "how often, not what",
+    "potential.workers": "how many, not what",
 }
 PILOT = ("path", "target", "kernel", "ladder", "tile", "local_steps", "swap")
 

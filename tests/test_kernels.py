@@ -15,6 +15,7 @@ from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel, metropolis, noise_like
 from jeffreysflow.tempering.kernels import get_kernel, kernel_names
 from jeffreysflow.tempering.kernels.mala import Mala
+from jeffreysflow.tempering.kernels.slice import Slice
 
 CIRCLE_AND_LINE = Domain(((-math.pi, math.pi), None))
 KAPPA, PRECISION, LAM = 3.0, 4.0, 0.6
@@ -53,8 +54,31 @@ class WrappedDisplacement(Mala):
         return metropolis(point, proposed, log_ratio, stream)
 
 
-def ring_path() -> AnnealingPath:
-    return AnnealingPath(Base(CIRCLE_AND_LINE, sd=1.0), Ring())
+class PlacedAtTheLeft(Slice):
+    """Broken on purpose: the interval always begins where the sample is."""
+
+    def _stepped_out(self, line, height, width, stream):
+        left, right = super()._stepped_out(line, height, width, stream)
+        return torch.zeros_like(left), right
+
+
+class UnevenMetric(Mala):
+    """Broken on purpose: the drift takes the metric, the noise does not."""
+
+    def step(self, point, lam, step_size, path, stream):
+        mean = step_size.mean(dim=1, keepdim=True).expand_as(step_size)
+        noise = noise_like(point.x, stream)
+        y = point.x - step_size * point.gradient(lam) + (2 * mean).sqrt() * noise
+        proposed = path.evaluate(path.domain.wrap(y))
+        root = (0.5 * step_size).sqrt()
+        s = root * (point.gradient(lam) + proposed.gradient(lam))
+        log_ratio = point.energy(lam[:, 0]) - proposed.energy(lam[:, 0])
+        log_ratio += (s * (noise - s / 2)).sum(dim=1)
+        return metropolis(point, proposed, log_ratio, stream)
+
+
+def ring_path(kernel: Kernel) -> AnnealingPath:
+    return AnnealingPath(Base(CIRCLE_AND_LINE, sd=1.0), Ring(), gradients=kernel.gradients)
 
 
 def exact_ring_samples(n: int) -> torch.Tensor:
@@ -74,16 +98,17 @@ OBSERVABLES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def worst_z(kernel: Kernel, step_size: float, steps: int = 5) -> tuple[float, float]:
+def worst_z(
+    kernel: Kernel, step_size: float | tuple[float, float], steps: int = 5
+) -> tuple[float, float]:
     """The largest |z| of the observables after some steps from exact samples; the acceptance."""
-    n, path, stream = 200_000, ring_path(), Stream(1, "invariance", type(kernel).__name__)
+    n, path, stream = 200_000, ring_path(kernel), Stream(1, "invariance", type(kernel).__name__)
     start = exact_ring_samples(4 * n)
     point = path.evaluate(start[:n].clone())
     lam = torch.full((n, 1), LAM, dtype=torch.float64)
+    sizes = torch.tensor(step_size, dtype=torch.float64).reshape(1, -1).expand(n, -1)
     for _ in range(steps):
-        point, acceptance, _ = kernel.step(
-            point, lam, torch.full_like(lam, step_size), path, stream
-        )
+        point, acceptance, _ = kernel.step(point, lam, sizes, path, stream)
     worst = 0.0
     for observable in OBSERVABLES.values():
         exact, found = observable(start[n:]), observable(point.x)
@@ -99,6 +124,17 @@ def worst_z(kernel: Kernel, step_size: float, steps: int = 5) -> tuple[float, fl
         (get_kernel("mala"), 0.8),  # jumps around the circle
         (get_kernel("hmc", leapfrog_steps=4), 0.4),
         (get_kernel("hmc", leapfrog_steps=3), 0.9),
+        (get_kernel("hmc", leapfrog_steps=3, jitter=0.0), 0.9),
+        (get_kernel("random_walk"), 0.3),
+        (get_kernel("random_walk"), 1.5),
+        (get_kernel("slice"), 0.7),
+        (get_kernel("slice", most_steps=1), 1.5),
+        (get_kernel("slice", most_steps=20), 0.2),
+        # a step size a coordinate
+        (get_kernel("mala"), (0.6, 0.1)),
+        (get_kernel("hmc", leapfrog_steps=3), (0.9, 0.3)),
+        (get_kernel("random_walk"), (2.0, 0.1)),
+        (get_kernel("slice"), (3.0, 0.4)),
     ],
 )
 def test_exact_kernels_leave_the_distribution_invariant(kernel: Kernel, step_size: float) -> None:
@@ -109,7 +145,13 @@ def test_exact_kernels_leave_the_distribution_invariant(kernel: Kernel, step_siz
 
 @pytest.mark.parametrize(
     ("kernel", "step_size"),
-    [(NoCorrection(), 0.3), (WrappedDisplacement(), 0.8), (get_kernel("ula"), 0.3)],
+    [
+        (NoCorrection(), 0.3),
+        (WrappedDisplacement(), 0.8),
+        (get_kernel("ula"), 0.3),
+        (PlacedAtTheLeft(), 0.7),
+        (UnevenMetric(), (0.6, 0.1)),
+    ],
 )
 def test_broken_and_biased_kernels_are_caught(kernel: Kernel, step_size: float) -> None:
     assert worst_z(kernel, step_size)[0] > 6
@@ -193,7 +235,7 @@ class Cliff(Potential):
         return torch.where(x < -1, torch.inf, energy)
 
 
-@pytest.mark.parametrize("name", ["mala", "hmc"])
+@pytest.mark.parametrize("name", ["mala", "hmc", "slice", "random_walk"])
 def test_non_finite_proposals_are_rejected_and_told(name: str) -> None:
     n, stream = 2000, Stream(4, name)
     path = AnnealingPath(None, Cliff())
@@ -209,7 +251,7 @@ def test_non_finite_proposals_are_rejected_and_told(name: str) -> None:
 
 
 def test_broadcast_and_expanded_columns_give_the_same_move() -> None:
-    path, x = ring_path(), exact_ring_samples(50)
+    path, x = ring_path(get_kernel("mala")), exact_ring_samples(50)
     lam, h = torch.rand(50, 1, dtype=torch.float64), torch.full((50, 1), 0.1, dtype=torch.float64)
     for name in kernel_names():
         moved: list[PathPoint] = []

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from jeffreysflow.config.kernels import checked_kernel
 from jeffreysflow.config.published import BY_LEVEL, OF_FLOW, check_published
 from jeffreysflow.config.section import Section, check_sobol_sizes
 from jeffreysflow.errors import shown
@@ -73,8 +74,8 @@ class FlowConfig(Section):
     """Resample the ensemble when its ESS falls below this fraction."""
     rejuvenation_steps: int = Field(default=20, ge=0)
     """Moves of the ensemble after each level of a sequence."""
-    rejuvenation_kernel: Literal["mala", "hmc"] = "mala"
-    """An exact kernel; its step size adapts. `hmc` takes twenty leapfrog steps a move."""
+    rejuvenation_kernel: str = "mala"
+    """Name of an exact kernel; its step size adapts. `hmc` takes twenty leapfrog steps a move."""
     generate: bool | Literal["auto"] = "auto"
     """Whether fresh samples are drawn from it and averaged, and paths above them where there is a
     path_integral; `auto`: not where another flow is trained from it. Without, its levels are told,
@@ -83,6 +84,11 @@ class FlowConfig(Section):
     """Published values to print beside ours, by quantity (`ess`, `bias`, ...), as fractions."""
     published_by_level: dict[str, list[float | None]] = Field(default_factory=dict)
     """Published values level by level, by quantity (`cess`, ...); null where there is none."""
+
+    @field_validator("rejuvenation_kernel")
+    @classmethod
+    def _is_a_kernel(cls, name: str) -> str:
+        return checked_kernel(name)
 
     @field_validator("theta", "renyi")
     @classmethod

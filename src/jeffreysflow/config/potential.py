@@ -22,13 +22,16 @@ class PotentialConfig(Section):
     name: str | None = None
     """Name of an energy of the package."""
     file: str | None = None
-    """Python file with `dimension` and `energy(x)`; relative to the experiment file. Modules beside
-    it may be imported by it."""
+    """Python file with `dimension` and `energy(x)`, or `energy_and_gradient(x)`; relative to the
+    experiment file. Modules beside it may be imported by it."""
     files: list[str] = Field(default_factory=list)
     """Data that the file reads, relative to the experiment file. Those that it opens by Python when
     it is imported and first evaluated are found without being named here."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of a named energy."""
+    workers: int = Field(default=1, ge=1, le=1024)
+    """Processes that evaluate an energy of one configuration at a time (`per_sample = True` in the
+    file), of every rank; has no influence on results."""
 
     @field_validator("name")
     @classmethod
@@ -46,6 +49,8 @@ class PotentialConfig(Section):
             raise ValueError("'files' belong to a 'file' of your own, which reads them")
         if self.file is not None and self.parameters:
             raise ValueError("'parameters' belong to a named energy; put them into your file")
+        if self.file is None and self.workers > 1:
+            raise ValueError("'workers' belong to a 'file' of your own")
         return self
 
 

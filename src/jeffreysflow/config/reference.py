@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from jeffreysflow.config.kernels import checked_kernel
 from jeffreysflow.config.published import OF_REFERENCE, check_published
 from jeffreysflow.config.section import Section
-from jeffreysflow.discovery import names_in
-from jeffreysflow.errors import allowed_names
 
 __all__ = [
     "AdaptiveLadder",
@@ -24,32 +22,32 @@ __all__ = [
     "TileConfig",
 ]
 
-_KERNELS = Path(__file__).parents[1] / "tempering" / "kernels"
-
 
 class KernelConfig(Section):
     """The local move of every replica."""
 
     name: str = "mala"
-    """Name of a kernel: `mala`, `hmc` (exact), `ula`, `heun`, `tamed` (biased on purpose)."""
+    """Name of a kernel: `mala`, `hmc` (exact), `slice`, `random_walk` (exact, and without
+    gradients), `ula`, `heun`, `tamed` (biased on purpose)."""
     step_size: float = Field(default=0.1, gt=0)
-    """Step size h (of the leapfrog for `hmc`); where it adapts, only its start."""
+    """Step size h (of the leapfrog for `hmc`, the width of an interval for `slice`); where it
+    adapts, only its start."""
     scaling: Literal["constant", "inverse"] = "constant"
     """Start of the step size along the ladder: the same at all levels, or h / lambda."""
     adapt: bool = True
     """Adapt the step size of each level in warm-up (kernels with an accept step only)."""
     target_acceptance: float | None = Field(default=None, gt=0, lt=1)
     """Acceptance to adapt to; the kernel's own optimum when left out."""
+    metric: Literal["unit", "diagonal"] = "unit"
+    """Step sizes of the coordinates of a level: all the same, or `diagonal`, in proportion to how
+    far samples spread there, found in warm-up (kernels with an accept step whose steps adapt)."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Further keyword arguments of the kernel, e.g. `leapfrog_steps` of `hmc`."""
 
     @field_validator("name")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        known = names_in([_KERNELS])
-        if name not in known:
-            raise ValueError(f"unknown kernel '{name}'; {allowed_names(name, known)}")
-        return name
+        return checked_kernel(name)
 
 
 class FixedLadder(Section):

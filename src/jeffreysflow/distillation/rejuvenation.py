@@ -29,7 +29,7 @@ def rejuvenated(
 ) -> tuple[Ensemble, float]:
     """The ensemble after ``steps`` moves on ``U_lam``, and the mean acceptance.
 
-    An exact kernel (MALA, HMC) leaves pi_lam invariant, so samples move and weights stay. The step
+    An exact kernel leaves pi_lam invariant, so samples move and weights stay. The step
     size is found on about 2,000 samples, spread evenly over the rows ``tuned_on`` (None: all), with
     a falling gain towards the kernel's optimal acceptance, from a tenth of the base's smallest
     variance on; those samples and all others are then moved with it, ``batch`` at a time. Only for
@@ -37,6 +37,8 @@ def rejuvenated(
     """
     if steps == 0:
         return ensemble, math.nan
+    if not kernel.gradients:
+        path = path.without_gradients()
     rows = ensemble.x if tuned_on is None else ensemble.x[tuned_on]
     some = path.evaluate(rows[:: max(1, len(rows) // _ADAPTATION_ROWS)])
     step_size = _adapted_step_size(some, path, lam, kernel, stream)

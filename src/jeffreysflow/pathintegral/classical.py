@@ -26,6 +26,7 @@ class ClassicalRing(Potential):
     def __init__(self, ring: RingPolymer) -> None:
         super().__init__()
         self.ring, self.domain = ring, ring.domain
+        self.derivatives = ring.derivatives
         omega_squared = torch.tensor(ring.base_sd, dtype=torch.float64).pow(-2) - 1
         self.register_buffer("_springs", 0.5 * omega_squared)
 

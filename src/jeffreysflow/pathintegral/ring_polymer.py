@@ -18,6 +18,7 @@ from jeffreysflow.pathintegral.normal_modes import (
     transformed,
 )
 from jeffreysflow.potentials import Potential
+from jeffreysflow.potentials.potential import require
 from jeffreysflow.rows import row_sum
 
 __all__ = ["RingPolymer", "action", "action_of_beads", "log_mode_measure"]
@@ -99,6 +100,7 @@ class RingPolymer(Potential):
         check_ring(beta, beads, modes)
         if not V.domain.is_euclidean:
             raise UserError("path integrals need a potential without periodic coordinates")
+        require(V, 2, "a path integral")
         self.V, self.beta, self.beads, self.modes, self.high = V, beta, beads, modes, high
         self.domain = Domain.euclidean(modes * V.dimension)
         omega_squared = frequencies(beads, beta).square()

@@ -63,7 +63,7 @@ def _check_kind(potential: Potential, x: torch.Tensor, name: str) -> None:
         )
     if not energy.is_floating_point():
         raise UserError(f"{name}: energy(x) must be floating point, found {energy.dtype}")
-    if not energy.requires_grad:
+    if potential.derivatives and not energy.requires_grad:
         raise UserError(f"{name}: energy(x) has no gradient: {_why_no_gradient(potential, x)}")
 
 
@@ -75,13 +75,18 @@ def _why_no_gradient(potential: Potential, x: torch.Tensor) -> str:
         return "it is a constant"
     if bool((U_near.reshape(3, -1) == U).all()):
         return "it is constant in pieces; tempering and flows follow gradients, so make it smooth"
-    return "it does not depend on x through torch operations (numpy, .item(), .detach()?)"
+    return (
+        "it does not depend on x through torch operations (numpy, .item(), .detach()?); a file "
+        "whose functions take numpy arrays says framework = 'numpy'"
+    )
 
 
 def _evaluated(
     potential: Potential, x: torch.Tensor, name: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     try:
+        if potential.derivatives == 0:
+            return potential.energy(x), x.new_empty(len(x), 0)
         return potential.energy_and_gradient(x)
     except UserError:
         raise
@@ -106,12 +111,15 @@ def check_resolution(potential: Potential, base: Base, name: str, seed: int = 0)
     Around the samples of the base of lowest energy, U is evaluated at 16 points of a straight line
     along its gradient on which it changes by .02 kT: a smooth function takes 16 values there, one
     of resolution r no more than ``.02 / r + 2``. So it is seen whether the digits are lost in the
-    energy itself (float32 with a large offset) or in what it is made of.
+    energy itself (float32 with a large offset) or in what it is made of. Not for an energy without
+    gradients, of which nobody knows how it should change.
 
     Raises
     ------
     UserError : the resolution is worse than .01 kT.
     """
+    if potential.derivatives == 0:
+        return
     x = base.sample(_MANY, Stream(seed, "check resolution"))
     energy, gradient = _evaluated(potential, x, name)
     finite = energy.isfinite().nonzero().squeeze(1)

@@ -33,6 +33,7 @@ class Counted(Potential):
         super().__init__()
         self.potential = potential
         self.domain, self.exact_inputs = potential.domain, potential.exact_inputs
+        self.derivatives = potential.derivatives
         self.tally = Tally() if tally is None else tally
 
     @property

@@ -29,7 +29,7 @@ class PathPoint(NamedTuple):
 
     ``x`` [n, d]; ``U_0`` and ``V = U_M - U_0`` [n] in kT, and their gradients [n, d]. In a wall,
     where ``U_M = +inf``, ``V`` is +inf and has no gradient: it is 0 there, so that a trajectory
-    passes through with the force of the base.
+    passes through with the force of the base. Without gradients these are [n, 0].
     """
 
     x: torch.Tensor
@@ -54,14 +54,22 @@ class AnnealingPath:
     inverse temperature lambda, whose lowest level cannot be sampled exactly.
 
     Evaluations of the target are counted in ``tally``; ``counted`` is the target that counts them.
+    ``gradients`` says whether a point has any.
     """
 
-    def __init__(self, base: Base | None, target: Potential, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        base: Base | None,
+        target: Potential,
+        tally: Tally | None = None,
+        gradients: bool = True,
+    ) -> None:
         if base is not None and base.domain != target.domain:
             raise ValueError(f"base lives on {base.domain}, target on {target.domain}")
         self.base = base
         self.target = target
         self.counted = Counted(target, tally)
+        self.gradients = gradients
 
     @property
     def domain(self) -> Domain:
@@ -71,6 +79,10 @@ class AnnealingPath:
     def evaluations(self) -> int:
         """Of the target's energy so far, with or without gradient."""
         return self.counted.tally.count
+
+    def without_gradients(self) -> AnnealingPath:
+        """The same path, whose points have no gradients and cost none."""
+        return AnnealingPath(self.base, self.target, self.counted.tally, gradients=False)
 
     def energies(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``(U_0, V)``, each [n], of samples [n, d]."""
@@ -83,7 +95,14 @@ class AnnealingPath:
         return interpolated(*self.energies(x), lam)
 
     def evaluate(self, x: torch.Tensor) -> PathPoint:
-        """Energies and gradients of samples [n, d]."""
+        """Energies and gradients of samples [n, d].
+
+        Raises
+        ------
+        UserError : the target has no gradients, and the path is not one ``without_gradients``.
+        """
+        if not self.gradients:
+            return self._without_gradients(x)
         U_M, grad_U_M = self.counted.energy_and_gradient(x)
         # whatever the energy computes in, samples and energies are kept in one kind
         U_M = U_M.to(x.dtype)
@@ -99,3 +118,11 @@ class AnnealingPath:
             V=point.V.masked_fill(wall, math.inf),
             grad_V=point.grad_V.masked_fill(wall.unsqueeze(1), 0.0),
         )
+
+    def _without_gradients(self, x: torch.Tensor) -> PathPoint:
+        with torch.no_grad():
+            U_0, V = self.energies(x)
+        if not math.isfinite(float(V.sum())):
+            V = V.masked_fill((U_0 + V).isposinf(), math.inf)
+        none = x.new_empty(len(x), 0)
+        return PathPoint(x, U_0.to(x.dtype), V.to(x.dtype), none, none)

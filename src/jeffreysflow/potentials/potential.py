@@ -8,28 +8,39 @@ import torch
 from torch import nn
 
 from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
 
-__all__ = ["Potential"]
+__all__ = ["Potential", "require"]
 
 
 class Potential(nn.Module, ABC):
     """An energy ``U(x)`` in kT; the density is ``exp(-U)``, not normalised.
 
     A subclass sets ``domain`` and defines ``energy``. Override ``energy_and_gradient`` only where
-    a hand-written gradient is worth it. An energy whose samples can be had exactly sets
+    a hand-written gradient is worth it. What asks for more than ``derivatives`` allows says so in
+    one line (``require``), or does without. An energy whose samples can be had exactly sets
     ``exact_inputs`` and defines ``exact_map``.
     """
 
     domain: Domain
+    derivatives: int = 2
+    """How often U can be differentiated: 2 where torch does it (gradients, Hessian products), 1
+    where it has gradients of its own, 0 where there are values only."""
     exact_inputs: int | None = None
     """How many uniform numbers the exact map takes; None where there is no such map."""
 
     @abstractmethod
     def energy(self, x: torch.Tensor) -> torch.Tensor:
-        """Energies [n] of samples [n, d], differentiable in ``x``."""
+        """Energies [n] of samples [n, d], differentiable in ``x`` as often as ``derivatives``."""
 
     def energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energies [n] and their gradients [n, d], by automatic differentiation."""
+        """Energies [n] and their gradients [n, d], by automatic differentiation.
+
+        Raises
+        ------
+        UserError : the energy has no gradients.
+        """
+        require(self, 1, "a gradient")
         with torch.enable_grad():
             y = x.detach().requires_grad_()
             energy = self.energy(y)
@@ -59,3 +70,17 @@ class Potential(nn.Module, ABC):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.energy(x)
+
+
+def require(potential: Potential, derivatives: int, what: str, instead: str = "") -> None:
+    """Refuse ``what`` for an energy that cannot be differentiated so often.
+
+    Raises
+    ------
+    UserError : it cannot.
+    """
+    if potential.derivatives >= derivatives:
+        return
+    needed = "gradients" if derivatives == 1 else "second derivatives"
+    advice = f"; {instead}" if instead else ""
+    raise UserError(f"{what} needs {needed}, and the energy has none{advice}")

@@ -107,7 +107,7 @@ class _Rays:
 
     def _soft_modes(self) -> torch.Tensor:
         d = len(self.sd)
-        if int(self.free.sum()) > _LARGEST_HESSIAN:
+        if int(self.free.sum()) > _LARGEST_HESSIAN or self._potential.derivatives == 0:
             return torch.empty(0, d, dtype=torch.float64)
         steps = 1e-4 * torch.eye(d, dtype=torch.float64)[self.free]
         # off the mean, where symmetry can make a barrier or a kink
@@ -135,7 +135,10 @@ class _Rays:
     def _evaluated(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # with the gradient: an energy may need it itself
         try:
-            energy, gradient = self._potential.energy_and_gradient(x)
+            if self._potential.derivatives == 0:
+                energy, gradient = self._potential.energy(x), x
+            else:
+                energy, gradient = self._potential.energy_and_gradient(x)
         except Exception as error:
             raise _RaisedError from error
         return energy.double(), gradient.double()

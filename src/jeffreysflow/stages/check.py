@@ -10,9 +10,9 @@ from jeffreysflow.potentials import Base, Potential
 from jeffreysflow.potentials.checks import check_potential, check_resolution
 from jeffreysflow.potentials.consistency import check_consistency
 from jeffreysflow.potentials.probe import check_density
+from jeffreysflow.stages.capabilities import check_capabilities
 from jeffreysflow.stages.observable_check import check_observables
 from jeffreysflow.stages.target import build_bare_potential, build_path
-from jeffreysflow.tempering.kernels import get_kernel
 from jeffreysflow.truth.exact_map import exact_inputs
 from jeffreysflow.truth.quadrature import grid_axes
 
@@ -29,11 +29,10 @@ def check_experiment(experiment: Experiment) -> None:
     path = build_path(experiment)
     assert path.base is not None
     name = experiment.potential.file or f"potential '{experiment.potential.name}'"
+    check_capabilities(experiment, path.target)
     check_potential(path.target, path.base, name)
     check_consistency(path.target, path.base, name)
     _check_where_it_matters(experiment, path.target, path.base, name)
-    for reference in experiment.references.values():
-        get_kernel(reference.kernel.name, **reference.kernel.parameters)
     target = path.target
     if experiment.path_integral is not None:
         target = build_bare_potential(experiment)

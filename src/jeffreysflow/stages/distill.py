@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.flows.flow import Flow
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
+from jeffreysflow.stages.capabilities import flow_theta
 from jeffreysflow.stages.device import use_device
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
@@ -97,7 +99,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
 
     result = distill_level(
         path,
-        level_settings(section, lam_0, lam_1),
+        replace(level_settings(section, lam_0, lam_1), theta=flow_theta(section, path.target)),
         below,
         reference.to(device),
         lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
@@ -204,13 +206,12 @@ def _is_there(folder: Path, hash: str, made_from: str | None) -> bool:
 
 
 def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSettings:
-    """The settings of a level, from the configuration of its flow."""
+    """The settings of a level but for theta, from the configuration of its flow."""
     training, network = section.training, section.network
     kernel = {"leapfrog_steps": _LEAPFROG_STEPS} if section.rejuvenation_kernel == "hmc" else {}
     return LevelSettings(
         lam_0=lam_0,
         lam_1=lam_1,
-        theta=None if section.theta == "auto" else section.theta,
         order=None if section.renyi == "auto" else section.renyi,
         recipe=Recipe(
             steps=training.steps,

@@ -36,6 +36,8 @@ def build_bare_potential(experiment: Experiment) -> Potential:
     if section.file is not None:
         potential = load_user_potential(Path(section.file))
         check_unchanged(potential, map(Path, section.files), experiment.sources)
+        if section.workers > 1:
+            return load_user_potential(Path(section.file), section.workers)
         return potential
     assert section.name is not None
     return get_potential(section.name, **section.parameters)

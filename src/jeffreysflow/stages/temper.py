@@ -240,6 +240,7 @@ def tempering_settings(
         scaling=section.kernel.scaling,
         adapt_step_size=section.kernel.adapt,
         target_acceptance=section.kernel.target_acceptance,
+        metric=section.kernel.metric,
         adapt_ladder=isinstance(section.ladder, AdaptiveLadder | SuggestedLadder),
         largest_step=getattr(section.ladder, "largest_step", 1.0),
         swap=section.swap,

@@ -40,6 +40,7 @@ _CHUNK_BYTES = 1 << 20
 _STATISTICS = {
     "ladder": ("level",),
     "step_size": ("level",),
+    "metric": ("level", "coordinate"),
     "move_acceptance": ("level",),
     "rejected_nan": ("level",),
     "rejected_wall": ("level",),

@@ -42,6 +42,7 @@ class Draws(NamedTuple):
 class Statistics:
     """What was counted over the recorded rounds.
 
+    ``metric`` [M + 1, d], the scale of each coordinate (geometric mean 1) at each level;
     ``ladder``, ``step_size``, ``move_acceptance`` (NaN where nothing moved), ``rejected_nan`` and
     ``rejected_wall`` (numbers of proposals) [M + 1]; ``swap_acceptance`` [M, walker], mean
     probabilities; ``round_trips`` [walker], of all replicas together; ``evaluations`` [2] of the
@@ -51,6 +52,7 @@ class Statistics:
 
     ladder: np.ndarray
     step_size: np.ndarray
+    metric: np.ndarray
     move_acceptance: np.ndarray
     rejected_nan: np.ndarray
     rejected_wall: np.ndarray

@@ -9,22 +9,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from jeffreysflow.domain import Domain
 from jeffreysflow.potentials import AnnealingPath, Base
-from jeffreysflow.tempering.adaptation import (
-    interpolated_step_sizes,
-    ladder_rounds,
-    step_size_gain,
-    updated_step_sizes,
-)
+from jeffreysflow.potentials.potential import require
 from jeffreysflow.tempering.archive import Archive, Draws, Statistics
 from jeffreysflow.tempering.block_state import BlockState
 from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator, gather_by_key
 from jeffreysflow.tempering.kernel import Kernel
-from jeffreysflow.tempering.ladder import adapted_ladder, check_ladder
 from jeffreysflow.tempering.settings import TemperingSettings
-from jeffreysflow.tempering.tally import run_statistics, total_moves, total_swaps
+from jeffreysflow.tempering.tally import run_statistics
 from jeffreysflow.tempering.tile_state import TileState
+from jeffreysflow.tempering.tuning import Tuned, retuned, untuned
 
 __all__ = ["Engine", "StoppedError"]
 
@@ -50,6 +44,10 @@ class Engine:
     ----------
     path : what is tempered along; without a base it is the power path.
     start : where replicas start (independent samples).
+
+    Raises
+    ------
+    UserError : the kernel needs gradients, and the target has none.
     """
 
     def __init__(
@@ -60,11 +58,13 @@ class Engine:
         settings: TemperingSettings,
         communicator: Communicator | None = None,
     ) -> None:
+        if kernel.gradients:
+            require(path.target, 1, f"kernel '{kernel.name}'", "slice and random_walk do without")
+        else:
+            path = path.without_gradients()
         self._path, self._start, self._kernel, self._settings = path, start, kernel, settings
         self._communicator = communicator or SerialCommunicator()
-        ladder = check_ladder(settings.ladder, annealed=path.base is not None)
-        self.ladder = torch.tensor(ladder, dtype=settings.dtype)
-        self.step_size = settings.initial_step_sizes(self.ladder)
+        self._tuned = untuned(settings, annealed=path.base is not None)
         self.round = 0
         grid = settings.grid
         ranks = grid.ranks(self._communicator.size)
@@ -78,6 +78,16 @@ class Engine:
         self._spoken_for = {
             tile.block: self._blocks[tile.block] for tile in mine if tile.group == 0
         }
+
+    @property
+    def ladder(self) -> torch.Tensor:
+        """Lambda of each level [M + 1]."""
+        return self._tuned.ladder
+
+    @property
+    def step_size(self) -> torch.Tensor:
+        """Step size of each level [M + 1], of a coordinate of average scale."""
+        return self._tuned.step_size
 
     @property
     def rounds(self) -> int:
@@ -140,18 +150,20 @@ class Engine:
             self._communicator,
             self._tiles.values(),
             self._spoken_for,
-            self.ladder,
-            self.step_size,
+            self._tuned.ladder,
+            self._tuned.step_size,
+            self._tuned.metric.expand(-1, self._path.domain.dimension),
         )
         archive.finish(statistics)
         return statistics
 
     def _one_round(self, archive: Archive) -> None:
         settings = self._settings
+        steps = self._tuned.steps(self._kernel.power)
         for state in self._tiles.values():
             level = self._blocks[state.tile.block].level[state.tile.replicas]
             before = self._path.evaluations
-            state.advance(level, self.ladder, self.step_size, self._kernel)
+            state.advance(level, self.ladder, steps, self._kernel)
             phase = int(self.round >= settings.warmup_rounds)
             state.evaluations[phase] += self._path.evaluations - before
         recorded = self.round - settings.warmup_rounds + 1
@@ -189,43 +201,23 @@ class Engine:
     def _freeze(self, archive: Archive) -> None:
         for state in self._tiles.values():
             state.reset()
+            state.spread = None
         for labels in self._blocks.values():
             labels.reset()
         archive.begin(self.ladder.double().numpy(), self.step_size.double().numpy())
 
     def _adapt(self) -> None:
-        settings, kernel = self._settings, self._kernel
-        target = settings.target_acceptance or kernel.target_acceptance
-        adapts = settings.adapt_step_size and kernel.target_acceptance is not None
-        gain = step_size_gain(self.round, settings.warmup_rounds) if adapts else None
-        moves_ladder = settings.adapt_ladder and self.round in ladder_rounds(settings.warmup_rounds)
-        if gain is None and not moves_ladder:
-            return
-        ladder, h = self.ladder.double().numpy(), self.step_size.double().numpy()
-        if gain is not None and target is not None:
-            accepted, attempts = total_moves(self._communicator, self._tiles.values())
-            largest = _largest_step(self._path.domain)
-            h = updated_step_sizes(h, accepted, attempts, target, gain, largest)
-            for state in self._tiles.values():
-                state.reset()
-        if moves_ladder:
-            acceptance, _ = total_swaps(self._communicator, self._spoken_for)
-            rejection = 1 - acceptance.mean(axis=1)
-            new = np.asarray(
-                adapted_ladder(ladder, rejection, largest_step=settings.largest_step),
-                dtype=np.float64,
-            )
-            if adapts:
-                h = interpolated_step_sizes(h, ladder, new)
-            else:
-                h = settings.initial_step_sizes(torch.from_numpy(new)).numpy()
-            ladder = new
-            for labels in self._blocks.values():
-                labels.reset()
-        # of unlike processors, rank 0's arithmetic counts
-        ladder, h = self._communicator.broadcast((ladder, h))
-        self.ladder = torch.from_numpy(ladder).to(settings.dtype)
-        self.step_size = torch.from_numpy(h).to(settings.dtype)
+        self._tuned = retuned(
+            self._tuned,
+            self.round,
+            self._settings,
+            self._kernel,
+            self._path.domain,
+            self._communicator,
+            self._tiles.values(),
+            self._spoken_for,
+            self._blocks.values(),
+        )
 
     def _save(self, archive: Archive) -> None:
         tiles = {}
@@ -233,20 +225,14 @@ class Engine:
             buffers = self._buffers[index]._asdict()
             tiles[index] = state.arrays() | {f"drawn_{name}": a for name, a in buffers.items()}
         blocks = {block: labels.arrays() for block, labels in self._spoken_for.items()}
-        shared = {
-            "round": self.round,
-            "ladder": self.ladder.tolist(),
-            "step_size": self.step_size.tolist(),
-        }
-        archive.save(shared, tiles, blocks)
+        archive.save({"round": self.round, **self._tuned.shared()}, tiles, blocks)
 
     def _resume(self, archive: Archive) -> bool:
         checkpoint = archive.load()
         if checkpoint is None:
             return False
         self.round = checkpoint.shared["round"]
-        self.ladder = torch.tensor(checkpoint.shared["ladder"], dtype=self._settings.dtype)
-        self.step_size = torch.tensor(checkpoint.shared["step_size"], dtype=self._settings.dtype)
+        self._tuned = Tuned.restored(checkpoint.shared, self._settings.dtype)
         for index, state in self._tiles.items():
             arrays = checkpoint.tile(index)
             state.restore(arrays)
@@ -254,9 +240,3 @@ class Engine:
         for block, labels in self._blocks.items():
             labels.restore(checkpoint.block(block))
         return True
-
-
-def _largest_step(domain: Domain) -> float:
-    # on a flat torus everything is accepted: no use in jumps beyond the longest period
-    periods = [high - low for low, high in filter(None, domain.periods)]
-    return max(periods) ** 2 / 2 if periods else math.inf

@@ -32,9 +32,24 @@ class Kernel(ABC):
 
     ``target_acceptance`` is the acceptance that step sizes adapt to, ``None`` for a kernel without
     an accept step: it is biased, its step size is what was asked for, and samples may diverge.
+    ``gradients`` says whether it needs any; without, the points it is given have none.
+    ``power`` is that of a length in its step size: 2 of a diffusion, whose step size is a variance,
+    1 where it is a length; 0 where a metric would change what a biased kernel is biased to.
     """
 
     target_acceptance: float | None = None
+    gradients: bool = True
+    power: int = 0
+
+    @property
+    def name(self) -> str:
+        """That of the kernel's file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def exact(self) -> bool:
+        """Whether it leaves ``exp(-U_lambda)`` invariant."""
+        return self.target_acceptance is not None
 
     @abstractmethod
     def step(
@@ -47,8 +62,8 @@ class Kernel(ABC):
     ) -> Move:
         """One move of every sample.
 
-        ``lam`` and ``step_size`` are [n, 1] (or [n, d] with equal columns, which saves the
-        broadcast).
+        ``lam`` is [n, 1] (or [n, d] with equal columns, which saves the broadcast), ``step_size``
+        [n, 1] or, one a coordinate, [n, d].
         """
 
 
@@ -73,10 +88,11 @@ def selected(mask: torch.Tensor, a: PathPoint, b: PathPoint) -> PathPoint:
     """The rows of ``a`` where ``mask`` [n] holds, else those of ``b``."""
     # a contiguous mask: selecting with a broadcast one is four times slower
     rows = mask.unsqueeze(1).expand(a.x.shape).contiguous()
+    forces = rows[:, : a.grad_V.shape[1]]
     return PathPoint(
         torch.where(rows, a.x, b.x),
         torch.where(mask, a.U_0, b.U_0),
         torch.where(mask, a.V, b.V),
-        torch.where(rows, a.grad_U_0, b.grad_U_0),
-        torch.where(rows, a.grad_V, b.grad_V),
+        torch.where(forces, a.grad_U_0, b.grad_U_0),
+        torch.where(forces, a.grad_V, b.grad_V),
     )

@@ -31,6 +31,7 @@ class TemperingSettings:
     scaling: Literal["constant", "inverse"] = "constant"
     adapt_step_size: bool = True
     target_acceptance: float | None = None
+    metric: Literal["unit", "diagonal"] = "unit"
     adapt_ladder: bool = False
     largest_step: float = 1.0
     swap: SwapScheme = "deo"

@@ -19,6 +19,7 @@ __all__ = [
     "total_evaluations",
     "total_moves",
     "total_refusals",
+    "total_spread",
     "total_swaps",
 ]
 
@@ -32,6 +33,20 @@ def total_moves(
     # the built-in sum adds one after the other; numpy's own order depends on the shape
     accepted, attempts = (sum(column) for column in zip(*parts, strict=True))
     return np.asarray(accepted), np.asarray(attempts)
+
+
+def total_spread(
+    communicator: Communicator, tiles: Iterable[TileState]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers of samples by level [M + 1], and the sums [M + 1, d] of their spread."""
+    mine = {}
+    for state in tiles:
+        assert state.spread is not None
+        spread = state.spread
+        mine[state.tile.index] = (spread.count.numpy(), spread.first.numpy(), spread.second.numpy())
+    parts = gather_by_key(communicator, mine).values()
+    count, first, second = (np.asarray(sum(column)) for column in zip(*parts, strict=True))
+    return count, first, second
 
 
 def total_refusals(
@@ -87,6 +102,7 @@ def run_statistics(
     blocks: Mapping[int, BlockState],
     ladder: torch.Tensor,
     step_size: torch.Tensor,
+    metric: torch.Tensor,
 ) -> Statistics:
     """The statistics of all ranks, on every rank."""
     tiles = list(tiles)
@@ -98,6 +114,7 @@ def run_statistics(
     return Statistics(
         ladder=ladder.double().numpy(),
         step_size=step_size.double().numpy(),
+        metric=metric.double().numpy(),
         move_acceptance=moved,
         rejected_nan=nan,
         rejected_wall=wall,

@@ -13,6 +13,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, PathPoint
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.metric import Spread
 from jeffreysflow.tempering.refusals import Refusals
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.tiles import Tile
@@ -37,9 +38,21 @@ class TileState:
         self._settings, self._path = settings, path
         self.evaluations = torch.zeros(2, dtype=torch.int64)
         self.point = PathPoint(
-            *(torch.full(shape, math.nan, dtype=settings.dtype) for shape in _shapes(n, d))
+            *(
+                torch.full(shape, math.nan, dtype=settings.dtype)
+                for shape in _shapes(n, d, d if path.gradients else 0)
+            )
         )
+        self.spread: Spread | None = None
+        if settings.metric == "diagonal":
+            self.measure_spread()
         self.reset()
+
+    def measure_spread(self) -> None:
+        """Begin to sum how far samples spread at each level."""
+        base, domain = self._path.base, self._path.domain
+        origin = torch.zeros(domain.dimension) if base is None else base.mean
+        self.spread = Spread(len(self._settings.ladder), domain, origin.double())
 
     def reset(self) -> None:
         """Forget the acceptance sums."""
@@ -73,7 +86,8 @@ class TileState:
     ) -> None:
         """One round: local moves of every replica, an exact redraw of those at lambda = 0.
 
-        ``level`` [replica, walker] are the labels of this tile.
+        ``level`` [replica, walker] are the labels of this tile, ``step_size`` is [M + 1, 1] or, one
+        a coordinate, [M + 1, d].
 
         Raises
         ------
@@ -91,6 +105,8 @@ class TileState:
         if base is not None and len(idle):
             self._draw(base, idle, rows, ladder)
         self.refused.rounds += 1
+        if self.spread is not None:
+            self.spread.add(self.point.x, rows)
 
     def _move(
         self,
@@ -103,7 +119,7 @@ class TileState:
         level = rows[moving]
         columns = (-1, self._path.domain.dimension)
         lam = ladder[level].unsqueeze(1).expand(*columns).contiguous()
-        h = step_size[level].unsqueeze(1).expand(*columns).contiguous()
+        h = step_size[level].expand(*columns).contiguous()
         point = PathPoint(*(field.index_select(0, moving) for field in self.point))
         total = torch.zeros_like(point.V)
         for _ in range(self._settings.local_steps):
@@ -154,7 +170,7 @@ class TileState:
         if of_base:
             advice = "a sample of the base: mend the energy there, or move base.mean and base.sd"
         elif value == math.inf:
-            advice = "a wall, at which only a kernel with an accept step (mala, hmc) stops"
+            advice = "a wall, at which only an exact kernel (mala, hmc, slice, random_walk) stops"
         else:
             advice = "check the energy there, or take a smaller kernel.step_size"
         raise UserError(
@@ -168,7 +184,8 @@ class TileState:
         fields = {name: values.numpy() for name, values in self.point._asdict().items()}
         sums = {name: getattr(self, name).numpy() for name in _KEPT}
         stream = np.array(json.dumps(self.stream.state))
-        return {**fields, **sums, **self.refused.arrays(), "stream": stream}
+        spread = {} if self.spread is None else self.spread.arrays()
+        return {**fields, **sums, **spread, **self.refused.arrays(), "stream": stream}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from a snapshot."""
@@ -176,11 +193,15 @@ class TileState:
         for name in _KEPT:
             setattr(self, name, torch.tensor(arrays[name]))
         self.refused.restore(arrays)
+        if "spread_count" not in arrays:
+            self.spread = None
+        elif self.spread is not None:
+            self.spread.restore(arrays)
         self.stream.state = json.loads(str(arrays["stream"]))
 
 
 _KEPT = ("accepted", "attempts", "evaluations")
 
 
-def _shapes(n: int, d: int) -> tuple[tuple[int, ...], ...]:
-    return (n, d), (n,), (n,), (n, d), (n, d)
+def _shapes(n: int, d: int, gradients: int) -> tuple[tuple[int, ...], ...]:
+    return (n, d), (n,), (n,), (n, gradients), (n, gradients)

@@ -18,19 +18,28 @@ class Hmc(Kernel):
     al. 1987; Neal 2011). The step size is that of the leapfrog. A trajectory ends at a point that
     has no energy or no force, and is rejected.
 
+    Each trajectory has a step size of its own, uniform within a factor ``1 +- jitter``, so that
+    none comes back to where it began for all of a coordinate's samples (Neal 2011, section 3.2).
+
     Parameters
     ----------
     leapfrog_steps : gradients a trajectory.
+    jitter : from 0 to below 1.
     """
 
     target_acceptance = 0.8
+    power = 1
 
-    def __init__(self, leapfrog_steps: int = 5) -> None:
+    def __init__(self, leapfrog_steps: int = 5, jitter: float = 0.2) -> None:
         if not isinstance(leapfrog_steps, int) or leapfrog_steps < 1:
             raise UserError(
                 f"kernel 'hmc': leapfrog_steps must be a positive integer, found {leapfrog_steps!r}"
             )
-        self.leapfrog_steps = leapfrog_steps
+        if isinstance(jitter, bool) or not isinstance(jitter, int | float) or not 0 <= jitter < 1:
+            raise UserError(
+                f"kernel 'hmc': jitter must be a number from 0 to below 1, found {jitter!r}"
+            )
+        self.leapfrog_steps, self.jitter = leapfrog_steps, jitter
 
     def step(
         self,
@@ -41,6 +50,9 @@ class Hmc(Kernel):
         stream: Stream,
     ) -> Move:
         momentum = noise_like(point.x, stream)
+        if self.jitter:
+            own = stream.uniform(len(point.x), 1, dtype=point.x.dtype, device=point.x.device)
+            step_size = step_size * (1 + self.jitter * (2 * own - 1))
         level = lam[:, 0]
         hamiltonian = point.energy(level) + 0.5 * row_dot(momentum, momentum)
         momentum.addcmul_(step_size, point.gradient(lam), value=-0.5)

@@ -22,6 +22,7 @@ class Mala(Kernel):
     """
 
     target_acceptance = 0.574
+    power = 2
 
     def step(
         self,

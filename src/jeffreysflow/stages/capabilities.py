@@ -1,0 +1,67 @@
+"""What an experiment asks of its energy that the energy cannot give, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.errors import UserError
+from jeffreysflow.potentials import Potential
+from jeffreysflow.potentials.potential import require
+from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.kernels import get_kernel, kernel_names
+
+__all__ = ["check_capabilities", "flow_theta"]
+
+
+def check_capabilities(experiment: Experiment, target: Potential) -> None:
+    """Kernels, flows and path integrals against the derivatives that the energy has.
+
+    Raises
+    ------
+    UserError : one needs more; or a kernel that must be exact is not.
+    """
+    for name, reference in experiment.references.items():
+        section = reference.kernel
+        kernel = get_kernel(section.name, **section.parameters)
+        where = f"references.{name}.kernel"
+        if kernel.gradients:
+            instead = f"kernels without: {_names(lambda each: not each.gradients)}"
+            require(target, 1, f"{where}: '{section.name}'", instead)
+        if section.metric != "unit" and not kernel.exact:
+            raise UserError(
+                f"{where}.metric: '{section.metric}' would change what the biased kernel "
+                f"'{section.name}' samples; kernels with a metric: "
+                f"{_names(lambda each: each.exact)}"
+            )
+    for name, flow in experiment.flows.items():
+        _check_flow(f"flows.{name}", flow, target)
+
+
+def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
+    kernel, key = get_kernel(flow.rejuvenation_kernel), f"{where}.rejuvenation_kernel"
+    if not kernel.exact:
+        raise UserError(
+            f"{key}: '{flow.rejuvenation_kernel}' is biased; exact kernels: "
+            f"{_names(lambda each: each.exact)}"
+        )
+    if flow.levels == "all":
+        # between levels both divergences have the target's energy in them
+        instead = "levels: last needs none"
+        require(target, 1, f"{where}.levels: a flow a level", instead)
+        if kernel.gradients and flow.rejuvenation_steps:
+            require(target, 1, f"{key}: '{flow.rejuvenation_kernel}'")
+    if flow.theta not in ("auto", 0.0):
+        require(target, 1, f"{where}.theta: {flow.theta:g}", "theta 0 needs none")
+
+
+def flow_theta(flow: FlowConfig, target: Potential) -> float | None:
+    """Theta of a flow; None where held-out samples choose. Without gradients it is 0."""
+    if flow.theta == "auto":
+        return None if target.derivatives else 0.0
+    return flow.theta
+
+
+def _names(wanted: Callable[[Kernel], bool]) -> str:
+    return ", ".join(name for name in kernel_names() if wanted(get_kernel(name)))
