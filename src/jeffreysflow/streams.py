@@ -2,8 +2,9 @@
 
 A stream is addressed by the seed and by *what it is for* (``"three_well", "tempered", "tile", 3``),
 never by the rank or worker that happens to draw from it, so the same work draws the same numbers
-wherever and whenever it is done. The numbers come from NumPy (a torch CPU generator keeps only
-32 bits of its seed, and its float64 normals take twice as long) and are handed out as tensors.
+wherever and whenever it is done. On the CPU the numbers come from NumPy (a torch CPU generator
+keeps only 32 bits of its seed, and its float64 normals take twice as long) and are handed out as
+tensors; on another device they come from a generator there (`device_streams`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from jeffreysflow.device_streams import DeviceStream
 
 __all__ = ["Stream", "derived_seed"]
 
@@ -29,7 +32,7 @@ def derived_seed(seed: int, *address: str | int) -> int:
 
 
 class Stream:
-    """Random numbers of one unit of work, drawn on the CPU and moved to ``device`` when asked.
+    """Random numbers of one unit of work, drawn on the ``device`` that is asked for.
 
     >>> a, b = Stream(7, "tile", 0), Stream(7, "tile", 0)
     >>> bool((a.normal(3, 2) == b.normal(3, 2)).all())
@@ -37,8 +40,20 @@ class Stream:
     """
 
     def __init__(self, seed: int, *address: str | int) -> None:
-        sequence = np.random.SeedSequence(entropy=seed, spawn_key=_words(address))
-        self._generator = np.random.Generator(np.random.SFC64(sequence))
+        self._sequence = np.random.SeedSequence(entropy=seed, spawn_key=_words(address))
+        self._generator = np.random.Generator(np.random.SFC64(self._sequence))
+        self._elsewhere: DeviceStream | None = None
+
+    def on(self, device: torch.device | str) -> DeviceStream | None:
+        """The stream's numbers on another device than the CPU, of which there is one at most."""
+        device = torch.device(device)
+        if device.type == "cpu":
+            return None
+        if self._elsewhere is None:
+            # the words after those that the CPU's generator starts from
+            words = self._sequence.generate_state(8, np.uint64)
+            self._elsewhere = DeviceStream(int(words[-1] >> np.uint64(1)), device)
+        return self._elsewhere
 
     def normal(
         self,
@@ -47,10 +62,11 @@ class Stream:
         device: torch.device | str = "cpu",
     ) -> torch.Tensor:
         """Standard normal numbers. Drawn in float32 when ``dtype`` is float32."""
+        elsewhere = self.on(device)
+        if elsewhere is not None:
+            return elsewhere.normal(*shape, dtype=dtype)
         drawn = np.float32 if dtype == torch.float32 else np.float64
-        return torch.from_numpy(self._generator.standard_normal(shape, dtype=drawn)).to(
-            device=device, dtype=dtype
-        )
+        return torch.from_numpy(self._generator.standard_normal(shape, dtype=drawn)).to(dtype)
 
     def uniform(
         self,
@@ -59,10 +75,11 @@ class Stream:
         device: torch.device | str = "cpu",
     ) -> torch.Tensor:
         """Uniform numbers in [0, 1)."""
+        elsewhere = self.on(device)
+        if elsewhere is not None:
+            return elsewhere.uniform(*shape, dtype=dtype)
         drawn = np.float32 if dtype == torch.float32 else np.float64
-        return torch.from_numpy(self._generator.random(shape, dtype=drawn)).to(
-            device=device, dtype=dtype
-        )
+        return torch.from_numpy(self._generator.random(shape, dtype=drawn)).to(dtype)
 
     def student(
         self,
@@ -72,9 +89,10 @@ class Stream:
         device: torch.device | str = "cpu",
     ) -> torch.Tensor:
         """Student's t numbers of ``dof`` degrees of freedom, drawn in float64."""
-        return torch.from_numpy(self._generator.standard_t(dof, shape)).to(
-            device=device, dtype=dtype
-        )
+        elsewhere = self.on(device)
+        if elsewhere is not None:
+            return elsewhere.student(dof, *shape, dtype=dtype)
+        return torch.from_numpy(self._generator.standard_t(dof, shape)).to(dtype)
 
     def integers(self, high: int, *shape: int) -> torch.Tensor:
         """Integers in [0, high), int64."""
@@ -88,9 +106,18 @@ class Stream:
     def state(self) -> dict[str, Any]:
         """A JSON-ready snapshot; assign it to another stream to continue there."""
         raw = self._generator.bit_generator.state
-        return {**raw, "state": {"state": [int(word) for word in raw["state"]["state"]]}}
+        snapshot = {**raw, "state": {"state": [int(word) for word in raw["state"]["state"]]}}
+        if self._elsewhere is not None:
+            snapshot["elsewhere"] = self._elsewhere.state
+        return snapshot
 
     @state.setter
     def state(self, snapshot: dict[str, Any]) -> None:
+        elsewhere = snapshot.get("elsewhere")
+        cpu = {key: value for key, value in snapshot.items() if key != "elsewhere"}
         words = np.array(snapshot["state"]["state"], dtype=np.uint64)
-        self._generator.bit_generator.state = {**snapshot, "state": {"state": words}}
+        self._generator.bit_generator.state = {**cpu, "state": {"state": words}}
+        self._elsewhere = None
+        if elsewhere is not None:
+            self._elsewhere = DeviceStream(0, torch.device(elsewhere["device"]))
+            self._elsewhere.state = elsewhere

@@ -107,16 +107,16 @@ class Base(Potential):
 
     def sample(self, n: int, stream: Stream, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         """``n`` exact independent samples [n, d]."""
-        shape = n, self.dimension
+        shape, device = (n, self.dimension), self._mean.device
         if self.tails is None:
-            standard = stream.normal(*shape, dtype=dtype)
+            standard = stream.normal(*shape, dtype=dtype, device=device)
         else:
-            standard = stream.student(self.tails, *shape, dtype=dtype)
-        x = self._mean.to("cpu", dtype) + self._sd.to("cpu", dtype) * standard
+            standard = stream.student(self.tails, *shape, dtype=dtype, device=device)
+        x = self._mean.to(dtype) + self._sd.to(dtype) * standard
         if not self.domain.is_euclidean:
-            uniform = self._lower.cpu() + self._length.cpu() * stream.uniform(n, self.dimension)
-            x = self.domain.wrap(torch.where(self._periodic.cpu(), uniform.to(dtype), x))
-        return x.to(self._mean.device)
+            circle = self._lower + self._length * stream.uniform(*shape, device=device)
+            x = self.domain.wrap(torch.where(self._periodic, circle.to(dtype), x))
+        return x
 
     def quantile(self, u: torch.Tensor) -> torch.Tensor:
         """Each coordinate's inverse distribution function at points ``u`` [n, d] in (0, 1)."""
