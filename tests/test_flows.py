@@ -15,7 +15,7 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.coupling import alternating_masks
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import Base
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.stores.sealed import unseal
@@ -39,12 +39,12 @@ def base(request: pytest.FixtureRequest) -> Base:
     return Base(domain, mean=[0.1 * i for i in range(d)], sd=[1 + 0.2 * i for i in range(d)])
 
 
-def identity(base: Base) -> Flow:
+def identity(base: Base) -> SplineFlow:
     box = spline_box(base, base.sample(100, Stream(0)))
-    return Flow(*box, layers=4, hidden=(16, 16), bins=6, stream=Stream(1, "weights"))
+    return SplineFlow(*box, layers=4, hidden=(16, 16), bins=6, stream=Stream(1, "weights"))
 
 
-def scrambled(base: Base) -> Flow:
+def scrambled(base: Base) -> SplineFlow:
     """A flow in float64 that does something to every coordinate."""
     flow, stream = identity(base).to(torch.float64), Stream(2, "scramble")
     with torch.no_grad():
@@ -143,6 +143,14 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
         load_flow(file)
     file.write_bytes(b"\x80\x04pickle")
     with pytest.raises(UserError, match=r"damaged"):
+        load_flow(file)
+
+
+def test_a_map_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    file, flow = tmp_path / "flow.safetensors", identity(Base(Domain.euclidean(2)))
+    flow.__class__ = type("Splain", (SplineFlow,), {"__module__": "elsewhere.splain"})
+    save_flow(file, flow, "abc")
+    with pytest.raises(UserError, match=r"safetensors: unknown map 'splain'; .* mean 'spline'"):
         load_flow(file)
 
 

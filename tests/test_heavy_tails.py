@@ -28,9 +28,7 @@ SETTINGS = LevelSettings(
     theta=0.5,
     order=1.0,
     recipe=Recipe(steps=100, batch=400),
-    layers=4,
-    hidden=(16, 16),
-    bins=8,
+    network={"layers": 4, "hidden": (16, 16), "bins": 8},
     ensemble=4000,
 )
 

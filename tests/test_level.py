@@ -25,7 +25,7 @@ from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Step
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.domain import Domain
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
@@ -47,9 +47,8 @@ class Well(Potential):
 PATH = AnnealingPath(Base(DOMAIN), Well())
 GOOD = Recipe(steps=120, batch=500)
 SPOILT = Recipe(steps=3, batch=50, learning_rate=3.0, averaging=0.0)
-SETTINGS = LevelSettings(
-    0.0, 1.0, recipe=GOOD, layers=2, hidden=(16, 16), bins=8, rejuvenation_steps=2
-)
+NETWORK = {"layers": 2, "hidden": (16, 16), "bins": 8}
+SETTINGS = LevelSettings(0.0, 1.0, recipe=GOOD, network=NETWORK, rejuvenation_steps=2)
 
 
 def exact(n: int, lam: float, *address: str) -> torch.Tensor:
@@ -60,7 +59,7 @@ def exact(n: int, lam: float, *address: str) -> torch.Tensor:
 
 
 def level(
-    settings: LevelSettings, below: Ensemble | None = None, flow_below: Flow | None = None
+    settings: LevelSettings, below: Ensemble | None = None, flow_below: SplineFlow | None = None
 ) -> tuple[LevelResult, list[str]]:
     lines: list[str] = []
     result = distill_level(
@@ -235,8 +234,8 @@ def test_the_test_part_of_a_reference_trains_nothing() -> None:
 @pytest.mark.parametrize(("n", "overfitted"), [(240, True), (24_000, False)])
 def test_overfitted_islands_are_seen(n: int, overfitted: bool) -> None:
     recipe = Recipe(steps=150, batch=240, averaging=0.0)
-    settings = replace(SETTINGS, theta=1.0, order=1.0, recipe=recipe, islands=24, layers=4)
-    settings = replace(settings, rejuvenation_steps=0)
+    settings = replace(SETTINGS, theta=1.0, order=1.0, recipe=recipe, islands=24)
+    settings = replace(settings, network={**NETWORK, "layers": 4}, rejuvenation_steps=0)
     facts = level(settings, base_ensemble(PATH, n, Stream(3, "below")))[0].facts
     assert (facts["overfitting"] > 0.1) == overfitted
     assert (abs(facts["cess_trained"] - facts["cess_held_out"]) > 0.1) == overfitted

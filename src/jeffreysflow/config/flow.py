@@ -7,22 +7,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from jeffreysflow.config.network import NetworkConfig, SplineNetwork
 from jeffreysflow.config.published import BY_LEVEL, OF_FLOW, check_published
 from jeffreysflow.config.section import Section, check_sobol_sizes
 from jeffreysflow.errors import shown
 
-__all__ = ["FlowConfig", "GenerationConfig", "NetworkConfig", "TrainingConfig"]
-
-
-class NetworkConfig(Section):
-    """Rational-quadratic spline coupling layers."""
-
-    layers: int = Field(default=6, ge=1)
-    """Coupling layers."""
-    hidden: int = Field(default=64, ge=1)
-    """Width of the two hidden layers of each conditioner."""
-    bins: int = Field(default=16, ge=2, le=900)
-    """Spline bins."""
+__all__ = ["FlowConfig", "GenerationConfig", "TrainingConfig"]
 
 
 class TrainingConfig(Section):
@@ -59,8 +49,8 @@ class FlowConfig(Section):
     """Renyi order of the forward divergence, 1 for Kullback-Leibler; or `auto`, as theta."""
     levels: Literal["last", "all"] = "last"
     """One flow from the base to the last level, or one a level."""
-    network: NetworkConfig = NetworkConfig()
-    """The network."""
+    network: NetworkConfig = SplineNetwork()
+    """The map that is trained; without a kind, spline coupling layers."""
     training: TrainingConfig = TrainingConfig()
     """The training recipe."""
     ensemble: int = Field(default=20_000, ge=2)

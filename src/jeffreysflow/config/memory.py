@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.config.network import SplineNetwork
 from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
 
 __all__ = ["likely_dimension", "memory_mb", "needed_mb"]
@@ -102,7 +103,7 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
     samples = below.samples if below is not None else experiment.flow(flow.reference).ensemble
     size = 0.5 if flow.training.precision == "float32" else 1.0
     # both passes keep what their gradients need, in every layer
-    step = 2 * size * flow.training.batch * flow.network.layers * _of_layer(flow, d)
+    step = 2 * size * flow.training.batch * _spline(flow).layers * _of_layer(flow, d)
     return (
         5 * samples * d
         + 6 * flow.ensemble * (d + 3)
@@ -114,7 +115,7 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
 
 def _of_weights(flow: FlowConfig, d: int) -> float:
     """Parameters of all layers: two hidden layers, and the spline of half the coordinates."""
-    network = flow.network
+    network = _spline(flow)
     knots = 3 * math.ceil(d / 2) * network.bins
     return network.layers * float(network.hidden) * (d + network.hidden + knots)
 
@@ -126,8 +127,13 @@ def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
 
 def _of_layer(flow: FlowConfig, d: int) -> float:
     """Numbers a row in one coupling: two hidden layers, and the spline of half the coordinates."""
-    network = flow.network
+    network = _spline(flow)
     return 4 * network.hidden + 10 * math.ceil(d / 2) * network.bins
+
+
+def _spline(flow: FlowConfig) -> SplineNetwork:
+    """The network, or, of a kind whose needs are not known here, the usual one."""
+    return flow.network if isinstance(flow.network, SplineNetwork) else SplineNetwork()
 
 
 def _of_truth(experiment: Experiment, d: int) -> float:

@@ -30,7 +30,7 @@ from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Pushed, Step
 from jeffreysflow.distillation.trainer import train
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
@@ -43,7 +43,7 @@ _MARGIN = 0.05
 class LevelResult(NamedTuple):
     """The flow of the level (float64), its training, the ensemble after it, facts about them."""
 
-    flow: Flow
+    flow: TransportMap
     history: list[HistoryRow]
     ensemble: Ensemble
     facts: dict[str, float]
@@ -51,7 +51,7 @@ class LevelResult(NamedTuple):
 
 class _Trained(NamedTuple):
     loss: JeffreysLoss
-    flow: Flow
+    flow: TransportMap
     history: list[HistoryRow]
     pushed: Pushed
     train_seconds: float
@@ -66,7 +66,7 @@ def distill_level(
     below: Ensemble | None,
     reference: Reference,
     stream: Callable[[str], Stream],
-    flow_below: Flow | None = None,
+    flow_below: TransportMap | None = None,
     progress: Callable[[HistoryRow], None] = lambda row: None,
     say: Callable[[str], None] = lambda line: None,
     memory: Callable[[int], TrainingMemory] = lambda attempt: Forgetful(),
@@ -102,8 +102,9 @@ def distill_level(
     much ``log_z_lower``, the mean log weight of the step, is larger there (kT).
 
     ``gap_relative_to_reference`` (over the test part of the reference: it flatters a reference that
-    misses a mode, and chooses nothing); the choices ``theta``, ``renyi``, ``warm_start`` (1: from
-    the flow below), ``identity_used`` (1: no flow) and the number of trainings, ``attempts``;
+    misses a mode, and chooses nothing; none of a map without inverse); the choices ``theta``,
+    ``renyi``, ``warm_start`` (1: from the flow below), ``identity_used`` (1: no flow) and the
+    number of trainings, ``attempts``;
     what lies outside the flow's box, by ``outside_facts``, at the last level by the energy too;
     ``evaluations_training`` and ``evaluations_ensemble`` of the target's energy, those in the
     losses and all others (pushing, moving, weighing); ``train_seconds``, ``push_seconds``,
@@ -167,7 +168,7 @@ def distill_level(
 def _trained(
     path: AnnealingPath,
     step: Step,
-    start: Flow | None,
+    start: TransportMap | None,
     settings: LevelSettings,
     loss: JeffreysLoss,
     attempt: int,
@@ -190,9 +191,6 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
     before, estimate = step.below.log_weights, step.rows["estimate"]
     after = ensemble.log_weights[estimate]
     lower, upper = jeffreys_bracket(before[estimate], increments[estimate])
-    with torch.no_grad():
-        y, (energy_0, energy_1) = step.reference.test, step.energies
-        D = forward_bracket(best.flow, y, energy_1(y), energy_0).mean()
     facts = {
         "ess": effective_sample_size(ensemble.log_weights),
         "ess_held_out": effective_sample_size(after),
@@ -203,10 +201,14 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         "log_z_lower": lower,
         "log_z_upper": upper,
         "jeffreys_gap": upper - lower,
-        "gap_relative_to_reference": float(D) - lower,
         "theta": best.loss.theta,
         "renyi": best.loss.order,
     }
+    if best.flow.invertible:
+        with torch.no_grad():
+            y, (energy_0, energy_1) = step.reference.test, step.energies
+            D = forward_bracket(best.flow, y, energy_1(y), energy_0).mean()
+        facts["gap_relative_to_reference"] = float(D) - lower
     independent = len(which("estimate", islands))
     if independent >= FEWEST_GROUPS:
         facts["log_z_error"] = log_evidence_error(after, independent)

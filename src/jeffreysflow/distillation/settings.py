@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -21,7 +23,7 @@ class LevelSettings:
 
     theta, order : weight of the reverse divergence and Renyi order; ``None`` leaves the choice to
         held-out samples, and then a flow that does worse than no flow is not used.
-    layers, hidden, bins : of the flow; dtype : of its training.
+    kind, network : of the flow, with its settings (`flows.map`); dtype : of its training.
     ensemble : size of the ensemble that level 1 starts, in ``islands`` >= 3 equal parts that never
         mix (`parts`).
     batch : samples pushed at a time.
@@ -34,9 +36,8 @@ class LevelSettings:
     theta: float | None = None
     order: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
-    layers: int = 6
-    hidden: tuple[int, ...] = (64, 64)
-    bins: int = 16
+    kind: str = "spline"
+    network: Mapping[str, Any] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
     ensemble: int = 20_000
     islands: int = 40

@@ -22,7 +22,7 @@ from jeffreysflow.distillation.divergences import (
 )
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory, restored, state_of
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
 
 __all__ = ["Recipe", "Transport", "train"]
 
@@ -65,7 +65,7 @@ class Transport(NamedTuple):
 
 
 def train(
-    flow: Flow,
+    flow: TransportMap,
     transport: Transport,
     loss: JeffreysLoss,
     recipe: Recipe,
@@ -159,7 +159,7 @@ def _ramped(theta: float, step: int, recipe: Recipe) -> float:
 
 
 def _loss(
-    flow: Flow, transport: Transport, theta: float, order: float
+    flow: TransportMap, transport: Transport, theta: float, order: float
 ) -> tuple[torch.Tensor, float, float, int]:
     """The loss, both divergences, and how many samples met a wall."""
     l_0, l_1 = jeffreys_weights(theta, transport.variance_0, transport.variance_1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.convergence import block_size
+from jeffreysflow.flows.map import check_map
 from jeffreysflow.pathintegral.checks import check_bounded_below
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import Base, Potential
@@ -34,6 +35,8 @@ def check_experiment(experiment: Experiment) -> None:
     _check_where_it_matters(experiment, path.target, path.base, name)
     for reference in experiment.references.values():
         get_kernel(reference.kernel.name, **reference.kernel.parameters)
+    for flow in experiment.flows.values():
+        check_map(flow.network.kind, flow.network.settings)
     target = path.target
     if experiment.path_integral is not None:
         target = build_bare_potential(experiment)

@@ -18,7 +18,7 @@ from jeffreysflow.distillation.parts import Reference, of_ensemble, of_walkers, 
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
@@ -75,7 +75,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
 
     lam_0, lam_1, reference = _task(layout, experiment, flow, level)
     below: Ensemble | None = None
-    flow_below: Flow | None = None
+    flow_below: TransportMap | None = None
     if level > 1:
         previous = layout.flow(flow).level(level - 1)
         read_record(previous / "done.json", hash)
@@ -205,7 +205,7 @@ def _is_there(folder: Path, hash: str, made_from: str | None) -> bool:
 
 def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSettings:
     """The settings of a level, from the configuration of its flow."""
-    training, network = section.training, section.network
+    training = section.training
     kernel = {"leapfrog_steps": _LEAPFROG_STEPS} if section.rejuvenation_kernel == "hmc" else {}
     return LevelSettings(
         lam_0=lam_0,
@@ -220,9 +220,8 @@ def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSett
             clip=training.clip,
             ramp=training.ramp,
         ),
-        layers=network.layers,
-        hidden=(network.hidden, network.hidden),
-        bins=network.bins,
+        kind=section.network.kind,
+        network=section.network.settings,
         dtype=getattr(torch, training.precision),
         ensemble=section.ensemble,
         islands=section.islands,

@@ -11,7 +11,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.pushing import refuse_nan
 from jeffreysflow.estimation.sobol import sobol_base_points
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath, Base
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
@@ -85,7 +85,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
 
 
 @torch.no_grad()
-def generated(flows: Sequence[Flow], path: AnnealingPath, z: torch.Tensor) -> Ensemble:
+def generated(flows: Sequence[TransportMap], path: AnnealingPath, z: torch.Tensor) -> Ensemble:
     """Base samples [n, d] through all flows, with ``log w = U_base(z) - U_M(x) + log|det|``.
 
     A sample in a wall, of infinite energy, gets weight 0.
