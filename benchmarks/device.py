@@ -18,7 +18,8 @@ from collections.abc import Callable
 import torch
 
 from jeffreysflow.distillation.batches import Batch
-from jeffreysflow.distillation.divergences import Energy, JeffreysLoss
+from jeffreysflow.distillation.divergences import Energy
+from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.maps.spline import SplineFlow
@@ -52,8 +53,8 @@ def training_rate(
 
     energies = base.energy, path.target.energy
     transport = Transport(*map(batches, energies), *energies, 1.0, 1.0)
-    recipe = Recipe(steps=steps, batch=batch, ramp=0.0)
-    return steps * rate(lambda: train(flow, transport, JeffreysLoss(0.5), recipe))
+    recipe = Recipe(steps=steps, batch=batch)
+    return steps * rate(lambda: train(flow, transport, JeffreysLoss(0.5, 1.0, 0.0), recipe))
 
 
 def generation_rate(

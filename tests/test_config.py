@@ -185,6 +185,7 @@ BAD_OVERRIDES = [
         r"coarse-0\.50\.network\.kind: unknown map 'splain'; .*did you mean 'spline'",
     ),
     ({"flows": {"coarse-0.50": {"network": {"kind": 3}}}}, r"network\.kind: must be 'spline'"),
+    ({"flows": {"coarse-0.50": {"loss": {"kind": "jefreys"}}}}, "loss.kind: .* mean 'jeffreys'"),
     ({"seed": 3}, "'seed' is set in config.yaml"),
     ({"references": {"tempered": {"rounds": True}}}, f"{TEMPERED}.rounds: .*number; found true"),
     ({"flows": {"coarse-0.50": {"theta": True}}}, "theta: must be a number or auto; found true"),

@@ -71,6 +71,7 @@ class Backwards:
     """
 
     log_weight: LogWeight
+    invertible = True
 
     def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         target = get_potential("three_well")

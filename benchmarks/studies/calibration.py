@@ -26,6 +26,7 @@ from scipy.stats import norm
 
 from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size, resampled
 from jeffreysflow.distillation.level import distill_level
+from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
@@ -126,7 +127,7 @@ def is_grave(sums: WeightedSums, log_weights: torch.Tensor) -> bool:
 def trained(problem: Problem, steps: int, theta: float) -> SplineFlow:
     recipe = Recipe(steps=steps, batch=500)
     network = {"hidden": (32, 32)}
-    settings = LevelSettings(0.0, 1.0, theta=theta, order=1.0, recipe=recipe, network=network)
+    settings = LevelSettings(0.0, 1.0, JeffreysLoss(theta, 1.0), recipe, network=network)
     result = distill_level(
         problem.path,
         settings,
@@ -197,8 +198,7 @@ def ensemble_cases(problem: Problem, samples: int) -> Iterator[Case]:
         settings = LevelSettings(
             low,
             high,
-            0.0,
-            1.0,
+            JeffreysLoss(0.0, 1.0),
             Recipe(steps=min(40, samples // 100), batch=500),
             network={"layers": 4, "hidden": (16, 16), "bins": 8},
         )

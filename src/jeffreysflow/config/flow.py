@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from jeffreysflow.config.loss import USUAL_LOSS, LossConfig
 from jeffreysflow.config.network import NetworkConfig, SplineNetwork
 from jeffreysflow.config.published import BY_LEVEL, OF_FLOW, check_published
 from jeffreysflow.config.section import Section, check_sobol_sizes
@@ -46,7 +47,10 @@ class FlowConfig(Section):
     one that held-out samples bear, level by level, and no flow where none does better. A number
     is used as it is, however the flow turns out."""
     renyi: float | Literal["auto"] = "auto"
-    """Renyi order of the forward divergence, 1 for Kullback-Leibler; or `auto`, as theta."""
+    """Renyi order of the forward divergence, 1 for Kullback-Leibler; or `auto`, as theta. Both are
+    of the loss `jeffreys`."""
+    loss: LossConfig = LossConfig()
+    """What is minimised: the Jeffreys divergence by default."""
     levels: Literal["last", "all"] = "last"
     """One flow from the base to the last level, or one a level."""
     network: NetworkConfig = SplineNetwork()
@@ -87,6 +91,15 @@ class FlowConfig(Section):
     def _published_is_shown(self) -> Self:
         check_published(self.published, OF_FLOW, "published")
         check_published(self.published_by_level, BY_LEVEL, "published_by_level")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_has_its_settings(self) -> Self:
+        for key in ("theta", "renyi"):
+            if self.loss.kind != USUAL_LOSS and getattr(self, key) != "auto":
+                raise ValueError(
+                    f"{key} is a setting of the loss '{USUAL_LOSS}', not of '{self.loss.kind}'"
+                )
         return self
 
     @model_validator(mode="after")

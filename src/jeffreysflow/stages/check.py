@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.convergence import block_size
-from jeffreysflow.flows.map import check_map
 from jeffreysflow.pathintegral.checks import check_bounded_below
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import Base, Potential
 from jeffreysflow.potentials.checks import check_potential, check_resolution
 from jeffreysflow.potentials.consistency import check_consistency
 from jeffreysflow.potentials.probe import check_density
+from jeffreysflow.stages.flow_settings import check_flow
 from jeffreysflow.stages.observable_check import check_observables
 from jeffreysflow.stages.target import build_bare_potential, build_path
 from jeffreysflow.tempering.kernels import get_kernel
@@ -36,7 +36,7 @@ def check_experiment(experiment: Experiment) -> None:
     for reference in experiment.references.values():
         get_kernel(reference.kernel.name, **reference.kernel.parameters)
     for flow in experiment.flows.values():
-        check_map(flow.network.kind, flow.network.settings)
+        check_flow(flow)
     target = path.target
     if experiment.path_integral is not None:
         target = build_bare_potential(experiment)

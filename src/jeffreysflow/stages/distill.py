@@ -10,18 +10,16 @@ from pathlib import Path
 import torch
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import distill_level
 from jeffreysflow.distillation.parts import Reference, of_ensemble, of_walkers, which
-from jeffreysflow.distillation.settings import LevelSettings
-from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
+from jeffreysflow.stages.flow_settings import level_settings
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.completion import (
@@ -39,11 +37,9 @@ from jeffreysflow.stores.sealed import DamagedError, read_sealed
 from jeffreysflow.stores.tables import read_table, write_table
 from jeffreysflow.stores.training import SavedTraining, forget_trainings
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernels import get_kernel
 
-__all__ = ["level_settings", "run"]
+__all__ = ["run"]
 
-_LEAPFROG_STEPS = 20
 _SECONDS = 60.0
 """A level that is killed has kept its training so long ago at most."""
 
@@ -201,32 +197,3 @@ def _is_there(folder: Path, hash: str, made_from: str | None) -> bool:
     except (UserError, KeyError):
         return False
     return True
-
-
-def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSettings:
-    """The settings of a level, from the configuration of its flow."""
-    training = section.training
-    kernel = {"leapfrog_steps": _LEAPFROG_STEPS} if section.rejuvenation_kernel == "hmc" else {}
-    return LevelSettings(
-        lam_0=lam_0,
-        lam_1=lam_1,
-        theta=None if section.theta == "auto" else section.theta,
-        order=None if section.renyi == "auto" else section.renyi,
-        recipe=Recipe(
-            steps=training.steps,
-            batch=training.batch,
-            learning_rate=training.learning_rate,
-            averaging=training.averaging,
-            clip=training.clip,
-            ramp=training.ramp,
-        ),
-        kind=section.network.kind,
-        network=section.network.settings,
-        dtype=getattr(torch, training.precision),
-        ensemble=section.ensemble,
-        islands=section.islands,
-        resample_below=section.resample_below,
-        # a single flow's ensemble goes nowhere
-        rejuvenation_steps=0 if section.levels == "last" else section.rejuvenation_steps,
-        rejuvenation_kernel=get_kernel(section.rejuvenation_kernel, **kernel),
-    )
