@@ -18,8 +18,8 @@ import torch
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import ComposedTransform, MonotonicRQSTransform
 
-from jeffreysflow.flows.coupling import alternating_masks
 from jeffreysflow.flows.maps.spline import SplineFlow
+from jeffreysflow.flows.masks import coupling_masks
 from jeffreysflow.streams import Stream
 
 
@@ -37,7 +37,7 @@ class LibraryFlow(torch.nn.Module):
                 shapes=[(bins,), (bins,), (bins - 1,)],
                 hidden_features=(hidden, hidden),
             )
-            for moved in alternating_masks(dimension, layers)
+            for moved in coupling_masks(dimension, layers)
         )
 
     def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

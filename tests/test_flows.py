@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import spline_box
-from jeffreysflow.flows.coupling import alternating_masks
 from jeffreysflow.flows.maps.spline import SplineFlow
+from jeffreysflow.flows.masks import coupling_masks, enough_layers, unmet_pairs, usual_layers
 from jeffreysflow.potentials import Base
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.stores.sealed import unseal
@@ -157,12 +157,42 @@ def test_a_map_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("d", [2, 3, 5, 8, 16])
 def test_masks_let_every_coordinate_move_every_other(d: int) -> None:
     layers = 2 * math.ceil(math.log2(d))
-    masks = torch.tensor(alternating_masks(d, layers))
+    masks = torch.tensor(coupling_masks(d, layers))
     sizes = masks.sum(dim=1)
     assert bool(((sizes >= d // 2) & (sizes <= (d + 1) // 2)).all())
     assert bool((masks[0::2] ^ masks[1::2]).all())
     moves = (masks[:, :, None] & ~masks[:, None, :]).any(dim=0)
     assert bool((moves | torch.eye(d, dtype=torch.bool)).all())
+
+
+@pytest.mark.parametrize("d", [2, 5, 7, 16, 20, 21, 31, 70, 71, 128])
+def test_balanced_masks_need_fewer_layers(d: int) -> None:
+    enough = enough_layers(d)
+    masks = coupling_masks(d, enough)
+    sizes = [sum(moved) for moved in masks]
+    assert (d // 2, (d + 1) // 2) == (min(sizes), max(sizes)) or d % 2 == 0
+    assert set(sizes) <= {d // 2, (d + 1) // 2}
+    assert list(unmet_pairs(masks)) == []
+    assert d == 2 or list(unmet_pairs(coupling_masks(d, enough - 2)))
+    assert usual_layers(d) == max(6, enough) <= max(6, 2 * math.ceil(math.log2(d)))
+
+
+def test_a_pair_that_never_meets_is_seen() -> None:
+    masks = coupling_masks(16, 6)
+    assert list(unmet_pairs(masks)) == []
+    for moved in masks:
+        moved[3] = moved[3] or moved[5]
+    assert list(unmet_pairs(masks)) == [(3, 5)]
+    # one that tells another through a third has not met it
+    chain = [[False, True, False], [True, False, True], [False, True, False]]
+    assert list(unmet_pairs(chain)) == [(0, 2), (2, 0)]
+
+
+def test_as_many_layers_as_the_dimension_asks_for() -> None:
+    for d, layers in ((2, 6), (16, 6), (24, 8)):
+        base = Base(Domain.euclidean(d))
+        flow = SplineFlow(*spline_box(base), hidden=(4,), bins=4)
+        assert flow.settings["layers"] == len(flow.couplings) == layers
 
 
 def test_box() -> None:

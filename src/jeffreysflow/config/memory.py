@@ -103,7 +103,7 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
     samples = below.samples if below is not None else experiment.flow(flow.reference).ensemble
     size = 0.5 if flow.training.precision == "float32" else 1.0
     # both passes keep what their gradients need, in every layer
-    step = 2 * size * flow.training.batch * _spline(flow).layers * _of_layer(flow, d)
+    step = 2 * size * flow.training.batch * _spline(flow).layers_of(d) * _of_layer(flow, d)
     return (
         5 * samples * d
         + 6 * flow.ensemble * (d + 3)
@@ -117,7 +117,7 @@ def _of_weights(flow: FlowConfig, d: int) -> float:
     """Parameters of all layers: two hidden layers, and the spline of half the coordinates."""
     network = _spline(flow)
     knots = 3 * math.ceil(d / 2) * network.bins
-    return network.layers * float(network.hidden) * (d + network.hidden + knots)
+    return network.layers_of(d) * float(network.hidden) * (d + network.hidden + knots)
 
 
 def _of_push(flow: FlowConfig, rows: int, d: int) -> float:

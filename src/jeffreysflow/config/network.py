@@ -10,6 +10,7 @@ from jeffreysflow.config.section import Section
 from jeffreysflow.discovery import names_in
 from jeffreysflow.errors import allowed_names
 from jeffreysflow.flows import maps
+from jeffreysflow.flows.masks import usual_layers
 
 __all__ = ["TAGS", "USUAL_KIND", "NetworkConfig", "OtherNetwork", "SplineNetwork"]
 
@@ -25,8 +26,9 @@ class SplineNetwork(Section):
 
     kind: Literal["spline"] = "spline"
     """Spline coupling layers."""
-    layers: int = Field(default=6, ge=1)
-    """Coupling layers."""
+    layers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Coupling layers; `auto`: as many as every coordinate needs to have said how every other one
+    moves, at least 6 (8 from 21 coordinates on, 10 from 71)."""
     hidden: int = Field(default=64, ge=1)
     """Width of the two hidden layers of each conditioner."""
     bins: int = Field(default=16, ge=2, le=900)
@@ -36,7 +38,12 @@ class SplineNetwork(Section):
     def settings(self) -> dict[str, Any]:
         """What the map takes."""
         hidden = (self.hidden, self.hidden)
-        return {"layers": self.layers, "hidden": hidden, "bins": self.bins}
+        layers = None if self.layers == "auto" else self.layers
+        return {"layers": layers, "hidden": hidden, "bins": self.bins}
+
+    def layers_of(self, dimension: int) -> int:
+        """How many coupling layers there are."""
+        return usual_layers(dimension) if self.layers == "auto" else self.layers
 
 
 class OtherNetwork(Section):

@@ -20,6 +20,7 @@ from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
 from jeffreysflow.stages.flow_settings import level_settings
+from jeffreysflow.stages.mask_notes import mask_notes
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.completion import (
@@ -69,6 +70,9 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     path.base.to(device)
     path.target.to(device)
 
+    what = f"distill {experiment.name}/{flow}" + ("" if steps == 1 else f" level {level}/{steps}")
+    for note in mask_notes(experiment, flow) if level == 1 else ():
+        print(f"{what}: {note}", flush=True)
     lam_0, lam_1, reference = _task(layout, experiment, flow, level)
     below: Ensemble | None = None
     flow_below: TransportMap | None = None
@@ -79,7 +83,6 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         below = Ensemble(*(field.to(device) for field in stored))
         flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
 
-    what = f"distill {experiment.name}/{flow}" + ("" if steps == 1 else f" level {level}/{steps}")
     progress = Progress(section.training.steps, what)
 
     def report(row: HistoryRow) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from jeffreysflow.flows.box import Box
-from jeffreysflow.flows.coupling import Coupling, alternating_masks
+from jeffreysflow.flows.coupling import Coupling
 from jeffreysflow.flows.intervals import Intervals, growth
 from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.flows.masks import coupling_masks, usual_layers
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
 
@@ -33,7 +34,8 @@ class SplineFlow(TransportMap):
     scale : how far from the middle of its interval the bulk of a coordinate's samples lies (its
         standard deviation); not used where periodic.
     periodic : which coordinates are periodic.
-    layers, hidden, bins : coupling layers, widths of the conditioners' hidden layers, spline bins.
+    layers, hidden, bins : coupling layers (``usual_layers`` of the dimension where there is no
+        number), widths of the conditioners' hidden layers, spline bins.
     stream : where the initial weights come from; without it they are zero, to be loaded.
     heavy_tails : whether samples lie very far out, as those of a base with tails do.
 
@@ -52,13 +54,15 @@ class SplineFlow(TransportMap):
         upper: Sequence[float],
         scale: Sequence[float],
         periodic: Sequence[bool],
-        layers: int = 6,
+        layers: int | None = None,
         hidden: Sequence[int] = (64, 64),
         bins: int = 16,
         stream: Stream | None = None,
         heavy_tails: bool = False,
     ) -> None:
         super().__init__()
+        dimension = len(lower)
+        layers = usual_layers(dimension) if layers is None else layers
         self.settings = {
             "lower": list(map(float, lower)),
             "upper": list(map(float, upper)),
@@ -79,7 +83,7 @@ class SplineFlow(TransportMap):
         )
         self.couplings = nn.ModuleList(
             Coupling(moved, knots, relative, circular, tuple(hidden), stream, heavy_tails)
-            for moved in alternating_masks(len(self._intervals), layers)
+            for moved in coupling_masks(dimension, layers)
         )
 
     @classmethod
@@ -88,7 +92,7 @@ class SplineFlow(TransportMap):
         box: Box,
         base: Base,
         stream: Stream,
-        layers: int = 6,
+        layers: int | None = None,
         hidden: Sequence[int] = (64, 64),
         bins: int = 16,
     ) -> SplineFlow:
