@@ -71,7 +71,7 @@ class Backwards:
     """
 
     log_weight: LogWeight
-    invertible = True
+    invertible, rows_at_once = True, 20_000
 
     def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         target = get_potential("three_well")

@@ -25,7 +25,7 @@ class LevelSettings:
     kind, network : of the flow, with its settings (`flows.map`); dtype : of its training.
     ensemble : size of the ensemble that level 1 starts, in ``islands`` >= 3 equal parts that never
         mix (`parts`).
-    batch : samples pushed at a time.
+    batch : samples pushed at a time; ``None``: as many as 200 MB hold.
     resample_below : the ensemble is resampled when its ESS falls below this fraction.
     rejuvenation_steps : moves of the pushed ensemble by ``rejuvenation_kernel``, an exact one.
     """
@@ -39,7 +39,7 @@ class LevelSettings:
     dtype: torch.dtype = torch.float32
     ensemble: int = 20_000
     islands: int = 40
-    batch: int = 20_000
+    batch: int | None = None
     resample_below: float = 0.5
     rejuvenation_steps: int = 0
     rejuvenation_kernel: Kernel = field(default_factory=lambda: get_kernel("mala"))

@@ -20,6 +20,7 @@ from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Transport
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.map import TransportMap, build_map
+from jeffreysflow.flows.sizes import MOST_ROWS
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
@@ -112,7 +113,7 @@ class Step:
         """The flow of the level below where, untrained, it does better than the identity."""
         if flow_below is None:
             return None
-        few = self.rows["choose"][: self._settings.batch]
+        few = self.rows["choose"][:MOST_ROWS]
         sample = self.below.rows(few)
         _, increments = self._pushed(self.new_flow(flow_below), sample)
         ess = conditional_ess(sample.log_weights, increments)
@@ -154,7 +155,7 @@ class Step:
         self, ensemble: Ensemble, lam: float, stream: Stream, tuned_on: torch.Tensor | None = None
     ) -> tuple[Ensemble, float]:
         settings = self._settings
-        steps, batch = settings.rejuvenation_steps, settings.batch
+        steps, batch = settings.rejuvenation_steps, settings.batch or MOST_ROWS
         return rejuvenated(
             ensemble, self._path, lam, settings.rejuvenation_kernel, steps, batch, stream, tuned_on
         )
@@ -173,7 +174,7 @@ class Step:
             settings.lam_0,
             settings.lam_1,
             ensemble,
-            settings.batch,
+            settings.batch or flow.rows_at_once,
         )
 
 

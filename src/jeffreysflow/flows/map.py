@@ -14,6 +14,7 @@ from jeffreysflow.discovery import find, names_in
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows import maps
 from jeffreysflow.flows.box import Box
+from jeffreysflow.flows.sizes import rows_at_once
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
 
@@ -61,6 +62,18 @@ class TransportMap(nn.Module, ABC):
     def start_from(self, below: TransportMap) -> None:
         """Take over what the map of the level below, of the same kind and settings, has learnt."""
         self.load_state_dict(below.state_dict())
+
+    @property
+    def numbers(self) -> int:
+        """Float64 numbers of working memory one sample takes without gradients: by default, four
+        for each output of a layer.
+        """
+        return 4 * sum(parameter.shape[0] for parameter in self.parameters() if parameter.ndim > 1)
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many samples are mapped at a time, so that about 200 MB do."""
+        return rows_at_once(max(self.numbers, 1))
 
     @property
     def kind(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.flows.sizes import MOST_ROWS
 from jeffreysflow.potentials import AnnealingPath, Potential
 from jeffreysflow.stages.exact_values import is_held_by_its_box
 from jeffreysflow.stages.steps import flow_steps
@@ -89,8 +90,12 @@ def pulled_back(
     the log weight that y has as a generated sample.
     """
     assert path.base is not None
-    z, log_dets = y, torch.zeros_like(y[:, 0])
-    for flow in reversed(flows):
-        z, log_det = flow.inverse(z)
-        log_dets = log_dets + log_det
-    return path.base.energy(z) - path.counted.energy(y) - log_dets
+    rows = min((flow.rows_at_once for flow in flows), default=MOST_ROWS)
+    parts = []
+    for some in torch.split(y, rows):
+        z, log_dets = some, torch.zeros_like(some[:, 0])
+        for flow in reversed(flows):
+            z, log_det = flow.inverse(z)
+            log_dets = log_dets + log_det
+        parts.append(path.base.energy(z) - path.counted.energy(some) - log_dets)
+    return torch.cat(parts)

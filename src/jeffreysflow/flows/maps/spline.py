@@ -13,6 +13,7 @@ from jeffreysflow.flows.coupling import Coupling
 from jeffreysflow.flows.intervals import Intervals, growth
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.flows.masks import coupling_masks, usual_layers
+from jeffreysflow.flows.sizes import spline_numbers
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
 
@@ -98,6 +99,12 @@ class SplineFlow(TransportMap):
     ) -> SplineFlow:
         """A flow on ``box``; its parameters are those of the class."""
         return cls(*box, layers, hidden, bins, stream, base.tails is not None)
+
+    @property
+    def numbers(self) -> int:
+        """Those of one coupling layer: they are passed in turn."""
+        settings = self.settings
+        return spline_numbers(len(settings["lower"]), settings["hidden"], settings["bins"])
 
     def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map ``z`` [n, d]; returns x [n, d] and log|det dx/dz| [n]."""
