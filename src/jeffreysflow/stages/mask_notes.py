@@ -32,4 +32,4 @@ def mask_notes(experiment: Experiment, flow: str) -> list[str]:
     named = ", ".join(f"{i + 1} never says how {j + 1} moves" for i, j in pairs)
     if not named:
         return []
-    return [f"its {network.layers} layers leave coordinates apart: {named}; {enough} would do"]
+    return [f"network.layers {network.layers} leaves coordinates apart: {named}; {enough} would do"]
