@@ -18,10 +18,11 @@ from collections.abc import Callable
 import torch
 
 from jeffreysflow.distillation.batches import Batch
-from jeffreysflow.distillation.divergences import Energy, JeffreysLoss
+from jeffreysflow.distillation.divergences import Energy
+from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.flows.box import spline_box
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages.device import use_device
 from jeffreysflow.stages.generate import generated
@@ -39,7 +40,9 @@ def tempering_rate(path: AnnealingPath, rows: int, rate: Callable[..., float]) -
     return rows * rate(lambda: kernel.step(point, lam, step_size, path, STREAM))
 
 
-def training_rate(path: AnnealingPath, flow: Flow, batch: int, rate: Callable[..., float]) -> float:
+def training_rate(
+    path: AnnealingPath, flow: SplineFlow, batch: int, rate: Callable[..., float]
+) -> float:
     """Optimiser steps a second in float32, both divergences."""
     base, steps = path.base, 10
     assert base is not None
@@ -50,12 +53,12 @@ def training_rate(path: AnnealingPath, flow: Flow, batch: int, rate: Callable[..
 
     energies = base.energy, path.target.energy
     transport = Transport(*map(batches, energies), *energies, 1.0, 1.0)
-    recipe = Recipe(steps=steps, batch=batch, ramp=0.0)
-    return steps * rate(lambda: train(flow, transport, JeffreysLoss(0.5), recipe))
+    recipe = Recipe(steps=steps, batch=batch)
+    return steps * rate(lambda: train(flow, transport, JeffreysLoss(0.5, 1.0, 0.0), recipe))
 
 
 def generation_rate(
-    path: AnnealingPath, flow: Flow, rows: int, rate: Callable[..., float]
+    path: AnnealingPath, flow: SplineFlow, rows: int, rate: Callable[..., float]
 ) -> float:
     """Weighted samples a second in float64."""
     assert path.base is not None
@@ -88,7 +91,7 @@ def main() -> None:
     target = get_potential("multi_well").to(device)
     base = Base(target.domain, sd=2.2).to(device)
     path = AnnealingPath(base, target)
-    flow = Flow(*spline_box(base), stream=Stream(0, "weights")).to(device)
+    flow = SplineFlow(*spline_box(base), stream=Stream(0, "weights")).to(device)
     rows, batch = (1_000_000, 10_000) if cuda else (8_000, 1_000)
     if options.tiny:
         rows, batch = 100, 50

@@ -18,8 +18,8 @@ import torch
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import ComposedTransform, MonotonicRQSTransform
 
-from jeffreysflow.flows.coupling import alternating_masks
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
+from jeffreysflow.flows.masks import coupling_masks
 from jeffreysflow.streams import Stream
 
 
@@ -37,7 +37,7 @@ class LibraryFlow(torch.nn.Module):
                 shapes=[(bins,), (bins,), (bins - 1,)],
                 hidden_features=(hidden, hidden),
             )
-            for moved in alternating_masks(dimension, layers)
+            for moved in coupling_masks(dimension, layers)
         )
 
     def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,7 +56,7 @@ def flow_step(flow: torch.nn.Module, z: torch.Tensor, y: torch.Tensor) -> None:
     (x.square().sum() + back.square().sum() - log_det.sum() - log_det_back.sum()).backward()
 
 
-def networks_step(flow: Flow, inputs: torch.Tensor, gradient: torch.Tensor) -> None:
+def networks_step(flow: SplineFlow, inputs: torch.Tensor, gradient: torch.Tensor) -> None:
     """All networks of the flow, forward and backward, once for each of the two passes."""
     flow.zero_grad(set_to_none=True)
     for _ in range(2):
@@ -104,7 +104,7 @@ def main() -> None:
         return stream.normal(*shape, dtype=torch.float32, device=o.device)
 
     box = ([-8.0] * d, [8.0] * d, [1.0] * d, [False] * d)
-    ours = Flow(*box, o.layers, (o.hidden, o.hidden), o.bins, stream).to(o.device)
+    ours = SplineFlow(*box, o.layers, (o.hidden, o.hidden), o.bins, stream).to(o.device)
     library = LibraryFlow(d, o.layers, o.hidden, o.bins).to(o.device)
     z, y = numbers(o.batch, d), numbers(o.batch, d)
     inputs = numbers(d // 2, o.batch).requires_grad_()

@@ -18,7 +18,9 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.observables import parse_observable, parse_observables
 from jeffreysflow.estimation.profiles import Profile
+from jeffreysflow.pathintegral.estimators import ESTIMATORS
 from jeffreysflow.pathintegral.normal_modes import frequencies
+from jeffreysflow.pathintegral.takahashi_imada import FOURTH_ORDER
 from jeffreysflow.potentials import Potential, get_potential
 from jeffreysflow.stages import bead_sums as stages_bead_sums
 from jeffreysflow.stages import beads, distill, gather, generate, temper, truth
@@ -398,7 +400,7 @@ def _group(value: torch.Tensor) -> BeadSums:
     """One path whose energies are all ``value``."""
     zero = torch.zeros(1, dtype=torch.float64)
     sums = [WeightedSums.of(zero, value.expand(1, columns)) for columns in (6, 2)]
-    return BeadSums(*sums, {"plain": 1.0})
+    return BeadSums(*sums, {"plain": 1.0}, tuple(ESTIMATORS), tuple(FOURTH_ORDER))
 
 
 def _independent_error(values: torch.Tensor) -> float:

@@ -54,6 +54,9 @@ def test_merging_is_deep_and_replaces_a_ladder_of_another_kind() -> None:
     lower = {"ladder": {"kind": "adaptive", "levels": 5}, "walkers": 3}
     assert merged(lower, {"ladder": {"levels": 6}})["ladder"] == {"kind": "adaptive", "levels": 6}
     fixed = {"kind": "fixed", "values": [0, 1]}
+    network = {"network": {"hidden": 8}}
+    assert merged(network, {"network": {"kind": "spline"}})["network"]["hidden"] == 8
+    assert merged(network, {"network": {"kind": "other"}}) == {"network": {"kind": "other"}}
     assert merged(lower, {"ladder": fixed}) == {"ladder": fixed, "walkers": 3}
 
 
@@ -176,6 +179,13 @@ BAD_OVERRIDES = [
     ({"base": {"tails": 0.5}}, "base.tails: .*greater than or equal to 1, found 0.5"),
     ({"base": {"tails": [3, 3]}}, r"base.tails: .*found \[3, 3\]"),
     ({"flows": {"coarse-0.50": {"network": {"bins": 901}}}}, "network.bins: .*900, found 901"),
+    ({"flows": {"coarse-0.50": {"network": {"layer": 2}}}}, "network: unknown key 'layer'; "),
+    (
+        {"flows": {"coarse-0.50": {"network": {"kind": "splain"}}}},
+        r"coarse-0\.50\.network\.kind: unknown map 'splain'; .*did you mean 'spline'",
+    ),
+    ({"flows": {"coarse-0.50": {"network": {"kind": 3}}}}, r"network\.kind: must be 'spline'"),
+    ({"flows": {"coarse-0.50": {"loss": {"kind": "jefreys"}}}}, "loss.kind: .* mean 'jeffreys'"),
     ({"seed": 3}, "'seed' is set in config.yaml"),
     ({"references": {"tempered": {"rounds": True}}}, f"{TEMPERED}.rounds: .*number; found true"),
     ({"flows": {"coarse-0.50": {"theta": True}}}, "theta: must be a number or auto; found true"),

@@ -19,7 +19,7 @@ from jeffreysflow.distillation.ensemble import (
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.domain import Domain
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
@@ -97,9 +97,12 @@ SETTINGS = {
 }
 
 
-def bent(seed: int) -> Flow:
+def bent(seed: int) -> SplineFlow:
     """A flow that is far from perfect."""
-    flow, stream = Flow(**SETTINGS, stream=Stream(seed)).to(torch.float64), Stream(seed, "bend")
+    flow, stream = (
+        SplineFlow(**SETTINGS, stream=Stream(seed)).to(torch.float64),
+        Stream(seed, "bend"),
+    )
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter += 0.05 * stream.normal(*parameter.shape)
@@ -144,7 +147,7 @@ def test_an_infinite_energy_gets_weight_zero() -> None:
             return torch.where(x[:, 0] > 0, super().energy(x), torch.inf)
 
     path = AnnealingPath(Base(DOMAIN), Wall(DOMAIN, 0.0, 1.0))
-    flow = Flow(**SETTINGS, stream=Stream(0)).to(torch.float64)
+    flow = SplineFlow(**SETTINGS, stream=Stream(0)).to(torch.float64)
     after, log_w = pushed(flow, path, 0.0, 1.0, base_ensemble(path, 10_000, Stream(0)), 5000)
     zero = after.x[:, 0] <= 0
     assert bool((log_w[zero] == -torch.inf).all())

@@ -15,7 +15,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.sobol import sobol_base_points
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages import estimate, exact_divergence, truth
 from jeffreysflow.stages.generate import generated
@@ -71,6 +71,7 @@ class Backwards:
     """
 
     log_weight: LogWeight
+    invertible, rows_at_once = True, 20_000
 
     def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         target = get_potential("three_well")
@@ -247,7 +248,7 @@ def test_samples_pulled_back_have_the_weights_of_generated_ones() -> None:
     target = get_potential("three_well")
     path = AnnealingPath(Base(target.domain), target)
     box = ([-6.0] * 2, [6.0] * 2, [1.0] * 2, [False] * 2)
-    flows = [Flow(*box, 2, (8, 8), 6, Stream(k)).to(torch.float64) for k in (1, 2)]
+    flows = [SplineFlow(*box, 2, (8, 8), 6, Stream(k)).to(torch.float64) for k in (1, 2)]
     with torch.no_grad():
         for parameter in (p for flow in flows for p in flow.parameters()):
             parameter += 0.3 * Stream(3, len(parameter)).normal(*parameter.shape)

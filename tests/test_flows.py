@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import spline_box
-from jeffreysflow.flows.coupling import alternating_masks
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
+from jeffreysflow.flows.masks import coupling_masks, enough_layers, unmet_pairs, usual_layers
 from jeffreysflow.potentials import Base
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.stores.sealed import unseal
@@ -39,12 +39,12 @@ def base(request: pytest.FixtureRequest) -> Base:
     return Base(domain, mean=[0.1 * i for i in range(d)], sd=[1 + 0.2 * i for i in range(d)])
 
 
-def identity(base: Base) -> Flow:
+def identity(base: Base) -> SplineFlow:
     box = spline_box(base, base.sample(100, Stream(0)))
-    return Flow(*box, layers=4, hidden=(16, 16), bins=6, stream=Stream(1, "weights"))
+    return SplineFlow(*box, layers=4, hidden=(16, 16), bins=6, stream=Stream(1, "weights"))
 
 
-def scrambled(base: Base) -> Flow:
+def scrambled(base: Base) -> SplineFlow:
     """A flow in float64 that does something to every coordinate."""
     flow, stream = identity(base).to(torch.float64), Stream(2, "scramble")
     with torch.no_grad():
@@ -146,15 +146,65 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
         load_flow(file)
 
 
+def test_a_map_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    file, flow = tmp_path / "flow.safetensors", identity(Base(Domain.euclidean(2)))
+    flow.__class__ = type("Splain", (SplineFlow,), {"__module__": "elsewhere.splain"})
+    save_flow(file, flow, "abc")
+    with pytest.raises(UserError, match=r"safetensors: unknown map 'splain'; .* mean 'spline'"):
+        load_flow(file)
+
+
 @pytest.mark.parametrize("d", [2, 3, 5, 8, 16])
 def test_masks_let_every_coordinate_move_every_other(d: int) -> None:
     layers = 2 * math.ceil(math.log2(d))
-    masks = torch.tensor(alternating_masks(d, layers))
+    masks = torch.tensor(coupling_masks(d, layers))
     sizes = masks.sum(dim=1)
     assert bool(((sizes >= d // 2) & (sizes <= (d + 1) // 2)).all())
     assert bool((masks[0::2] ^ masks[1::2]).all())
     moves = (masks[:, :, None] & ~masks[:, None, :]).any(dim=0)
     assert bool((moves | torch.eye(d, dtype=torch.bool)).all())
+
+
+@pytest.mark.parametrize("d", [2, 5, 7, 16, 20, 21, 31, 70, 71, 128])
+def test_balanced_masks_need_fewer_layers(d: int) -> None:
+    enough = enough_layers(d)
+    masks = coupling_masks(d, enough)
+    sizes = [sum(moved) for moved in masks]
+    assert (d // 2, (d + 1) // 2) == (min(sizes), max(sizes)) or d % 2 == 0
+    assert set(sizes) <= {d // 2, (d + 1) // 2}
+    assert list(unmet_pairs(masks)) == []
+    assert d == 2 or list(unmet_pairs(coupling_masks(d, enough - 2)))
+    assert usual_layers(d) == max(6, enough) <= max(6, 2 * math.ceil(math.log2(d)))
+
+
+def test_a_pair_that_never_meets_is_seen() -> None:
+    masks = coupling_masks(16, 6)
+    assert list(unmet_pairs(masks)) == []
+    for moved in masks:
+        moved[3] = moved[3] or moved[5]
+    assert (3, 5) in unmet_pairs(masks)
+    assert {i for i, _ in unmet_pairs(masks)} == {3}
+    # one that tells another through a third has not met it
+    chain = [[False, True, False], [True, False, True], [False, True, False]]
+    assert list(unmet_pairs(chain)) == [(0, 2), (2, 0)]
+
+
+def test_as_many_layers_as_the_dimension_asks_for() -> None:
+    for d, layers in ((2, 6), (16, 6), (24, 8)):
+        base = Base(Domain.euclidean(d))
+        flow = SplineFlow(*spline_box(base), hidden=(4,), bins=4)
+        assert flow.settings["layers"] == len(flow.couplings) == layers
+
+
+def test_samples_at_a_time_fit_in_200_mb() -> None:
+    for d, settings, rows in (
+        (2, {}, 20_000),
+        (16, {"hidden": (128, 128)}, 13_950),
+        (128, {"hidden": (128, 128)}, 2_325),
+    ):
+        flow = SplineFlow(*spline_box(Base(Domain.euclidean(d))), **settings)
+        assert flow.rows_at_once == rows
+        assert rows == 20_000 or rows * flow.numbers * 8 == pytest.approx(200e6, rel=1e-3)
 
 
 def test_box() -> None:

@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from jeffreysflow.distillation.level import LevelResult, distill_level
+from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.settings import LevelSettings
@@ -25,12 +26,9 @@ LOG_Z = math.log(math.sqrt(2 * math.pi) * math.sqrt(NU) * math.pi / 2)
 SETTINGS = LevelSettings(
     0.0,
     1.0,
-    theta=0.5,
-    order=1.0,
+    JeffreysLoss(0.5, 1.0),
     recipe=Recipe(steps=100, batch=400),
-    layers=4,
-    hidden=(16, 16),
-    bins=8,
+    network={"layers": 4, "hidden": (16, 16), "bins": 8},
     ensemble=4000,
 )
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from jeffreysflow.flows.flow import Flow
 from jeffreysflow.flows.intervals import Intervals, growth
+from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.flows.spline import SMALLEST_BIN, knot_logits, smallest_bin
 from jeffreysflow.streams import Stream
 
@@ -17,9 +17,9 @@ BINS = [2, 3, 16, 32, 256, 900]
 SD = 1.5
 
 
-def flow_on(half: float, bins: int, sd: float = SD) -> Flow:
+def flow_on(half: float, bins: int, sd: float = SD) -> SplineFlow:
     """One wide coordinate, one ordinary, one periodic; ``half`` in standard deviations."""
-    return Flow(
+    return SplineFlow(
         [2.0 - half * sd, -8.0, -math.pi],
         [2.0 + half * sd, 8.0, math.pi],
         [sd, 1.0, 1.0],
@@ -62,7 +62,7 @@ def test_a_new_flow_is_the_identity_on_any_box(half: float, bins: int, dtype: to
             assert bool(torch.isfinite(value).all())
 
 
-def scrambled(half: float, bins: int) -> Flow:
+def scrambled(half: float, bins: int) -> SplineFlow:
     flow, stream = flow_on(half, bins).to(torch.float64), Stream(2, "scramble")
     with torch.no_grad():
         for parameter in flow.parameters():
@@ -100,7 +100,7 @@ def test_with_heavy_tails_far_samples_say_little_about_the_others() -> None:
     """How x1 is moved varies less with x2 beyond 20 sd than before, and far more without."""
     changes = []
     for heavy in (False, True):
-        flow = Flow([-8, -1e6], [8, 1e6], [1, 1], [False] * 2, 1, (8, 8), 8, Stream(0), heavy)
+        flow = SplineFlow([-8, -1e6], [8, 1e6], [1, 1], [False] * 2, 1, (8, 8), 8, Stream(0), heavy)
         stream = Stream(2, "scramble")
         with torch.no_grad():
             for parameter in flow.double().parameters():
@@ -125,7 +125,7 @@ def test_far_outside_the_other_coordinates_are_moved_as_at_the_edge() -> None:
 @pytest.mark.parametrize("bins", [8, 16])
 def test_ordinary_boxes_have_the_knots_they_had(half: float, bins: int) -> None:
     """Equal steps of t through sinh(g t), as dense in the middle as equal bins over 2.4 sd."""
-    flow = Flow([-half], [half], [1.0], [False], 1, (), bins, Stream(0))
+    flow = SplineFlow([-half], [half], [1.0], [False], 1, (), bins, Stream(0))
     offset = flow.couplings[0].conditioner.biases[-1].detach().double()[:bins, 0]
     g = growth(half / 2.4)
     t = torch.linspace(-1, 1, bins + 1, dtype=torch.float64)

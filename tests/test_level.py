@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from jeffreysflow.distillation.divergences import JeffreysLoss
 from jeffreysflow.distillation.ensemble import (
     Ensemble,
     conditional_ess,
@@ -17,15 +16,16 @@ from jeffreysflow.distillation.ensemble import (
     resampled,
 )
 from jeffreysflow.distillation.level import LevelResult, distill_level
+from jeffreysflow.distillation.losses.jeffreys import AUTOMATIC, JeffreysLoss
 from jeffreysflow.distillation.parts import Part, of_walkers, rows_of, which
 from jeffreysflow.distillation.pushing import base_ensemble
 from jeffreysflow.distillation.rejuvenation import rejuvenated
-from jeffreysflow.distillation.selection import AUTOMATIC, candidates, first_that_holds
+from jeffreysflow.distillation.selection import first_that_holds
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Step
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.domain import Domain
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel
@@ -47,9 +47,8 @@ class Well(Potential):
 PATH = AnnealingPath(Base(DOMAIN), Well())
 GOOD = Recipe(steps=120, batch=500)
 SPOILT = Recipe(steps=3, batch=50, learning_rate=3.0, averaging=0.0)
-SETTINGS = LevelSettings(
-    0.0, 1.0, recipe=GOOD, layers=2, hidden=(16, 16), bins=8, rejuvenation_steps=2
-)
+NETWORK = {"layers": 2, "hidden": (16, 16), "bins": 8}
+SETTINGS = LevelSettings(0.0, 1.0, recipe=GOOD, network=NETWORK, rejuvenation_steps=2)
 
 
 def exact(n: int, lam: float, *address: str) -> torch.Tensor:
@@ -60,7 +59,7 @@ def exact(n: int, lam: float, *address: str) -> torch.Tensor:
 
 
 def level(
-    settings: LevelSettings, below: Ensemble | None = None, flow_below: Flow | None = None
+    settings: LevelSettings, below: Ensemble | None = None, flow_below: SplineFlow | None = None
 ) -> tuple[LevelResult, list[str]]:
     lines: list[str] = []
     result = distill_level(
@@ -75,11 +74,16 @@ def level(
     return result, lines
 
 
+OPTIONS = JeffreysLoss().options
+
+
 def test_what_is_left_to_choose() -> None:
-    assert candidates(0.3, 1.0) == (JeffreysLoss(0.3, 1.0),)
-    assert candidates(None, None) == AUTOMATIC
-    assert [loss.order for loss in candidates(0.3, None)] == [2.0, 1.5, 1.0]
-    assert AUTOMATIC[-1] == JeffreysLoss(0.0, 1.0)
+    assert JeffreysLoss(0.3, 1.0).options == (JeffreysLoss(0.3, 1.0),)
+    assert not JeffreysLoss(0.3, 1.0).automatic
+    assert JeffreysLoss(0.3).automatic
+    assert tuple((loss.theta, loss.order) for loss in OPTIONS) == AUTOMATIC
+    assert [loss.order for loss in JeffreysLoss(0.3).options] == [2.0, 1.5, 1.0]
+    assert OPTIONS[-1] == JeffreysLoss(0.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +97,8 @@ def test_a_collapse_asks_for_a_safer_loss(scores: list[float], tried: int, chose
         seen.append(loss)
         return scores[attempt]
 
-    best = first_that_holds(AUTOMATIC, trained, lambda score: score, 0.6)
-    assert seen == list(AUTOMATIC[:tried])
+    best = first_that_holds(OPTIONS, trained, lambda score: score, 0.6)
+    assert seen == list(OPTIONS[:tried])
     assert best == scores[chosen]
 
 
@@ -118,7 +122,7 @@ def test_a_level_is_never_worse_than_no_flow() -> None:
     x = exact(100, 0.0, "any")
     torch.testing.assert_close(result.flow(x)[0], x)
     # the same training, asked for by name, is what one gets: much worse than no flow
-    asked, _ = level(replace(settings, theta=0.5, order=2.0))
+    asked, _ = level(replace(settings, loss=JeffreysLoss(0.5, 2.0)))
     assert (asked.facts["attempts"], asked.facts["identity_used"]) == (1, 0)
     assert asked.facts["cess"] < asked.facts["cess_identity"]
 
@@ -235,8 +239,8 @@ def test_the_test_part_of_a_reference_trains_nothing() -> None:
 @pytest.mark.parametrize(("n", "overfitted"), [(240, True), (24_000, False)])
 def test_overfitted_islands_are_seen(n: int, overfitted: bool) -> None:
     recipe = Recipe(steps=150, batch=240, averaging=0.0)
-    settings = replace(SETTINGS, theta=1.0, order=1.0, recipe=recipe, islands=24, layers=4)
-    settings = replace(settings, rejuvenation_steps=0)
+    settings = replace(SETTINGS, loss=JeffreysLoss(1.0, 1.0), recipe=recipe, islands=24)
+    settings = replace(settings, network={**NETWORK, "layers": 4}, rejuvenation_steps=0)
     facts = level(settings, base_ensemble(PATH, n, Stream(3, "below")))[0].facts
     assert (facts["overfitting"] > 0.1) == overfitted
     assert (abs(facts["cess_trained"] - facts["cess_held_out"]) > 0.1) == overfitted

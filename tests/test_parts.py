@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, log_evidence, resampled
+from jeffreysflow.distillation.losses.jeffreys import AUTOMATIC
 from jeffreysflow.distillation.parts import (
     Part,
     Reference,
@@ -17,7 +18,7 @@ from jeffreysflow.distillation.parts import (
     rows_of,
     which,
 )
-from jeffreysflow.distillation.selection import AUTOMATIC, first_that_holds
+from jeffreysflow.distillation.selection import first_that_holds
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
 from jeffreysflow.streams import Stream
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from jeffreysflow.distillation.batches import KnownSamples, fresh_batches, shuffled_batches
-from jeffreysflow.distillation.divergences import JeffreysLoss
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import LevelResult, distill_level
+from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.domain import Domain
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.potentials.potential import Potential
 from jeffreysflow.stages.exact_divergence import pulled_back
@@ -24,13 +24,14 @@ from jeffreysflow.streams import Stream
 from jeffreysflow.truth.sampling import GridSampler
 
 RECIPE = Recipe(steps=60, batch=200)
+NETWORK = {"layers": 4, "hidden": (32, 32), "bins": 8}
 
 
 def trained(
     theta: float = 0.5,
     order: float = 1.0,
     spoil: Callable[[int], float] = lambda step: 0.0,
-) -> tuple[Flow, list[HistoryRow], list[HistoryRow]]:
+) -> tuple[SplineFlow, list[HistoryRow], list[HistoryRow]]:
     """A small flow from N(0, 1)^2 to N(1, 0.5^2)^2; ``spoil`` is added to the target energy
     of what the flow makes, call by call."""
     base, stream = Base(Domain.euclidean(2)), Stream(1, "source")
@@ -50,7 +51,7 @@ def trained(
         0.5,
     )
     box = ([-8.0] * 2, [8.0] * 2, [1.0] * 2, [False] * 2)
-    flow = Flow(*box, layers=2, hidden=(16, 16), bins=8, stream=Stream(1, "weights"))
+    flow = SplineFlow(*box, layers=2, hidden=(16, 16), bins=8, stream=Stream(1, "weights"))
     seen: list[HistoryRow] = []
     history, _ = train(flow, transport, JeffreysLoss(theta, order), RECIPE, seen.append)
     return flow, history, seen
@@ -141,8 +142,8 @@ def test_samples_in_a_wall_are_left_out_and_counted() -> None:
             0.5,
         )
         box = ([-8.0] * 2, [8.0] * 2, [1.0] * 2, [False] * 2)
-        flow = Flow(*box, layers=2, hidden=(16, 16), bins=8, stream=Stream(1, "weights"))
-        history, _ = train(flow, transport, JeffreysLoss(0.5), RECIPE)
+        flow = SplineFlow(*box, layers=2, hidden=(16, 16), bins=8, stream=Stream(1, "weights"))
+        history, _ = train(flow, transport, JeffreysLoss(0.5, 1.0), RECIPE)
         assert all(bool(torch.isfinite(p).all()) for p in flow.parameters())
         return history
 
@@ -170,8 +171,8 @@ def exact_samples(n: int, stream: Stream) -> torch.Tensor:
 
 
 def three_well(theta: float, ramp: float) -> LevelResult:
-    recipe = Recipe(steps=250, batch=500, ramp=ramp)
-    settings = LevelSettings(0.0, 1.0, theta, 1.0, recipe, layers=4, hidden=(32, 32), bins=8)
+    recipe = Recipe(steps=250, batch=500)
+    settings = LevelSettings(0.0, 1.0, JeffreysLoss(theta, 1.0, ramp), recipe, network=NETWORK)
     return distill_level(
         three_well_path(),
         settings,
@@ -236,10 +237,10 @@ class TwoWells(Potential):
 def test_pure_reverse_divergence_collapses_and_the_diagnostics_say_so() -> None:
     target = TwoWells()
     path = AnnealingPath(Base(target.domain), target)
-    recipe = Recipe(steps=250, batch=500, ramp=0.0)
+    recipe = Recipe(steps=250, batch=500)
     collapsed = distill_level(
         path,
-        LevelSettings(0.0, 1.0, 1.0, 1.0, recipe, layers=4, hidden=(32, 32), bins=8),
+        LevelSettings(0.0, 1.0, JeffreysLoss(1.0, 1.0, 0.0), recipe, network=NETWORK),
         None,
         Reference(*(target.samples(10_000, Stream(0, side)) for side in ("reference", "test"))),
         lambda purpose: Stream(0, "collapse", purpose),

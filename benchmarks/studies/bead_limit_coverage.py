@@ -89,7 +89,7 @@ def exact_paths(V: Potential, beta: float, beads: int, n: int, stream: Stream) -
     return grid[torch.stack(index, dim=1)][..., None]
 
 
-def covariance(case: Case, beads: Sequence[int], column: int, each: int = 512) -> torch.Tensor:
+def covariance(case: Case, beads: Sequence[int], name: str, each: int = 512) -> torch.Tensor:
     """Covariance [m, m] of one path's contribution to an energy at m numbers of beads."""
     V, beta = case.V, case.beta
     ring = PathIntegralConfig(
@@ -108,7 +108,7 @@ def covariance(case: Case, beads: Sequence[int], column: int, each: int = 512) -
             bead_sums(V, ring, Measured((), ()), ensemble, N, Stream(2, case.title, group, N))
             for N in beads
         ]
-        means.append(torch.stack([part.primitive.means[column] for part in sums]))
+        means.append(torch.stack([part.primitive.means[part.names.index(name)] for part in sums]))
     return torch.cov(torch.stack(means).T) * each
 
 
@@ -154,7 +154,9 @@ def main() -> None:
     options = parser.parse_args()
     repeats = 5 if options.tiny else options.repeats
     torch.set_num_threads(1)
-    column = {"potential": 0, "virial": 2, "energy": 3}[options.quantity]
+    name = {"potential": "potential_energy", "virial": "kinetic_virial"}.get(
+        options.quantity, options.quantity
+    )
     below, cells = [], 0
     print(f"{options.quantity}, {repeats} repeats, {GROUPS} groups")
     print(
@@ -162,7 +164,7 @@ def main() -> None:
     )
     for case in list(cases())[: 1 if options.tiny else None]:
         beads = sorted({N for chosen in case.sets for N in chosen})
-        C = covariance(case, beads, column)
+        C = covariance(case, beads, name)
         exact = torch.tensor(
             [
                 value(finite_bead_averages(case.V, case.beta, N), case.V, options.quantity)

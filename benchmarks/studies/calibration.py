@@ -26,6 +26,7 @@ from scipy.stats import norm
 
 from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size, resampled
 from jeffreysflow.distillation.level import distill_level
+from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.parts import Reference
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
@@ -43,7 +44,7 @@ from jeffreysflow.estimation.observables import observable_values, parse_observa
 from jeffreysflow.estimation.pareto import LargestWeights, warnings_about
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.estimation.student import half_width
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages.generate import generated
 from jeffreysflow.streams import Stream
@@ -123,9 +124,10 @@ def is_grave(sums: WeightedSums, log_weights: torch.Tensor) -> bool:
     return any(grave for _, grave in warnings_about(sums, largest))
 
 
-def trained(problem: Problem, steps: int, theta: float) -> Flow:
+def trained(problem: Problem, steps: int, theta: float) -> SplineFlow:
     recipe = Recipe(steps=steps, batch=500)
-    settings = LevelSettings(0.0, 1.0, theta=theta, order=1.0, recipe=recipe, hidden=(32, 32))
+    network = {"hidden": (32, 32)}
+    settings = LevelSettings(0.0, 1.0, JeffreysLoss(theta, 1.0), recipe, network=network)
     result = distill_level(
         problem.path,
         settings,
@@ -142,7 +144,7 @@ def _reference(x: torch.Tensor) -> Reference:
 
 def flow_cases(problem: Problem, samples: int) -> Iterator[Case]:
     """Fresh samples of flows from bad to good."""
-    flows = {"base alone": Flow([-8.0] * 2, [8.0] * 2, [1.0] * 2, [False] * 2, 2, (4, 4), 8)}
+    flows = {"base alone": SplineFlow([-8.0] * 2, [8.0] * 2, [1.0] * 2, [False] * 2, 2, (4, 4), 8)}
     flows["base alone"].to(torch.float64)
     for steps in (30,) if samples < 10_000 else (30, 80, 250):
         flows[f"{steps} steps"] = trained(problem, steps, 0.0)
@@ -150,7 +152,7 @@ def flow_cases(problem: Problem, samples: int) -> Iterator[Case]:
         z = problem.base.sample(100_000, Stream(2, name))
         ess = effective_sample_size(generated([flow], problem.path, z).log_weights)
 
-        def repeat(i: int, flow: Flow = flow, name: str = name) -> list[Interval]:
+        def repeat(i: int, flow: SplineFlow = flow, name: str = name) -> list[Interval]:
             z = problem.base.sample(samples, Stream(3, "flow", name, i))
             batch = generated([flow], problem.path, z)
             U = batch.U_0 + batch.V
@@ -196,12 +198,9 @@ def ensemble_cases(problem: Problem, samples: int) -> Iterator[Case]:
         settings = LevelSettings(
             low,
             high,
-            0.0,
-            1.0,
+            JeffreysLoss(0.0, 1.0),
             Recipe(steps=min(40, samples // 100), batch=500),
-            layers=4,
-            hidden=(16, 16),
-            bins=8,
+            network={"layers": 4, "hidden": (16, 16), "bins": 8},
         )
         below = None if level == 1 else _exact_ensemble(problem, low, level)
         stream = _streams(level)

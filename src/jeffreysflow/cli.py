@@ -168,6 +168,7 @@ def _project(options: argparse.Namespace) -> Project:
 
 def _validate(options: argparse.Namespace) -> None:
     from jeffreysflow.stages.ladder_notes import ladder_notes
+    from jeffreysflow.stages.mask_notes import mask_notes
 
     project = _project(options)
     experiments = resolve_project(project, Path())
@@ -187,6 +188,9 @@ def _validate(options: argparse.Namespace) -> None:
         for reference in experiment.references:
             for note in ladder_notes(experiment, reference):
                 print(f"  {reference}: {note}")
+        for flow in experiment.flows:
+            for note in mask_notes(experiment, flow):
+                print(f"  {flow}: {note}")
 
 
 def _results(options: argparse.Namespace) -> None:

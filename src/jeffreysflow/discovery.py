@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from jeffreysflow.errors import UserError, allowed_names
 
-__all__ = ["build", "names_in"]
+__all__ = ["build", "find", "names_in"]
 
 T = TypeVar("T")
 
@@ -21,14 +21,12 @@ def names_in(folders: Iterable[str | Path]) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(map(str, folders)))
 
 
-def build(
-    package: str, kind: Callable[..., T], what: str, name: str, parameters: Mapping[str, Any]
-) -> T:
-    """An object of the one class derived from ``kind`` in the module ``name`` of ``package``.
+def find(package: str, kind: Callable[..., T], what: str, name: str) -> Callable[..., T]:
+    """The one class derived from ``kind`` in the module ``name`` of ``package``.
 
     Raises
     ------
-    UserError : unknown name, or parameters the class does not take.
+    UserError : unknown name.
     """
     known = names_in(importlib.import_module(package).__path__)
     if name not in known:
@@ -41,9 +39,22 @@ def build(
         and kind in inspect.getmro(value)
         and value.__module__ == module.__name__
     )
+    return cast(Callable[..., T], cls)
+
+
+def build(
+    package: str, kind: Callable[..., T], what: str, name: str, parameters: Mapping[str, Any]
+) -> T:
+    """An object of the class that ``find`` finds.
+
+    Raises
+    ------
+    UserError : unknown name, or parameters the class does not take.
+    """
+    cls = find(package, kind, what, name)
     try:
         inspect.signature(cls).bind(**parameters)
     except TypeError as error:
         allowed = ", ".join(inspect.signature(cls).parameters) or "none"
         raise UserError(f"{what} {name!r}: {error}; its parameters: {allowed}") from error
-    return cast(T, cls(**parameters))
+    return cls(**parameters)

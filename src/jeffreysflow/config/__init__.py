@@ -2,7 +2,7 @@
 
 from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.experiment import Experiment
-from jeffreysflow.config.flow import FlowConfig, GenerationConfig, NetworkConfig, TrainingConfig
+from jeffreysflow.config.flow import FlowConfig, GenerationConfig, TrainingConfig
 from jeffreysflow.config.loading import (
     experiment_file,
     experiment_names,
@@ -12,6 +12,7 @@ from jeffreysflow.config.loading import (
     resolve_project,
     settings_of,
 )
+from jeffreysflow.config.network import NetworkConfig, OtherNetwork, SplineNetwork
 from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
 from jeffreysflow.config.project import Project
 from jeffreysflow.config.reference import (
@@ -35,10 +36,12 @@ __all__ = [
     "GeometricLadder",
     "KernelConfig",
     "NetworkConfig",
+    "OtherNetwork",
     "PotentialConfig",
     "ProfileConfig",
     "Project",
     "ReferenceConfig",
+    "SplineNetwork",
     "SuggestedLadder",
     "TileConfig",
     "TrainingConfig",

@@ -8,22 +8,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from jeffreysflow.config.kernels import checked_kernel
+from jeffreysflow.config.loss import USUAL_LOSS, LossConfig
+from jeffreysflow.config.network import NetworkConfig, SplineNetwork
 from jeffreysflow.config.published import BY_LEVEL, OF_FLOW, check_published
 from jeffreysflow.config.section import Section, check_sobol_sizes
 from jeffreysflow.errors import shown
 
-__all__ = ["FlowConfig", "GenerationConfig", "NetworkConfig", "TrainingConfig"]
-
-
-class NetworkConfig(Section):
-    """Rational-quadratic spline coupling layers."""
-
-    layers: int = Field(default=6, ge=1)
-    """Coupling layers."""
-    hidden: int = Field(default=64, ge=1)
-    """Width of the two hidden layers of each conditioner."""
-    bins: int = Field(default=16, ge=2, le=900)
-    """Spline bins."""
+__all__ = ["FlowConfig", "GenerationConfig", "TrainingConfig"]
 
 
 class TrainingConfig(Section):
@@ -57,11 +48,14 @@ class FlowConfig(Section):
     one that held-out samples bear, level by level, and no flow where none does better. A number
     is used as it is, however the flow turns out."""
     renyi: float | Literal["auto"] = "auto"
-    """Renyi order of the forward divergence, 1 for Kullback-Leibler; or `auto`, as theta."""
+    """Renyi order of the forward divergence, 1 for Kullback-Leibler; or `auto`, as theta. Both are
+    of the loss `jeffreys`."""
+    loss: LossConfig = LossConfig()
+    """What is minimised: the Jeffreys divergence by default."""
     levels: Literal["last", "all"] = "last"
     """One flow from the base to the last level, or one a level."""
-    network: NetworkConfig = NetworkConfig()
-    """The network."""
+    network: NetworkConfig = SplineNetwork()
+    """The map that is trained; without a kind, spline coupling layers."""
     training: TrainingConfig = TrainingConfig()
     """The training recipe."""
     ensemble: int = Field(default=20_000, ge=2)
@@ -106,6 +100,15 @@ class FlowConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _loss_has_its_settings(self) -> Self:
+        for key in ("theta", "renyi"):
+            if self.loss.kind != USUAL_LOSS and getattr(self, key) != "auto":
+                raise ValueError(
+                    f"{key} is a setting of the loss '{USUAL_LOSS}', not of '{self.loss.kind}'"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _islands_fit(self) -> Self:
         if self.ensemble % self.islands:
             raise ValueError(
@@ -119,8 +122,9 @@ class GenerationConfig(Section):
 
     samples: int = Field(default=320_000, ge=2)
     """Number of samples."""
-    batch: int = Field(default=20_000, ge=2)
-    """Samples at a time; the last bits of a result depend on it."""
+    batch: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
+    """Samples at a time, of which the last bits of a result depend; `auto`: as many as 200 MB hold
+    while they pass the flow, at most 20,000."""
     base_points: Literal["iid", "sobol"] = "iid"
     """Independent base points, or scrambled Sobol points."""
     scramblings: int = Field(default=16, ge=2)

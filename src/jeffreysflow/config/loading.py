@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.folders import expanded, is_file
+from jeffreysflow.config.network import TAGS, USUAL_KIND
 from jeffreysflow.config.plain import typed
 from jeffreysflow.config.project import Project
 from jeffreysflow.config.section import Section
@@ -209,8 +210,8 @@ def merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]
         below = result.get(key)
         if not (isinstance(value, Mapping) and isinstance(below, Mapping)):
             result[key] = value
-        elif "kind" in value and value["kind"] != below.get("kind"):
-            # a ladder of another kind has other keys: nothing of the old one may remain
+        elif "kind" in value and value["kind"] != below.get("kind", USUAL_KIND):
+            # what is of another kind has other keys: nothing of the old one may remain
             result[key] = dict(value)
         else:
             result[key] = merged(below, value)
@@ -252,7 +253,7 @@ def _one_line(error: ValidationError, where: str) -> UserError:
     first = details[0]
     kind, context = first["type"], first.get("ctx", {})
     # what pydantic adds to a location: a ladder's kind, and the alternatives of a union
-    added = {"fixed", "geometric", "adaptive", "suggested", "float", "list[float]", "bool"}
+    added = {"fixed", "geometric", "adaptive", "suggested", "float", "list[float]", "bool", *TAGS}
     parts = [str(part) for part in first["loc"] if part not in added]
     location = ".".join([*parts, *filter(None, [context.get("at")])])
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.config.network import SplineNetwork
 from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
+from jeffreysflow.flows.sizes import rows_at_once, spline_numbers
 
 __all__ = ["likely_dimension", "memory_mb", "needed_mb"]
 
@@ -64,7 +66,8 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
         return _of_training(experiment, source, d)
     if stage == "generate":
         flow = experiment.flow(source)
-        pushed = 6 * generation.batch * (d + 3) + _of_push(flow, generation.batch, d)
+        batch = _rows_pushed(flow, d) if generation.batch == "auto" else generation.batch
+        pushed = 6 * batch * (d + 3) + _of_push(flow, batch, d)
         return pushed + 2 * _of_weights(flow, d)
     if stage == "beads":
         groups = generation.scramblings if generation.base_points == "sobol" else 32
@@ -74,7 +77,8 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
     if stage == "estimate":
         if source in experiment.references:
             return experiment.reference(source).samples * (2 * (d + 3) + 4 * measured)
-        block = max(generation.batch, _ROWS_AT_A_TIME)
+        batch = 0 if generation.batch == "auto" else generation.batch
+        block = max(batch, _ROWS_AT_A_TIME)
         return block * (3 * (d + 3) + 6 * measured) + _of_exact_samples(experiment, source, d)
     if stage == "figures":
         references = sum(reference.samples for reference in experiment.references.values())
@@ -102,21 +106,21 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
     samples = below.samples if below is not None else experiment.flow(flow.reference).ensemble
     size = 0.5 if flow.training.precision == "float32" else 1.0
     # both passes keep what their gradients need, in every layer
-    step = 2 * size * flow.training.batch * flow.network.layers * _of_layer(flow, d)
+    step = 2 * size * flow.training.batch * _spline(flow).layers_of(d) * _of_layer(flow, d)
     return (
         5 * samples * d
         + 6 * flow.ensemble * (d + 3)
         + step
         + _COPIES_OF_WEIGHTS * _of_weights(flow, d)
-        + _of_push(flow, min(flow.ensemble, experiment.generation.batch), d)
+        + _of_push(flow, min(flow.ensemble, _rows_pushed(flow, d)), d)
     )
 
 
 def _of_weights(flow: FlowConfig, d: int) -> float:
     """Parameters of all layers: two hidden layers, and the spline of half the coordinates."""
-    network = flow.network
+    network = _spline(flow)
     knots = 3 * math.ceil(d / 2) * network.bins
-    return network.layers * float(network.hidden) * (d + network.hidden + knots)
+    return network.layers_of(d) * float(network.hidden) * (d + network.hidden + knots)
 
 
 def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
@@ -124,10 +128,19 @@ def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
     return rows * _of_layer(flow, d)
 
 
-def _of_layer(flow: FlowConfig, d: int) -> float:
+def _of_layer(flow: FlowConfig, d: int) -> int:
     """Numbers a row in one coupling: two hidden layers, and the spline of half the coordinates."""
-    network = flow.network
-    return 4 * network.hidden + 10 * math.ceil(d / 2) * network.bins
+    network = _spline(flow)
+    return spline_numbers(d, (network.hidden, network.hidden), network.bins)
+
+
+def _rows_pushed(flow: FlowConfig, d: int) -> int:
+    return rows_at_once(_of_layer(flow, d))
+
+
+def _spline(flow: FlowConfig) -> SplineNetwork:
+    """The network, or, of a kind whose needs are not known here, the usual one."""
+    return flow.network if isinstance(flow.network, SplineNetwork) else SplineNetwork()
 
 
 def _of_truth(experiment: Experiment, d: int) -> float:
@@ -149,7 +162,8 @@ def _of_exact_samples(experiment: Experiment, flow: str, d: int) -> float:
     grid = 0.0
     if truth.method == "quadrature":
         grid = float(max(truth.points, _GRID) ** min(d, 2) * (2 * d + 6))
-    return grid + _of_push(experiment.flow(flow), _EXACT_SAMPLES, d)
+    section = experiment.flow(flow)
+    return grid + _of_push(section, min(_EXACT_SAMPLES, _rows_pushed(section, d)), d)
 
 
 def _measured(experiment: Experiment) -> int:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 
 __all__ = [
     "Energy",
     "InvertibleMap",
-    "JeffreysLoss",
     "divergence",
     "forward_bracket",
     "jeffreys_weights",
@@ -28,19 +27,6 @@ __all__ = [
 
 Energy = Callable[[torch.Tensor], torch.Tensor]
 """Energies [n] of samples [n, d]."""
-
-
-class JeffreysLoss(NamedTuple):
-    """The weight ``theta`` of the reverse divergence (0 forward, 1 reverse only), and the Renyi
-    ``order`` of the forward one (1 Kullback-Leibler).
-
-    At order 2 the forward divergence is the logarithm of the mean square weight, so it lowers what
-    the effective sample size counts. The reverse one stays Kullback-Leibler: its Renyi form weighs
-    samples by powers of 1/w, and a single one in a void hides all others.
-    """
-
-    theta: float
-    order: float = 1.0
 
 
 class InvertibleMap(Protocol):

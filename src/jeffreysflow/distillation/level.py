@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from jeffreysflow.distillation.divergences import JeffreysLoss, forward_bracket
+from jeffreysflow.distillation.divergences import forward_bracket
 from jeffreysflow.distillation.ensemble import (
     Ensemble,
     conditional_ess,
@@ -23,6 +23,7 @@ from jeffreysflow.distillation.ensemble import (
     resampled,
 )
 from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.loss import Loss, check_inverse
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory
 from jeffreysflow.distillation.parts import Reference, which
 from jeffreysflow.distillation.selection import COLLAPSED, first_that_holds
@@ -30,7 +31,7 @@ from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Pushed, Step
 from jeffreysflow.distillation.trainer import train
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
@@ -43,15 +44,15 @@ _MARGIN = 0.05
 class LevelResult(NamedTuple):
     """The flow of the level (float64), its training, the ensemble after it, facts about them."""
 
-    flow: Flow
+    flow: TransportMap
     history: list[HistoryRow]
     ensemble: Ensemble
     facts: dict[str, float]
 
 
 class _Trained(NamedTuple):
-    loss: JeffreysLoss
-    flow: Flow
+    loss: Loss
+    flow: TransportMap
     history: list[HistoryRow]
     pushed: Pushed
     train_seconds: float
@@ -66,7 +67,7 @@ def distill_level(
     below: Ensemble | None,
     reference: Reference,
     stream: Callable[[str], Stream],
-    flow_below: Flow | None = None,
+    flow_below: TransportMap | None = None,
     progress: Callable[[HistoryRow], None] = lambda row: None,
     say: Callable[[str], None] = lambda line: None,
     memory: Callable[[int], TrainingMemory] = lambda attempt: Forgetful(),
@@ -75,7 +76,7 @@ def distill_level(
 
     Training starts from the identity or from the parameters of ``flow_below``, whichever gives
     held-out samples the larger conditional ESS before it. A loss under which that ESS collapses
-    gives way to the next safer one, if ``settings`` leave the choice; and if none does better than
+    gives way to its next safer option, if it leaves a choice; and if none does better than
     no flow, there is none. All that is chosen, resampling included, is chosen by the islands that
     choose, so that those that estimate are as independent of it as fresh samples (`parts`).
 
@@ -102,9 +103,10 @@ def distill_level(
     much ``log_z_lower``, the mean log weight of the step, is larger there (kT).
 
     ``gap_relative_to_reference`` (over the test part of the reference: it flatters a reference that
-    misses a mode, and chooses nothing); the choices ``theta``, ``renyi``, ``warm_start`` (1: from
-    the flow below), ``identity_used`` (1: no flow) and the number of trainings, ``attempts``;
-    what lies outside the flow's box, by ``outside_facts``, at the last level by the energy too;
+    misses a mode, and chooses nothing; none of a map without inverse); the facts of the loss that
+    was chosen (``theta``, ``renyi``), ``warm_start`` (1: from the flow below), ``identity_used``
+    (1: no flow) and the number of trainings, ``attempts``; what lies outside the flow's box, by
+    ``outside_facts``, at the last level by the energy too;
     ``evaluations_training`` and ``evaluations_ensemble`` of the target's energy, those in the
     losses and all others (pushing, moving, weighing); ``train_seconds``, ``push_seconds``,
     ``skipped`` steps and samples in ``walls`` (of all of them), ``resampled`` and
@@ -116,23 +118,23 @@ def distill_level(
     without = step.conditional_ess(step.identity, "choose")
     trainings: list[_Trained] = []
 
-    def trained(loss: JeffreysLoss, attempt: int) -> _Trained:
+    def trained(loss: Loss, attempt: int) -> _Trained:
         kept = memory(attempt)
         result = _trained(path, step, start, settings, loss, attempt, progress, kept)
         trainings.append(result)
         say(
-            f"theta {loss.theta:g}, Renyi order {loss.order:g}: conditional ESS "
-            f"{result.pushed.score:.1%} of held-out samples, {without:.1%} without a flow"
+            f"{loss}: conditional ESS {result.pushed.score:.1%} of held-out samples, "
+            f"{without:.1%} without a flow"
         )
         return result
 
     best = first_that_holds(
-        settings.candidates,
+        settings.loss.options,
         trained,
         lambda result: result.pushed.score,
         max(COLLAPSED, without - _MARGIN),
     )
-    useless = settings.automatic and best.pushed.score < without
+    useless = settings.loss.automatic and best.pushed.score < without
     if useless:
         say("no flow does better than none: this level is the identity")
         flow = step.new_flow()
@@ -167,14 +169,16 @@ def distill_level(
 def _trained(
     path: AnnealingPath,
     step: Step,
-    start: Flow | None,
+    start: TransportMap | None,
     settings: LevelSettings,
-    loss: JeffreysLoss,
+    loss: Loss,
     attempt: int,
     progress: Callable[[HistoryRow], None],
     memory: TrainingMemory,
 ) -> _Trained:
-    flow, started, already = step.new_flow(start), time.perf_counter(), path.evaluations
+    flow = step.new_flow(start)
+    check_inverse(loss, flow.invertible, flow.kind)
+    started, already = time.perf_counter(), path.evaluations
     transport = step.transport(attempt)
     history, evaluations = train(
         *(flow, transport, loss, settings.recipe, progress, memory), lambda: path.evaluations
@@ -190,9 +194,6 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
     before, estimate = step.below.log_weights, step.rows["estimate"]
     after = ensemble.log_weights[estimate]
     lower, upper = jeffreys_bracket(before[estimate], increments[estimate])
-    with torch.no_grad():
-        y, (energy_0, energy_1) = step.reference.test, step.energies
-        D = forward_bracket(best.flow, y, energy_1(y), energy_0).mean()
     facts = {
         "ess": effective_sample_size(ensemble.log_weights),
         "ess_held_out": effective_sample_size(after),
@@ -203,10 +204,16 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         "log_z_lower": lower,
         "log_z_upper": upper,
         "jeffreys_gap": upper - lower,
-        "gap_relative_to_reference": float(D) - lower,
-        "theta": best.loss.theta,
-        "renyi": best.loss.order,
+        **best.loss.facts,
     }
+    if best.flow.invertible:
+        with torch.no_grad():
+            energy_0, energy_1 = step.energies
+            brackets = [
+                forward_bracket(best.flow, y, energy_1(y), energy_0)
+                for y in torch.split(step.reference.test, best.flow.rows_at_once)
+            ]
+        facts["gap_relative_to_reference"] = float(torch.cat(brackets).mean()) - lower
     independent = len(which("estimate", islands))
     if independent >= FEWEST_GROUPS:
         facts["log_z_error"] = log_evidence_error(after, independent)

@@ -6,7 +6,7 @@ import torch
 
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.streams import Stream
@@ -41,7 +41,12 @@ def refuse_nan(ensemble: Ensemble, where: str) -> None:
 
 @torch.no_grad()
 def pushed(
-    flow: Flow, path: AnnealingPath, lam_0: float, lam_1: float, ensemble: Ensemble, batch: int
+    flow: TransportMap,
+    path: AnnealingPath,
+    lam_0: float,
+    lam_1: float,
+    ensemble: Ensemble,
+    batch: int,
 ) -> tuple[Ensemble, torch.Tensor]:
     """The ensemble mapped through ``flow``, and the logarithms of its weight factors [n],
 

@@ -19,7 +19,8 @@ from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Transport
 from jeffreysflow.flows.box import spline_box
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap, build_map
+from jeffreysflow.flows.sizes import MOST_ROWS
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
@@ -94,32 +95,25 @@ class Step:
         rows = self.rows[part]
         return conditional_ess(self.below.log_weights[rows], increments[rows])
 
-    def new_flow(self, start: Flow | None = None) -> Flow:
-        """The identity, or a flow with the parameters of ``start`` on the intervals of this level,
-        ready to be trained.
+    def new_flow(self, start: TransportMap | None = None) -> TransportMap:
+        """The identity, or what ``start`` has learnt on the intervals of this level, ready to be
+        trained.
         """
         flow = deepcopy(self._untrained)
         if start is not None:
-            flow.load_state_dict(start.state_dict())
+            flow.start_from(start)
         return flow.to(self.below.x.device, self._settings.dtype)
 
     @cached_property
-    def _untrained(self) -> Flow:
-        settings = self._settings
-        return Flow(
-            *self._box,
-            settings.layers,
-            settings.hidden,
-            settings.bins,
-            self._stream("weights"),
-            self._base.tails is not None,
-        )
+    def _untrained(self) -> TransportMap:
+        settings, stream = self._settings, self._stream("weights")
+        return build_map(settings.kind, settings.network, self._box, self._base, stream)
 
-    def start(self, flow_below: Flow | None) -> Flow | None:
+    def start(self, flow_below: TransportMap | None) -> TransportMap | None:
         """The flow of the level below where, untrained, it does better than the identity."""
         if flow_below is None:
             return None
-        few = self.rows["choose"][: self._settings.batch]
+        few = self.rows["choose"][:MOST_ROWS]
         sample = self.below.rows(few)
         _, increments = self._pushed(self.new_flow(flow_below), sample)
         ess = conditional_ess(sample.log_weights, increments)
@@ -138,7 +132,7 @@ class Step:
         reference = shuffled_batches(self._targets, batch, self._stream("reference" + number))
         return Transport(source, reference, *self.energies, *self._variances)
 
-    def push(self, flow: Flow) -> Pushed:
+    def push(self, flow: TransportMap) -> Pushed:
         """The ensemble below through ``flow``, which is in float64 from then on."""
         ensemble, increments = self._pushed(flow, self.below)
         return Pushed(ensemble, increments, self.conditional_ess(increments, "choose"))
@@ -161,7 +155,7 @@ class Step:
         self, ensemble: Ensemble, lam: float, stream: Stream, tuned_on: torch.Tensor | None = None
     ) -> tuple[Ensemble, float]:
         settings = self._settings
-        steps, batch = settings.rejuvenation_steps, settings.batch
+        steps, batch = settings.rejuvenation_steps, settings.batch or MOST_ROWS
         return rejuvenated(
             ensemble, self._path, lam, settings.rejuvenation_kernel, steps, batch, stream, tuned_on
         )
@@ -172,7 +166,7 @@ class Step:
             return 1.0
         return float(self._path.domain.variance(x).sum())
 
-    def _pushed(self, flow: Flow, ensemble: Ensemble) -> tuple[Ensemble, torch.Tensor]:
+    def _pushed(self, flow: TransportMap, ensemble: Ensemble) -> tuple[Ensemble, torch.Tensor]:
         settings = self._settings
         return pushed(
             flow.to(torch.float64),
@@ -180,7 +174,7 @@ class Step:
             settings.lam_0,
             settings.lam_1,
             ensemble,
-            settings.batch,
+            settings.batch or flow.rows_at_once,
         )
 
 

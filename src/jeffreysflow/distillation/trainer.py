@@ -1,10 +1,10 @@
-"""Training one flow on the Jeffreys loss, with a recipe that is robust rather than lucky."""
+"""Training one flow on a loss, with a recipe that is robust rather than lucky."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,17 +12,11 @@ import torch
 from torch import nn
 
 from jeffreysflow.distillation.batches import Batch
-from jeffreysflow.distillation.divergences import (
-    Energy,
-    JeffreysLoss,
-    divergence,
-    forward_bracket,
-    jeffreys_weights,
-    reverse_bracket,
-)
+from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.loss import Ends, Loss, Side
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory, restored, state_of
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
 
 __all__ = ["Recipe", "Transport", "train"]
 
@@ -36,9 +30,6 @@ class Recipe:
     averaging : decay of the exponential moving average of the weights, which is what is kept: the
         last iterates have a few huge importance weights that the average has not.
     clip : largest norm of the gradient.
-    ramp : share of the steps over which theta rises linearly from 0, so that the reference shows
-        the flow all modes before the reverse divergence can lose one. Not for theta = 1: pure
-        reverse divergence never sees the reference.
     """
 
     steps: int = 800
@@ -46,7 +37,6 @@ class Recipe:
     learning_rate: float = 2e-3
     averaging: float = 0.99
     clip: float = 5.0
-    ramp: float = 0.5
 
 
 class Transport(NamedTuple):
@@ -63,11 +53,21 @@ class Transport(NamedTuple):
     variance_0: float
     variance_1: float
 
+    @property
+    def ends(self) -> Ends:
+        """What a loss knows of both sides beside the batches."""
+        return Ends(self.energy_0, self.energy_1, self.variance_0, self.variance_1)
+
+    def drawn(self, sides: Sequence[Side]) -> dict[Side, Batch]:
+        """The next batch of each of these sides."""
+        batches = {"source": self.source, "reference": self.reference}
+        return {side: next(batches[side]) for side in sides}
+
 
 def train(
-    flow: Flow,
+    flow: TransportMap,
     transport: Transport,
-    loss: JeffreysLoss,
+    loss: Loss,
     recipe: Recipe,
     progress: Callable[[HistoryRow], None] = lambda row: None,
     memory: TrainingMemory | None = None,
@@ -78,9 +78,8 @@ def train(
     stopped together.
 
     A step whose loss or gradient is not finite is skipped and counted. So are samples that meet a
-    wall, an energy of +inf: they are left out of the means, and a divergence for which none is left
-    out of the loss of the step. The same batches give the same bits, and so do those of a training
-    that goes on from its ``memory``.
+    wall, an energy of +inf, which the loss leaves out. The same batches give the same bits, and so
+    do those of a training that goes on from its ``memory``.
     """
     memory = memory or Forgetful()
     already = count()
@@ -102,9 +101,10 @@ def train(
     skipped, walls = (history[-1].skipped, history[-1].walls) if history else (0, 0)
     with memory:
         for step in range(len(history), recipe.steps):
-            theta = _ramped(loss.theta, step, recipe)
+            done = step / recipe.steps
             optimiser.zero_grad()
-            value, R, D, met = _loss(flow, transport, theta, loss.order)
+            batches = transport.drawn(loss.draws(transport.ends, done))
+            value, R, D, theta, met = loss(flow, batches, transport.ends, done)
             walls += met
             value.backward()  # type: ignore[no-untyped-call]
             norm = float(nn.utils.clip_grad_norm_(parameters, recipe.clip))
@@ -133,7 +133,7 @@ def train(
 def _pass_over(
     transport: Transport,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    loss: JeffreysLoss,
+    loss: Loss,
     recipe: Recipe,
     steps: int,
 ) -> None:
@@ -142,46 +142,5 @@ def _pass_over(
         # of a schedule that steps without its optimiser
         warnings.simplefilter("ignore", UserWarning)
         for step in range(steps):
-            theta = _ramped(loss.theta, step, recipe)
-            weights = jeffreys_weights(theta, transport.variance_0, transport.variance_1)
-            for weight, batches in zip(
-                weights, (transport.source, transport.reference), strict=True
-            ):
-                if weight > 0:
-                    next(batches)
+            transport.drawn(loss.draws(transport.ends, step / recipe.steps))
             schedule.step()
-
-
-def _ramped(theta: float, step: int, recipe: Recipe) -> float:
-    if theta == 1.0 or recipe.ramp == 0.0:
-        return theta
-    return theta * min(1.0, step / (recipe.ramp * recipe.steps))
-
-
-def _loss(
-    flow: Flow, transport: Transport, theta: float, order: float
-) -> tuple[torch.Tensor, float, float, int]:
-    """The loss, both divergences, and how many samples met a wall."""
-    l_0, l_1 = jeffreys_weights(theta, transport.variance_0, transport.variance_1)
-    terms: list[torch.Tensor] = []
-    R = D = math.nan
-    walls = 0
-    if l_0 > 0:
-        x, U_0 = next(transport.source)
-        bracket = reverse_bracket(flow, x, U_0, transport.energy_1)
-        walls += len(x) - len(bracket)
-        if len(bracket):
-            terms.append(l_0 * bracket.mean())
-        R = float(bracket.detach().mean()) if len(bracket) else math.inf
-    if l_1 > 0:
-        y, U_1 = next(transport.reference)
-        bracket = forward_bracket(flow, y, U_1, transport.energy_0)
-        walls += len(y) - len(bracket)
-        if len(bracket):
-            forward = divergence(bracket, order)
-            terms.append(l_1 * forward)
-        D = float(forward.detach()) if len(bracket) else math.inf
-    if not terms:
-        # a step that is skipped
-        terms = [math.nan * next(flow.parameters()).sum()]
-    return torch.stack(terms).sum(), R, D, walls

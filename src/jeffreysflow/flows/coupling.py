@@ -11,26 +11,7 @@ from jeffreysflow.flows.conditioner import Conditioner
 from jeffreysflow.flows.spline import knot_logits, rational_quadratic, smallest_bin
 from jeffreysflow.streams import Stream
 
-__all__ = ["Coupling", "alternating_masks"]
-
-
-def alternating_masks(dimension: int, layers: int) -> list[list[bool]]:
-    """Which coordinates each layer moves.
-
-    Pairs of layers move one half and then the other. The halves change from pair to pair: runs of
-    d/2, d/4, ... coordinates in turn, so that after ``2 ceil(log2 d)`` layers every coordinate has
-    moved every other. In one dimension every layer moves it.
-    """
-    if dimension == 1:
-        return [[True]] * layers
-    patterns = math.ceil(math.log2(dimension))
-    return [
-        [
-            i * 2 ** (layer // 2 % patterns + 1) // dimension % 2 == layer % 2
-            for i in range(dimension)
-        ]
-        for layer in range(layers)
-    ]
+__all__ = ["Coupling"]
 
 
 class Coupling(nn.Module):

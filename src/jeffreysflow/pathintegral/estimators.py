@@ -7,7 +7,7 @@ Trotter error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from jeffreysflow.potentials import Potential
 from jeffreysflow.rows import row_dot, row_sum
 
 __all__ = [
+    "ESTIMATORS",
     "PathEnergies",
     "bead_average",
     "bin_shares",
@@ -66,6 +67,17 @@ class PathEnergies(NamedTuple):
     def total(self) -> torch.Tensor:
         """Potential and virial kinetic energy [n]: its mean is ``E_N = -d/dbeta log Z_N``."""
         return self.potential + self.virial
+
+
+ESTIMATORS: Mapping[str, Callable[[PathEnergies], torch.Tensor]] = {
+    "potential_energy": lambda energies: energies.potential,
+    "kinetic_thermodynamic": lambda energies: energies.thermodynamic,
+    "kinetic_virial": lambda energies: energies.virial,
+    "energy": lambda energies: energies.total,
+    "energy_squared": lambda energies: energies.total.square(),
+    "energy_slope": lambda energies: energies.slope,
+}
+"""What is averaged over paths of the ordinary action, by name: values [n]."""
 
 
 def path_energies(

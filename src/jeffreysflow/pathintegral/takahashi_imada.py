@@ -8,7 +8,7 @@ says: ``O + (eps^2 / 12) grad V . grad O``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from jeffreysflow.pathintegral.estimators import thermodynamic_kinetic_energy
 from jeffreysflow.potentials import Potential
 from jeffreysflow.rows import row_dot
 
-__all__ = ["FourthOrder", "corrected", "corrected_average", "fourth_order"]
+__all__ = ["FOURTH_ORDER", "FourthOrder", "corrected", "corrected_average", "fourth_order"]
 
 
 class FourthOrder(NamedTuple):
@@ -28,6 +28,13 @@ class FourthOrder(NamedTuple):
     thermodynamic: torch.Tensor
     virial: torch.Tensor
     potential: torch.Tensor
+
+
+FOURTH_ORDER: Mapping[str, Callable[[FourthOrder], torch.Tensor]] = {
+    "potential_energy": lambda energies: energies.potential,
+    "energy": lambda energies: energies.virial,
+}
+"""What is averaged over paths with the weights of this action, by name: values [n]."""
 
 
 def fourth_order(

@@ -14,10 +14,10 @@ from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.profiles import Profile
 from jeffreysflow.pathintegral.added_modes import AddedModes
 from jeffreysflow.pathintegral.derivatives import bead_derivatives, slope
-from jeffreysflow.pathintegral.estimators import bin_shares, path_energies
+from jeffreysflow.pathintegral.estimators import ESTIMATORS, bin_shares, path_energies
 from jeffreysflow.pathintegral.normal_modes import to_beads
 from jeffreysflow.pathintegral.ring_polymer import action
-from jeffreysflow.pathintegral.takahashi_imada import corrected, fourth_order
+from jeffreysflow.pathintegral.takahashi_imada import FOURTH_ORDER, corrected, fourth_order
 from jeffreysflow.potentials import Potential
 from jeffreysflow.stages.measured import Measured
 from jeffreysflow.streams import Stream
@@ -32,15 +32,17 @@ _COORDINATES = 1 << 16
 class BeadSums:
     """Sums over one group of paths of N beads.
 
-    ``primitive``: the observables, potential, thermodynamic and virial kinetic energy, total energy
-    E, E^2, the slope of the heat capacity, and the bins of the profiles. ``fourth``, by
-    Takahashi-Imada weights: the corrected observables (those with a gradient), potential and total
-    energy. ``ess`` by reference of the added modes.
+    ``primitive``: the observables, the ``ESTIMATORS`` and the bins of the profiles; ``fourth``, by
+    Takahashi-Imada weights: the corrected observables (those with a gradient) and the estimators of
+    ``FOURTH_ORDER``. ``names`` and ``fourth_names`` are those of their columns. ``ess`` by
+    reference of the added modes.
     """
 
     primitive: WeightedSums
     fourth: WeightedSums
     ess: dict[str, float]
+    names: tuple[str, ...]
+    fourth_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class _Part:
     primitive: WeightedSums
     fourth: WeightedSums
     weights: dict[str, WeightedSums]
+    names: tuple[str, ...]
+    fourth_names: tuple[str, ...]
 
 
 def bead_sums(
@@ -80,6 +84,8 @@ def bead_sums(
         combined([part.primitive for part in parts]),
         combined([part.fourth for part in parts]),
         {name: combined([slab[name] for slab in weights]).ess for name in weights[0]},
+        parts[0].names,
+        parts[0].fourth_names,
     )
 
 
@@ -106,28 +112,17 @@ def _part(
     x = _checked(V, to_beads(xi, ring.beta), log_w)
     at = bead_derivatives(V, x)
     energies, fourth = path_energies(V, x, ring.beta, at), fourth_order(V, x, ring.beta, at)
-    E = energies.total
     plain, with_correction = _observed(V, measured, x, at.gradient, ring.beta)
-    primitive = torch.stack(
-        [
-            *plain,
-            energies.potential,
-            energies.thermodynamic,
-            energies.virial,
-            E,
-            E.square(),
-            energies.slope,
-        ],
-        dim=1,
-    )
+    primitive = plain | {name: of(energies) for name, of in ESTIMATORS.items()}
+    to_fourth = with_correction | {name: of(fourth) for name, of in FOURTH_ORDER.items()}
     bins = [_bin_shares(profile, x, at.energy) for profile in measured.profiles]
+    values = torch.stack(list(primitive.values()), dim=1)
     return _Part(
-        WeightedSums.of(log_w, torch.cat([primitive, *bins], dim=1)),
-        WeightedSums.of(
-            log_w + fourth.log_factor,
-            torch.stack([*with_correction, fourth.potential, fourth.virial], dim=1),
-        ),
+        WeightedSums.of(log_w, torch.cat([values, *bins], dim=1)),
+        WeightedSums.of(log_w + fourth.log_factor, torch.stack(list(to_fourth.values()), dim=1)),
         weights,
+        (*primitive, *measured.bin_names),
+        tuple(to_fourth),
     )
 
 
@@ -157,16 +152,16 @@ def _checked(V: Potential, x: torch.Tensor, log_w: torch.Tensor) -> torch.Tensor
 
 def _observed(
     V: Potential, measured: Measured, x: torch.Tensor, force: torch.Tensor, beta: float
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Averages [n] over the beads of each path: of every observable, and to fourth order of those
-    that have a gradient (``correctable``).
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Averages [n] over the beads of each path, by name: of every observable, and to fourth order
+    of those that have a gradient (``correctable``).
 
     Raises
     ------
     UserError : an observable is not finite at a bead.
     """
     beads = x.shape[1]
-    plain, fourth = [], []
+    plain, fourth = {}, {}
     with torch.enable_grad():
         y = x.detach().flatten(0, 1).requires_grad_()
         U = V.energy(y)
@@ -176,9 +171,11 @@ def _observed(
             if len(bad):
                 where = y[int(bad[0])].tolist()
                 raise UserError(f"observable '{observable.name}' is not finite at x = {where}")
-            plain.append(values.detach().reshape(-1, beads).mean(dim=1))
+            name = f"observable:{observable.name}"
+            plain[name] = values.detach().reshape(-1, beads).mean(dim=1)
             if values.requires_grad:
-                fourth.append(corrected(values.detach(), slope(values, y), force, beta, beads))
+                gradient = slope(values, y)
+                fourth[name] = corrected(values.detach(), gradient, force, beta, beads)
     return plain, fourth
 
 

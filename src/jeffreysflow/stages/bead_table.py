@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -11,6 +11,7 @@ from jeffreysflow.estimation.group_errors import group_errors
 from jeffreysflow.estimation.jackknife import left_out
 from jeffreysflow.pathintegral.limit import limit_of_groups
 from jeffreysflow.pathintegral.ring_polymer import log_mode_measure
+from jeffreysflow.pathintegral.takahashi_imada import FOURTH_ORDER
 from jeffreysflow.potentials import Potential
 from jeffreysflow.stages.bead_sums import BeadSums
 from jeffreysflow.stages.bead_truth import correctable
@@ -26,7 +27,6 @@ from jeffreysflow.stores.tables import (
 __all__ = ["BeadTable"]
 
 _ENERGIES = ("potential_energy", "kinetic_thermodynamic", "kinetic_virial", "energy")
-_FOURTH = ("potential_energy", "energy")
 _EXTRAPOLATED = ("energy", "potential_energy", "kinetic_virial", "observable:")
 
 
@@ -42,47 +42,49 @@ class BeadTable:
         self._beta, self._dimension = beta, V.dimension
         self._observables = [f"observable:{of.name}" for of in measured.observables]
         self._corrected = [f"observable:{of.name}" for of in correctable(V, measured)]
-        self._bins = [
-            f"profile:{profile.name}:{i}"
-            for profile in measured.profiles
-            for i in range(profile.bins)
-        ]
+        self._bins = measured.bin_names
         self._exact = {row[:3]: row.value for row in truth}
-        self._finite: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._finite: dict[int, dict[str, tuple[torch.Tensor, torch.Tensor]]] = {}
 
     def add(self, beads: int, groups: Sequence[BeadSums]) -> None:
         """All that paths of N beads say."""
         primitive = [group.primitive for group in groups]
-        values, without = self._with_errors(primitive, lambda part: self._of_primitive(part, beads))
-        self._finite[beads] = values, without
+        at = _positions(groups[0].names)
+        values, without = self._with_errors(
+            primitive, lambda part: self._of_primitive(part, at, beads)
+        )
         names = [*self._observables, *_ENERGIES, "heat_capacity", "log_z", "ess", *self._bins]
+        self._finite[beads] = {
+            name: (values[i], without[:, i])
+            for i, name in enumerate(names)
+            if name.startswith(_EXTRAPOLATED)
+        }
         self._add_rows(beads, PRIMITIVE, names, values, without)
         references = list(groups[0].ess)
         ess = torch.tensor([list(group.ess.values()) for group in groups], dtype=torch.float64)
         # of a group, as sizes of other numbers of paths are another thing
-        names = [f"ess_{reference}" for reference in references]
+        sizes = [f"ess_{reference}" for reference in references]
         others = (ess.sum(dim=0) - ess) / max(len(ess) - 1, 1)
-        self._add_rows(beads, PRIMITIVE, names, ess.mean(dim=0), others)
-        self._add_distance(beads, PRIMITIVE, values, without)
+        self._add_rows(beads, PRIMITIVE, sizes, ess.mean(dim=0), others)
+        self._add_distance(beads, PRIMITIVE, names, values, without)
         fourth = [group.fourth for group in groups]
-        values, without = self._with_errors(fourth, lambda part: part.means)
-        names = [*self._corrected, *_FOURTH]
+        names = [*self._corrected, *FOURTH_ORDER]
+        at = _positions(groups[0].fourth_names)
+        values, without = self._with_errors(
+            fourth, lambda part: part.means[[at[name] for name in names]]
+        )
         self._add_rows(beads, TAKAHASHI_IMADA, names, values, without)
         if self._corrected == self._observables:
-            self._add_distance(beads, TAKAHASHI_IMADA, values, without)
+            self._add_distance(beads, TAKAHASHI_IMADA, names, values, without)
 
     def add_limit(self) -> None:
         """Energy and observables at infinitely many beads, by a polynomial in 1/N^2."""
         beads = sorted(self._finite)
         if len(beads) < 3:
             return
-        values = torch.stack([self._finite[N][0] for N in beads])
-        without = torch.stack([self._finite[N][1] for N in beads])
-        names = [*self._observables, *_ENERGIES]
-        for i, name in enumerate(names):
-            if not name.startswith(_EXTRAPOLATED):
-                continue
-            found = limit_of_groups(beads, values[:, i], without[:, :, i])
+        for name in self._finite[beads[0]]:
+            values, without = zip(*(self._finite[N][name] for N in beads), strict=True)
+            found = limit_of_groups(beads, torch.stack(values), torch.stack(without))
             if found is not None:
                 exact = self._exact.get((0, QUANTUM, name))
                 self.rows.append(
@@ -92,13 +94,17 @@ class BeadTable:
                     )
                 )
 
-    def _of_primitive(self, part: WeightedSums, beads: int) -> torch.Tensor:
-        J, means = len(self._observables), part.means
-        energy, square, slope = means[J + 3 : J + 6]
+    def _of_primitive(self, part: WeightedSums, at: Mapping[str, int], beads: int) -> torch.Tensor:
+        means = part.means
+
+        def named(*names: str) -> torch.Tensor:
+            return means[[at[name] for name in names]]
+
+        energy, square, slope = named("energy", "energy_squared", "energy_slope")
         heat_capacity = self._beta**2 * (square - energy**2 - slope)
         log_z = part.log_z + log_mode_measure(beads, self._beta, self._dimension)
         scalars = means.new_tensor([float(heat_capacity), log_z, part.ess])
-        return torch.cat([means[: J + 4], scalars, means[J + 6 :]])
+        return torch.cat([named(*self._observables, *_ENERGIES), scalars, named(*self._bins)])
 
     @staticmethod
     def _with_errors(
@@ -121,7 +127,12 @@ class BeadTable:
             self.rows.append(BeadRow(beads, action, name, value, error, exact, dof=freedom))
 
     def _add_distance(
-        self, beads: int, action: str, values: torch.Tensor, without: torch.Tensor
+        self,
+        beads: int,
+        action: str,
+        names: Sequence[str],
+        values: torch.Tensor,
+        without: torch.Tensor,
     ) -> None:
         """The Euclidean distance of all observables from their quantum values: the Trotter error,
         as measured and exactly.
@@ -130,12 +141,12 @@ class BeadTable:
         exact = [self._exact.get((beads, action, name)) for name in self._observables]
         if not quantum or None in quantum or None in exact:
             return
-        J = len(quantum)
+        of = [names.index(name) for name in self._observables]
         goal = torch.tensor(quantum, dtype=torch.float64)
-        distance = (values[:J] - goal).norm()
+        distance = (values[of] - goal).norm()
         # the part of the errors that lies along the deviation
-        along = (values[:J] - goal) / distance
-        error, dof = group_errors(distance[None], (without[:, :J] @ along)[:, None])
+        along = (values[of] - goal) / distance
+        error, dof = group_errors(distance[None], (without[:, of] @ along)[:, None])
         known = float((torch.tensor(exact, dtype=torch.float64) - goal).norm())
         self.rows.append(
             BeadRow(
@@ -143,3 +154,7 @@ class BeadTable:
                 dof=float(dof),
             )
         )
+
+
+def _positions(names: Sequence[str]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(names)}

@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.config.loss import USUAL_LOSS
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import Potential
 from jeffreysflow.potentials.potential import require
+from jeffreysflow.stages.flow_settings import loss_of
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel, kernel_names
 
-__all__ = ["check_capabilities", "flow_theta"]
+__all__ = ["check_capabilities"]
 
 
 def check_capabilities(experiment: Experiment, target: Potential) -> None:
@@ -52,15 +54,9 @@ def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
         require(target, 1, f"{where}.levels: a flow a level", instead)
         if kernel.gradients and flow.rejuvenation_steps:
             require(target, 1, f"{key}: '{flow.rejuvenation_kernel}'")
-    if flow.theta not in ("auto", 0.0):
-        require(target, 1, f"{where}.theta: {flow.theta:g}", "theta 0 needs none")
-
-
-def flow_theta(flow: FlowConfig, target: Potential) -> float | None:
-    """Theta of a flow; None where held-out samples choose. Without gradients it is 0."""
-    if flow.theta == "auto":
-        return None if target.derivatives else 0.0
-    return flow.theta
+    if any(option.descends for option in loss_of(flow, target.derivatives).options):
+        given = "loss" if flow.loss.kind != USUAL_LOSS else f"theta: {flow.theta:g}"
+        require(target, 1, f"{where}.{given}", "theta 0 needs none")
 
 
 def _names(wanted: Callable[[Kernel], bool]) -> str:

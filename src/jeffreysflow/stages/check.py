@@ -11,6 +11,7 @@ from jeffreysflow.potentials.checks import check_potential, check_resolution
 from jeffreysflow.potentials.consistency import check_consistency
 from jeffreysflow.potentials.probe import check_density
 from jeffreysflow.stages.capabilities import check_capabilities
+from jeffreysflow.stages.flow_settings import check_flow
 from jeffreysflow.stages.observable_check import check_observables
 from jeffreysflow.stages.target import build_bare_potential, build_path
 from jeffreysflow.truth.exact_map import exact_inputs
@@ -33,6 +34,8 @@ def check_experiment(experiment: Experiment) -> None:
     check_potential(path.target, path.base, name)
     check_consistency(path.target, path.base, name)
     _check_where_it_matters(experiment, path.target, path.base, name)
+    for flow in experiment.flows.values():
+        check_flow(flow)
     target = path.target
     if experiment.path_integral is not None:
         target = build_bare_potential(experiment)

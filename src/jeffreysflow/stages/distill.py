@@ -5,25 +5,22 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import distill_level
 from jeffreysflow.distillation.parts import Reference, of_ensemble, of_walkers, which
-from jeffreysflow.distillation.settings import LevelSettings
-from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.capabilities import flow_theta
 from jeffreysflow.stages.device import use_device
+from jeffreysflow.stages.flow_settings import level_settings
+from jeffreysflow.stages.mask_notes import mask_notes
 from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.completion import (
@@ -41,11 +38,9 @@ from jeffreysflow.stores.sealed import DamagedError, read_sealed
 from jeffreysflow.stores.tables import read_table, write_table
 from jeffreysflow.stores.training import SavedTraining, forget_trainings
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernels import get_kernel
 
-__all__ = ["level_settings", "run"]
+__all__ = ["run"]
 
-_LEAPFROG_STEPS = 20
 _SECONDS = 60.0
 """A level that is killed has kept its training so long ago at most."""
 
@@ -75,9 +70,12 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     path.base.to(device)
     path.target.to(device)
 
+    what = f"distill {experiment.name}/{flow}" + ("" if steps == 1 else f" level {level}/{steps}")
+    for note in mask_notes(experiment, flow) if level == 1 else ():
+        print(f"{what}: {note}", flush=True)
     lam_0, lam_1, reference = _task(layout, experiment, flow, level)
     below: Ensemble | None = None
-    flow_below: Flow | None = None
+    flow_below: TransportMap | None = None
     if level > 1:
         previous = layout.flow(flow).level(level - 1)
         read_record(previous / "done.json", hash)
@@ -85,7 +83,6 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         below = Ensemble(*(field.to(device) for field in stored))
         flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
 
-    what = f"distill {experiment.name}/{flow}" + ("" if steps == 1 else f" level {level}/{steps}")
     progress = Progress(section.training.steps, what)
 
     def report(row: HistoryRow) -> None:
@@ -99,7 +96,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
 
     result = distill_level(
         path,
-        replace(level_settings(section, lam_0, lam_1), theta=flow_theta(section, path.target)),
+        level_settings(section, lam_0, lam_1, path.target.derivatives),
         below,
         reference.to(device),
         lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
@@ -203,32 +200,3 @@ def _is_there(folder: Path, hash: str, made_from: str | None) -> bool:
     except (UserError, KeyError):
         return False
     return True
-
-
-def level_settings(section: FlowConfig, lam_0: float, lam_1: float) -> LevelSettings:
-    """The settings of a level but for theta, from the configuration of its flow."""
-    training, network = section.training, section.network
-    kernel = {"leapfrog_steps": _LEAPFROG_STEPS} if section.rejuvenation_kernel == "hmc" else {}
-    return LevelSettings(
-        lam_0=lam_0,
-        lam_1=lam_1,
-        order=None if section.renyi == "auto" else section.renyi,
-        recipe=Recipe(
-            steps=training.steps,
-            batch=training.batch,
-            learning_rate=training.learning_rate,
-            averaging=training.averaging,
-            clip=training.clip,
-            ramp=training.ramp,
-        ),
-        layers=network.layers,
-        hidden=(network.hidden, network.hidden),
-        bins=network.bins,
-        dtype=getattr(torch, training.precision),
-        ensemble=section.ensemble,
-        islands=section.islands,
-        resample_below=section.resample_below,
-        # a single flow's ensemble goes nowhere
-        rejuvenation_steps=0 if section.levels == "last" else section.rejuvenation_steps,
-        rejuvenation_kernel=get_kernel(section.rejuvenation_kernel, **kernel),
-    )

@@ -144,10 +144,10 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         reference = experiment.tempered(flow)
         store = layout.reference(reference).levels / "store.zarr"
         levels = open_levels(store, experiment.reference_hash(reference))
-        share, n = share_of_reference_beyond(
-            layout, experiment, flow, levels, largest.largest_log_weight
-        )
-        table.add("beyond_of_reference", share, n_eff=n)
+        largest_of_all = largest.largest_log_weight
+        found = share_of_reference_beyond(layout, experiment, flow, levels, largest_of_all)
+        if found is not None:
+            table.add("beyond_of_reference", found[0], n_eff=found[1])
     estimates = from_groups(sums.groups) if sums.sequences else from_independent(whole)
     table.add_measured(measured, estimates, whole.n)
     if sums.sequences:

@@ -9,7 +9,8 @@ import torch
 
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.estimation.averages import WeightedSums
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.flows.sizes import MOST_ROWS
 from jeffreysflow.potentials import AnnealingPath, Potential
 from jeffreysflow.stages.exact_values import is_held_by_its_box
 from jeffreysflow.stages.steps import flow_steps
@@ -41,7 +42,8 @@ class ExactDivergence(NamedTuple):
 def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> ExactDivergence | None:
     """``D = log Z + KL(pi_M || F#pi_0)``, the upper bound of log Z, with its standard error.
 
-    None where there are no exact values, or their box or grid is none for exact samples.
+    None where there are no exact values, their box or grid is none for exact samples, or a flow has
+    no inverse.
 
     Raises
     ------
@@ -56,6 +58,8 @@ def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> Exact
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
     steps = range(1, flow_steps(layout, experiment, flow) + 1)
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
+    if not all(each.invertible for each in flows):
+        return None
     path = build_path(experiment)
     stream = Stream(experiment.seed, experiment.name, flow, "exact samples")
     try:
@@ -79,13 +83,19 @@ def _exact_samples(
 
 
 @torch.no_grad()
-def pulled_back(flows: Sequence[Flow], path: AnnealingPath, y: torch.Tensor) -> torch.Tensor:
+def pulled_back(
+    flows: Sequence[TransportMap], path: AnnealingPath, y: torch.Tensor
+) -> torch.Tensor:
     """``U_base(F^-1 y) - U_M(y) - log|det dF^-1(y)|`` [n] of samples [n, d], F all flows in turn:
     the log weight that y has as a generated sample.
     """
     assert path.base is not None
-    z, log_dets = y, torch.zeros_like(y[:, 0])
-    for flow in reversed(flows):
-        z, log_det = flow.inverse(z)
-        log_dets = log_dets + log_det
-    return path.base.energy(z) - path.counted.energy(y) - log_dets
+    rows = min((flow.rows_at_once for flow in flows), default=MOST_ROWS)
+    parts = []
+    for some in torch.split(y, rows):
+        z, log_dets = some, torch.zeros_like(some[:, 0])
+        for flow in reversed(flows):
+            z, log_det = flow.inverse(z)
+            log_dets = log_dets + log_det
+        parts.append(path.base.energy(z) - path.counted.energy(some) - log_dets)
+    return torch.cat(parts)

@@ -11,7 +11,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.pushing import refuse_nan
 from jeffreysflow.estimation.sobol import sobol_base_points
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath, Base
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.device import use_device
@@ -44,7 +44,9 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     for level in range(1, flow_steps(layout, experiment, flow) + 1):
         read_record(files.level(level) / "done.json", flow_hash)
         flows.append(load_flow(files.level(level) / "flow.safetensors", flow_hash).to(device))
-    points = _base_points(experiment, flow, path.base)
+    rows = min(each.rows_at_once for each in flows)
+    batch = rows if section.batch == "auto" else section.batch
+    points = _base_points(experiment, flow, path.base, batch)
     path.base.to(device)
     path.target.to(device)
     scrambled = section.base_points == "sobol"
@@ -63,11 +65,11 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     progress = Progress(section.samples, f"generate {experiment.name}/{flow}", "samples")
     done, not_finite, already = 0, 0, path.evaluations
     for z in points:
-        batch = generated(flows, path, z.to(device))
-        refuse_nan(batch, f"{experiment.name}/{flow}: generate")
-        writer.write(batch)
+        made = generated(flows, path, z.to(device))
+        refuse_nan(made, f"{experiment.name}/{flow}: generate")
+        writer.write(made)
         done += len(z)
-        not_finite += int((batch.log_weights == -torch.inf).sum())
+        not_finite += int((made.log_weights == -torch.inf).sum())
         progress.update(done)
     progress.close()
     writer.close()
@@ -85,7 +87,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
 
 
 @torch.no_grad()
-def generated(flows: Sequence[Flow], path: AnnealingPath, z: torch.Tensor) -> Ensemble:
+def generated(flows: Sequence[TransportMap], path: AnnealingPath, z: torch.Tensor) -> Ensemble:
     """Base samples [n, d] through all flows, with ``log w = U_base(z) - U_M(x) + log|det|``.
 
     A sample in a wall, of infinite energy, gets weight 0.
@@ -100,15 +102,17 @@ def generated(flows: Sequence[Flow], path: AnnealingPath, z: torch.Tensor) -> En
     return Ensemble(x, torch.where(torch.isfinite(log_weights), log_weights, -torch.inf), U_0, V)
 
 
-def _base_points(experiment: Experiment, flow: str, base: Base) -> Iterator[torch.Tensor]:
+def _base_points(
+    experiment: Experiment, flow: str, base: Base, batch: int
+) -> Iterator[torch.Tensor]:
     section = experiment.generation
     address = (experiment.name, flow, "generate")
     if section.base_points == "iid":
-        for number, start in enumerate(range(0, section.samples, section.batch)):
-            n = min(section.batch, section.samples - start)
+        for number, start in enumerate(range(0, section.samples, batch)):
+            n = min(batch, section.samples - start)
             yield base.sample(n, Stream(experiment.seed, *address, number))
     else:
         each = section.samples // section.scramblings
         for scrambling in range(section.scramblings):
-            seed, batch = experiment.seed, min(section.batch, each)
-            yield from sobol_base_points(base, each, batch, seed, *address, scrambling)
+            seed, rows = experiment.seed, min(batch, each)
+            yield from sobol_base_points(base, each, rows, seed, *address, scrambling)

@@ -31,8 +31,9 @@ def beyond_the_largest(log_weights: torch.Tensor, largest: float) -> tuple[float
 
 def share_of_reference_beyond(
     layout: Layout, experiment: Experiment, flow: str, levels: Levels, largest: float
-) -> tuple[float, int]:
+) -> tuple[float, int] | None:
     """``beyond_the_largest`` of up to 20,000 samples, evenly spread, of a reference's last level.
+    None where a flow has no inverse.
 
     Raises
     ------
@@ -41,6 +42,8 @@ def share_of_reference_beyond(
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
     steps = range(1, flow_steps(layout, experiment, flow) + 1)
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
+    if not all(each.invertible for each in flows):
+        return None
     y = levels.samples(-1).x
     y = y[:: math.ceil(len(y) / _ROWS)].to(torch.float64)
     return beyond_the_largest(pulled_back(flows, build_path(experiment), y), largest)

@@ -33,6 +33,11 @@ class Measured:
         """The observables, then the bins of each profile in turn."""
         return [*self.observables, *(bin for part in self.profiles for bin in part.indicators())]
 
+    @property
+    def bin_names(self) -> list[str]:
+        """The names of the bins of each profile in turn."""
+        return [f"profile:{part.name}:{i}" for part in self.profiles for i in range(part.bins)]
+
     def values(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
         """All of them [n, all] for samples ``x`` [n, d] of target energy ``U`` [n], kT."""
         parts = [observable_values(self.observables, x, U)]

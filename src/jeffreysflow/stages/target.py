@@ -13,7 +13,14 @@ from jeffreysflow.potentials.user import load_user_potential
 from jeffreysflow.stages.usage import EVALUATIONS
 from jeffreysflow.userfiles.sources import check_unchanged
 
-__all__ = ["build_bare_potential", "build_base", "build_path", "build_potential", "counted"]
+__all__ = [
+    "build_bare_potential",
+    "build_base",
+    "build_path",
+    "build_potential",
+    "counted",
+    "dimension_of",
+]
 
 
 def build_potential(experiment: Experiment) -> Potential:
@@ -41,6 +48,12 @@ def build_bare_potential(experiment: Experiment) -> Potential:
         return potential
     assert section.name is not None
     return get_potential(section.name, **section.parameters)
+
+
+def dimension_of(experiment: Experiment) -> int:
+    """How many coordinates flows act on: of a path integral, those of its modes."""
+    ring, d = experiment.path_integral, build_bare_potential(experiment).dimension
+    return d if ring is None else d * ring.modes
 
 
 def build_base(experiment: Experiment, potential: Potential) -> Base:

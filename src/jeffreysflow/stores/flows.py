@@ -1,4 +1,4 @@
-"""Trained flows: safetensors with the settings as JSON in the metadata. Nothing is unpickled."""
+"""Trained flows: safetensors, kind and settings as JSON in the metadata. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from jeffreysflow.errors import UserError
-from jeffreysflow.flows.flow import Flow
+from jeffreysflow.flows.map import TransportMap, map_class
 from jeffreysflow.stores.sealed import check_seal, write_sealed
 
 __all__ = ["load_flow", "save_flow"]
 
 _KEY = "jeffreysflow"
-_FORMAT = 1
+_FORMAT = 2
 
 
-def save_flow(file: Path, flow: Flow, hash: str) -> None:
+def save_flow(file: Path, flow: TransportMap, hash: str) -> None:
     """Write a flow and the hash of what it was made from; a reader sees all of it or nothing."""
-    header = {"format": _FORMAT, "hash": hash, "settings": flow.settings}
+    header = {"format": _FORMAT, "hash": hash, "kind": flow.kind, "settings": flow.settings}
     tensors = {name: value.detach().cpu().contiguous() for name, value in flow.state_dict().items()}
     write_sealed(file, save(tensors, metadata={_KEY: json.dumps(header)}))
 
 
-def load_flow(file: Path, expected_hash: str | None = None) -> Flow:
+def load_flow(file: Path, expected_hash: str | None = None) -> TransportMap:
     """Read a flow, in float64 on the CPU.
 
     Raises
     ------
-    UserError : there is no such file, it is truncated or not a flow, or it was made from another
-        configuration.
+    UserError : there is no such file, it is truncated or not a flow, it is of a kind that there is
+        none of here, or it was made from another configuration.
     """
     check_seal(file)
     if not file.is_file():
@@ -48,9 +48,16 @@ def load_flow(file: Path, expected_hash: str | None = None) -> Flow:
                 f"{file}: made from another configuration (hash {header['hash']}, expected "
                 f"{expected_hash}); run the stage that makes it again"
             )
-        flow = Flow(**header["settings"]).to(torch.float64)
+        flow = _class_of(file, str(header["kind"]))(**header["settings"]).to(torch.float64)
         flow.load_state_dict(tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: not a flow file, or damaged: {reason}") from error
     return flow
+
+
+def _class_of(file: Path, kind: str) -> type[TransportMap]:
+    try:
+        return map_class(kind)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error

@@ -1,22 +1,26 @@
-"""The normalizing flow: spline coupling layers between samples of two levels."""
+"""The normalizing flow of spline coupling layers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
-from jeffreysflow.flows.coupling import Coupling, alternating_masks
+from jeffreysflow.flows.box import Box
+from jeffreysflow.flows.coupling import Coupling
 from jeffreysflow.flows.intervals import Intervals, growth
+from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.flows.masks import coupling_masks, usual_layers
+from jeffreysflow.flows.sizes import spline_numbers
+from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
 
-__all__ = ["Flow"]
+__all__ = ["SplineFlow"]
 
 
-class Flow(nn.Module):
+class SplineFlow(TransportMap):
     """An invertible map of R^d, of a torus, or of a mixture of both; the identity to begin with.
 
     Each layer moves half of the coordinates by monotone rational-quadratic splines on their
@@ -31,15 +35,16 @@ class Flow(nn.Module):
     scale : how far from the middle of its interval the bulk of a coordinate's samples lies (its
         standard deviation); not used where periodic.
     periodic : which coordinates are periodic.
-    layers, hidden, bins : coupling layers, widths of the conditioners' hidden layers, spline bins.
+    layers, hidden, bins : coupling layers (``usual_layers`` of the dimension where there is no
+        number), widths of the conditioners' hidden layers, spline bins.
     stream : where the initial weights come from; without it they are zero, to be loaded.
     heavy_tails : whether samples lie very far out, as those of a base with tails do.
 
     Example
     -------
-    >>> flow = Flow([-8.0, -8.0], [8.0, 8.0], [1.0, 1.0], [False, False], stream=Stream(0))
+    >>> flow = SplineFlow([-8.0, -8.0], [8.0, 8.0], [1.0, 1.0], [False, False], stream=Stream(0))
     >>> flow
-    Flow(d=2, layers=6, hidden=(64, 64), bins=16, parameters=44448)
+    SplineFlow(d=2, layers=6, hidden=(64, 64), bins=16, parameters=44448)
       [-8, 8] x [-8, 8]
     >>> x, log_det = flow(torch.zeros(3, 2))
     """
@@ -50,14 +55,16 @@ class Flow(nn.Module):
         upper: Sequence[float],
         scale: Sequence[float],
         periodic: Sequence[bool],
-        layers: int = 6,
+        layers: int | None = None,
         hidden: Sequence[int] = (64, 64),
         bins: int = 16,
         stream: Stream | None = None,
         heavy_tails: bool = False,
     ) -> None:
         super().__init__()
-        self.settings: dict[str, Any] = {
+        dimension = len(lower)
+        layers = usual_layers(dimension) if layers is None else layers
+        self.settings = {
             "lower": list(map(float, lower)),
             "upper": list(map(float, upper)),
             "scale": list(map(float, scale)),
@@ -77,8 +84,27 @@ class Flow(nn.Module):
         )
         self.couplings = nn.ModuleList(
             Coupling(moved, knots, relative, circular, tuple(hidden), stream, heavy_tails)
-            for moved in alternating_masks(len(self._intervals), layers)
+            for moved in coupling_masks(dimension, layers)
         )
+
+    @classmethod
+    def for_level(
+        cls,
+        box: Box,
+        base: Base,
+        stream: Stream,
+        layers: int | None = None,
+        hidden: Sequence[int] = (64, 64),
+        bins: int = 16,
+    ) -> SplineFlow:
+        """A flow on ``box``; its parameters are those of the class."""
+        return cls(*box, layers, hidden, bins, stream, base.tails is not None)
+
+    @property
+    def numbers(self) -> int:
+        """Those of one coupling layer: they are passed in turn."""
+        settings = self.settings
+        return spline_numbers(len(settings["lower"]), settings["hidden"], settings["bins"])
 
     def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map ``z`` [n, d]; returns x [n, d] and log|det dx/dz| [n]."""
@@ -105,7 +131,7 @@ class Flow(nn.Module):
             for a, b, p in zip(s["lower"], s["upper"], s["periodic"], strict=True)
         )
         return (
-            f"Flow(d={len(s['lower'])}, layers={s['layers']}, hidden={tuple(s['hidden'])}, "
+            f"SplineFlow(d={len(s['lower'])}, layers={s['layers']}, hidden={tuple(s['hidden'])}, "
             f"bins={s['bins']}, parameters={parameters})\n  {intervals}"
         )
 

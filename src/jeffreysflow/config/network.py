@@ -1,0 +1,82 @@
+"""Configuration of the map that a flow trains: the kinds of `flows/maps`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, field_validator
+
+from jeffreysflow.config.section import Section
+from jeffreysflow.discovery import names_in
+from jeffreysflow.errors import allowed_names
+from jeffreysflow.flows import maps
+from jeffreysflow.flows.masks import usual_layers
+
+__all__ = ["TAGS", "USUAL_KIND", "NetworkConfig", "OtherNetwork", "SplineNetwork"]
+
+SPLINE, OTHER = "spline network", "other network"
+USUAL_KIND = "spline"
+"""The kind of a network that names none."""
+TAGS = (SPLINE, OTHER)
+"""What pydantic adds to the place of a mistake; no name of a flow has a blank."""
+
+
+class SplineNetwork(Section):
+    """Rational-quadratic spline coupling layers."""
+
+    kind: Literal["spline"] = "spline"
+    """Spline coupling layers."""
+    layers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Coupling layers; `auto`: as many as every coordinate needs to have said how every other one
+    moves, at least 6 (8 from 21 coordinates on, 10 from 71)."""
+    hidden: int = Field(default=64, ge=1)
+    """Width of the two hidden layers of each conditioner."""
+    bins: int = Field(default=16, ge=2, le=900)
+    """Spline bins."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the map takes."""
+        hidden = (self.hidden, self.hidden)
+        layers = None if self.layers == "auto" else self.layers
+        return {"layers": layers, "hidden": hidden, "bins": self.bins}
+
+    def layers_of(self, dimension: int) -> int:
+        """How many coupling layers there are."""
+        return usual_layers(dimension) if self.layers == "auto" else self.layers
+
+
+class OtherNetwork(Section):
+    """A map of another file in `flows/maps`."""
+
+    kind: str
+    """The name of its file."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """The settings it takes."""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        known = names_in(maps.__path__)
+        if kind not in known:
+            raise ValueError(f"unknown map '{kind}'; {allowed_names(kind, known)}")
+        return kind
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the map takes."""
+        return self.parameters
+
+
+def _tag(value: Any) -> str:
+    kind = (
+        value.get("kind", USUAL_KIND) if isinstance(value, dict) else getattr(value, "kind", None)
+    )
+    return OTHER if isinstance(kind, str) and kind != USUAL_KIND else SPLINE
+
+
+NetworkConfig = Annotated[
+    Annotated[SplineNetwork, Tag(SPLINE)] | Annotated[OtherNetwork, Tag(OTHER)],
+    Discriminator(_tag),
+]
+"""A map with its settings; without a kind, a spline flow."""

@@ -1,0 +1,125 @@
+"""What a map between samples of two levels is; each is one file in ``maps``, found by its name."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from jeffreysflow.discovery import find, names_in
+from jeffreysflow.errors import UserError
+from jeffreysflow.flows import maps
+from jeffreysflow.flows.box import Box
+from jeffreysflow.flows.sizes import rows_at_once
+from jeffreysflow.potentials import Base
+from jeffreysflow.streams import Stream
+
+__all__ = ["TransportMap", "build_map", "check_map", "map_class", "map_names"]
+
+
+class TransportMap(nn.Module, ABC):
+    """A differentiable map F of samples, with the logarithm of its Jacobian determinant.
+
+    ``settings`` are what its constructor takes, as JSON holds them: ``type(F)(**F.settings)`` is
+    the same map with parameters to be loaded, which are those of ``state_dict()``. Its parameters
+    may have any floating type, and follow ``to``.
+    """
+
+    invertible: bool = True
+    """Whether there is an ``inverse``. Losses that pull reference samples back need one."""
+
+    settings: dict[str, Any]
+
+    @classmethod
+    @abstractmethod
+    def for_level(
+        cls, box: Box, base: Base, stream: Stream, *_: Any, **settings: Any
+    ) -> TransportMap:
+        """A new map for samples in ``box``, the identity to begin with.
+
+        ``stream`` is where initial parameters come from, ``settings`` are those of the
+        configuration. Outside the box, where there is nothing to learn from, it should be the
+        identity.
+        """
+
+    @abstractmethod
+    def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``F z`` [n, d] of ``z`` [n, d], and ``log|det dF(z)|`` [n]."""
+
+    def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``F^-1 x`` [n, d] of ``x`` [n, d], and ``log|det dF^-1(x)|`` [n].
+
+        Raises
+        ------
+        NotImplementedError : it has none (``invertible``).
+        """
+        raise NotImplementedError(f"{self.kind}: no inverse")
+
+    def start_from(self, below: TransportMap) -> None:
+        """Take over what the map of the level below, of the same kind and settings, has learnt."""
+        self.load_state_dict(below.state_dict())
+
+    @property
+    def numbers(self) -> int:
+        """Float64 numbers of working memory one sample takes without gradients: by default, four
+        for each output of a layer.
+        """
+        return 4 * sum(parameter.shape[0] for parameter in self.parameters() if parameter.ndim > 1)
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many samples are mapped at a time, so that about 200 MB do."""
+        return rows_at_once(max(self.numbers, 1))
+
+    @property
+    def kind(self) -> str:
+        """The name of the file it comes from."""
+        return type(self).__module__.rpartition(".")[2]
+
+
+def map_names() -> list[str]:
+    """The kinds of maps there are."""
+    return names_in(maps.__path__)
+
+
+def map_class(kind: str) -> type[TransportMap]:
+    """The map of a kind.
+
+    Raises
+    ------
+    UserError : there is none.
+    """
+    return cast(type[TransportMap], find(maps.__name__, TransportMap, "map", kind))
+
+
+def check_map(kind: str, settings: Mapping[str, Any]) -> type[TransportMap]:
+    """The map of a kind that takes these settings.
+
+    Raises
+    ------
+    UserError : there is none, or it does not take one of them.
+    """
+    cls = map_class(kind)
+    signature = inspect.signature(cls.for_level)
+    try:
+        signature.bind(None, None, None, **settings)
+    except TypeError as error:
+        allowed = ", ".join(list(signature.parameters)[3:]) or "none"
+        raise UserError(f"map {kind!r}: {error}; its settings: {allowed}") from error
+    return cls
+
+
+def build_map(
+    kind: str, settings: Mapping[str, Any], box: Box, base: Base, stream: Stream
+) -> TransportMap:
+    """A new map of a kind (``TransportMap.for_level``).
+
+    Raises
+    ------
+    UserError : there is none, or it does not take these settings.
+    """
+    return check_map(kind, settings).for_level(box, base, stream, **settings)

@@ -1,0 +1,76 @@
+"""What the configuration of a flow asks for, as distillation takes it."""
+
+from __future__ import annotations
+
+import torch
+
+from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.config.loss import USUAL_LOSS
+from jeffreysflow.distillation.loss import Loss, check_inverse, get_loss
+from jeffreysflow.distillation.settings import LevelSettings
+from jeffreysflow.distillation.trainer import Recipe
+from jeffreysflow.flows.map import check_map
+from jeffreysflow.tempering.kernels import get_kernel
+
+__all__ = ["check_flow", "level_settings", "loss_of"]
+
+_LEAPFROG_STEPS = 20
+
+
+def check_flow(section: FlowConfig) -> None:
+    """
+    Raises
+    ------
+    UserError : a setting that its map or its loss does not take, or a loss that needs an inverse
+        the map has not.
+    """
+    flow = check_map(section.network.kind, section.network.settings)
+    check_inverse(loss_of(section), flow.invertible, section.network.kind)
+
+
+def level_settings(
+    section: FlowConfig, lam_0: float, lam_1: float, derivatives: int = 2
+) -> LevelSettings:
+    """The settings of a level, from the configuration of its flow, for an energy with so many
+    derivatives.
+    """
+    training = section.training
+    kernel = {"leapfrog_steps": _LEAPFROG_STEPS} if section.rejuvenation_kernel == "hmc" else {}
+    return LevelSettings(
+        lam_0=lam_0,
+        lam_1=lam_1,
+        loss=loss_of(section, derivatives),
+        recipe=Recipe(
+            steps=training.steps,
+            batch=training.batch,
+            learning_rate=training.learning_rate,
+            averaging=training.averaging,
+            clip=training.clip,
+        ),
+        kind=section.network.kind,
+        network=section.network.settings,
+        dtype=getattr(torch, training.precision),
+        ensemble=section.ensemble,
+        islands=section.islands,
+        resample_below=section.resample_below,
+        # a single flow's ensemble goes nowhere
+        rejuvenation_steps=0 if section.levels == "last" else section.rejuvenation_steps,
+        rejuvenation_kernel=get_kernel(section.rejuvenation_kernel, **kernel),
+    )
+
+
+def loss_of(section: FlowConfig, derivatives: int = 2) -> Loss:
+    """The loss of a flow, from its configuration. For an energy without gradients the choice of
+    theta is 0.
+
+    Raises
+    ------
+    UserError : it does not take these parameters.
+    """
+    kind, parameters = section.loss.kind, section.loss.parameters
+    if kind != USUAL_LOSS:
+        return get_loss(kind, **parameters)
+    theta = 0.0 if section.theta == "auto" and derivatives == 0 else section.theta
+    chosen = {"theta": theta, "order": section.renyi}
+    fixed = {key: value for key, value in chosen.items() if value != "auto"}
+    return get_loss(kind, **{**parameters, **fixed, "ramp": section.training.ramp})
