@@ -19,7 +19,7 @@ from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.observables import parse_observable, parse_observables
 from jeffreysflow.estimation.profiles import Profile
 from jeffreysflow.pathintegral.normal_modes import frequencies
-from jeffreysflow.potentials import Potential, get_potential
+from jeffreysflow.potentials import Counted, Potential, get_potential
 from jeffreysflow.stages import bead_sums as stages_bead_sums
 from jeffreysflow.stages import beads, distill, gather, generate, temper, truth
 from jeffreysflow.stages.bead_sums import BeadSums, bead_sums
@@ -267,6 +267,34 @@ def test_a_sample_without_weight_changes_nothing() -> None:
     torch.testing.assert_close(sums.primitive.means, part.primitive.means)
     torch.testing.assert_close(sums.fourth.means, part.fourth.means)
     assert sums.ess["curvature"] == pytest.approx(part.ess["curvature"] / 5)
+
+
+@pytest.mark.parametrize("reference", ["plain", "curvature"])
+def test_two_evaluations_a_bead_serve_all_estimates(reference: str) -> None:
+    """One for the paths of each reference of the added modes, and one a path for the curvature at
+    its centroid, however many observables and profiles there are."""
+    names = ["x1", "U", "x1 * U", "exp(-U)", "U < 1", "x1 < 0"]
+    measured = Measured(parse_observables(names, 1), [a_profile(), a_profile()])
+    ring = PathIntegralConfig(
+        beta=BETA, modes=MODES, action_beads=ACTION_BEADS, beads=[24], added_modes=reference
+    )
+    V, low = Counted(OSCILLATION), low_modes(300, 17)
+    bead_sums(V, ring, measured, low, 24, Stream(18, "high"))
+    assert V.tally.count == (2 * 24 + 1) * 300
+
+
+def test_observables_of_the_energy_have_their_whole_gradient() -> None:
+    """``dO/dU grad V`` is a part of it: x1**2 in terms of V is x1**2."""
+    ring = OSCILLATOR.path_integral
+    assert ring is not None
+    names = [f"U / {0.5 * W**2}", "x1**2"]
+    measured, low = Measured(parse_observables(names, 1), ()), low_modes(500, 19)
+    sums = bead_sums(OSCILLATION, ring, measured, low, 16, Stream(20, "high"))
+    for of in (sums.primitive, sums.fourth):
+        torch.testing.assert_close(of.means[0], of.means[1], rtol=1e-12, atol=0)
+    # negative control: the correction is no small thing
+    gap = sums.fourth.means[1] - sums.primitive.means[1]
+    assert abs(float(gap)) > 1e-6
 
 
 def test_slabs_add_up_to_their_group(monkeypatch: pytest.MonkeyPatch) -> None:
