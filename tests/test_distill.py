@@ -21,8 +21,13 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import get_potential
 from jeffreysflow.stages import distill, gather, generate, temper
 from jeffreysflow.stages.device import use_device
+from jeffreysflow.stages.exact_divergence import pulled_back
+from jeffreysflow.stages.lost_modes import beyond_the_largest, share_of_reference_beyond
+from jeffreysflow.stages.target import build_path
+from jeffreysflow.stages.usage import EVALUATIONS
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
+from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels, open_levels
 from jeffreysflow.stores.tables import read_table
@@ -308,3 +313,18 @@ def test_devices() -> None:
         assert use_device("auto", threads).type == "cpu"
         with pytest.raises(UserError, match="no CUDA device"):
             use_device("cuda", threads)
+
+
+def test_energies_of_a_stored_reference_are_not_evaluated_again(layout: Layout) -> None:
+    hash = ONCE.reference_hash("good")
+    levels = open_levels(layout.reference("good").levels / "store.zarr", hash)
+    before = EVALUATIONS.count
+    share, n = share_of_reference_beyond(layout, ONCE, "once", levels, -0.5)
+    assert EVALUATIONS.count == before
+    # as from the energy itself
+    y = levels.samples(-1).x
+    flow = load_flow(layout.flow("once").level(1) / "flow.safetensors")
+    log_weights = pulled_back([flow], build_path(ONCE), y)
+    assert (share, n) == beyond_the_largest(log_weights, -0.5)
+    assert 0 < share < 1
+    assert EVALUATIONS.count == before + len(y)

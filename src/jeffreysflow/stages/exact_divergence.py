@@ -79,13 +79,16 @@ def _exact_samples(
 
 
 @torch.no_grad()
-def pulled_back(flows: Sequence[Flow], path: AnnealingPath, y: torch.Tensor) -> torch.Tensor:
+def pulled_back(
+    flows: Sequence[Flow], path: AnnealingPath, y: torch.Tensor, U: torch.Tensor | None = None
+) -> torch.Tensor:
     """``U_base(F^-1 y) - U_M(y) - log|det dF^-1(y)|`` [n] of samples [n, d], F all flows in turn:
-    the log weight that y has as a generated sample.
+    the log weight that y has as a generated sample. ``U`` [n] is ``U_M(y)`` where it is known.
     """
     assert path.base is not None
     z, log_dets = y, torch.zeros_like(y[:, 0])
     for flow in reversed(flows):
         z, log_det = flow.inverse(z)
         log_dets = log_dets + log_det
-    return path.base.energy(z) - path.counted.energy(y) - log_dets
+    U = path.counted.energy(y) if U is None else U
+    return path.base.energy(z) - U - log_dets

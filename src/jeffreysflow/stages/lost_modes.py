@@ -32,7 +32,8 @@ def beyond_the_largest(log_weights: torch.Tensor, largest: float) -> tuple[float
 def share_of_reference_beyond(
     layout: Layout, experiment: Experiment, flow: str, levels: Levels, largest: float
 ) -> tuple[float, int]:
-    """``beyond_the_largest`` of up to 20,000 samples, evenly spread, of a reference's last level.
+    """``beyond_the_largest`` of up to 20,000 samples, evenly spread, of a reference's last level,
+    with the energies stored beside them where they are the target's.
 
     Raises
     ------
@@ -41,6 +42,7 @@ def share_of_reference_beyond(
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
     steps = range(1, flow_steps(layout, experiment, flow) + 1)
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
-    y = levels.samples(-1).x
-    y = y[:: math.ceil(len(y) / _ROWS)].to(torch.float64)
-    return beyond_the_largest(pulled_back(flows, build_path(experiment), y), largest)
+    samples = levels.samples(-1)
+    y, U_0, V = (field[:: math.ceil(len(field) / _ROWS)] for field in samples)
+    U = None if experiment.is_classical(experiment.tempered(flow)) else U_0 + V
+    return beyond_the_largest(pulled_back(flows, build_path(experiment), y, U), largest)

@@ -100,7 +100,13 @@ def _by_exact_map(
     experiment: Experiment, potential: Potential, measured: Measured, section: TruthConfig
 ) -> list[TruthRow]:
     """Rows of all that the points tell apart."""
-    exact = exact_means(counted(potential), measured.values, section.samples, section.scramblings)
+    exact = exact_means(
+        counted(potential),
+        measured.values,
+        section.samples,
+        section.scramblings,
+        energies=measured.uses_energy,
+    )
     columns = (exact.means, exact.variances, exact.errors)
     rows, missing = [], []
     for of, *numbers in zip(measured.all, *columns, strict=True):
