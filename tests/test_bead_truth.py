@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from jeffreysflow.analysis import bead_truth
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import validated
-from jeffreysflow.stages import bead_truth
-from jeffreysflow.stages.usage import EVALUATIONS
+from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import BeadTruthRow, read_table
 from jeffreysflow.truth.diagonalisation import quantum_averages

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from jeffreysflow.analysis import bead_sums as stages_bead_sums
+from jeffreysflow.analysis.bead_sums import BeadSums, bead_sums
+from jeffreysflow.analysis.bead_table import BeadTable
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.path_integral import PathIntegralConfig
 from jeffreysflow.distillation.ensemble import Ensemble
@@ -18,13 +21,10 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.observables import parse_observable, parse_observables
 from jeffreysflow.estimation.profiles import Profile
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.pathintegral.normal_modes import frequencies
 from jeffreysflow.potentials import Counted, Potential, get_potential
-from jeffreysflow.stages import bead_sums as stages_bead_sums
 from jeffreysflow.stages import beads, distill, gather, generate, temper, truth
-from jeffreysflow.stages.bead_sums import BeadSums, bead_sums
-from jeffreysflow.stages.bead_table import BeadTable
-from jeffreysflow.stages.measured import Measured
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
 from jeffreysflow.stores.layout import Layout

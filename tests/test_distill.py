@@ -14,19 +14,19 @@ import torch
 import xarray
 
 from jeffreysflow import commands
+from jeffreysflow.analysis.exact_divergence import pulled_back
+from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size, log_evidence
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.parts import rows_of, which
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.device import use_device
+from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.potentials import get_potential
 from jeffreysflow.stages import distill, gather, generate, temper
-from jeffreysflow.stages.device import use_device
-from jeffreysflow.stages.exact_divergence import pulled_back
-from jeffreysflow.stages.lost_modes import beyond_the_largest, share_of_reference_beyond
-from jeffreysflow.stages.target import build_path
-from jeffreysflow.stages.usage import EVALUATIONS
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
 from jeffreysflow.stores.flows import load_flow

@@ -10,16 +10,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from jeffreysflow.analysis import exact_divergence
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.observables import observable_values, parse_observables
+from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.potentials import Base, Counted, Potential, get_potential, potential_names
 from jeffreysflow.potentials.energies import rosenbrock_4d
 from jeffreysflow.potentials.tabled_density import TabledDensity
 from jeffreysflow.report.table import exact_text
-from jeffreysflow.stages import exact_divergence, truth
-from jeffreysflow.stages.check import check_experiment
+from jeffreysflow.stages import truth
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, TruthRow, read_table
 from jeffreysflow.streams import Stream

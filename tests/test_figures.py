@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jeffreysflow.analysis.curves import read_curves
+from jeffreysflow.analysis.planes import read_planes, shown_levels, weighted_density
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment, Project, resolve_project
+from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.report.data import (
     Curve,
     Density,
@@ -21,9 +24,6 @@ from jeffreysflow.report.data import (
 )
 from jeffreysflow.report.figures import figure, figure_files, figure_names, levels, training
 from jeffreysflow.report.style import look
-from jeffreysflow.stages.curves import read_curves
-from jeffreysflow.stages.planes import read_planes, shown_levels, weighted_density
-from jeffreysflow.stages.usage import EVALUATIONS
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, ProfileRow, write_table
 from test_report import an_experiment, tables

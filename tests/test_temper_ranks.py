@@ -41,7 +41,7 @@ import sys
 from pathlib import Path
 from jeffreysflow.config import load_experiment
 from jeffreysflow.stages import temper
-from jeffreysflow.stages.mpi import MpiCommunicator, world
+from jeffreysflow.launch.mpi import MpiCommunicator, world
 from jeffreysflow.stores.layout import Layout
 class Counting(MpiCommunicator):
     objects = numbers = 0

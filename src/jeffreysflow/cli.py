@@ -167,7 +167,7 @@ def _project(options: argparse.Namespace) -> Project:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages.ladder_notes import ladder_notes
+    from jeffreysflow.launch.ladder_notes import ladder_notes
 
     project = _project(options)
     experiments = resolve_project(project, Path())
@@ -176,7 +176,7 @@ def _validate(options: argparse.Namespace) -> None:
     for experiment in experiments.values():
         size = refuse_what_does_not_fit(experiment, *here)
         if options.energies:
-            from jeffreysflow.stages.check import check_experiment
+            from jeffreysflow.launch.check import check_experiment
 
             check_experiment(experiment)
         print(

@@ -79,7 +79,7 @@ def _measured(
     """
     import torch
 
-    from jeffreysflow.stages.usage import measured
+    from jeffreysflow.launch.usage import measured
 
     torch.set_num_threads(1)
     kind, ranks = stage.partition("_")[0], more.get("ranks", 1)
@@ -110,7 +110,7 @@ def _on_ranks(
     hash_of: Callable[[Experiment, str], str],
     run: Callable[..., None],
 ) -> None:
-    from jeffreysflow.stages.mpi import world
+    from jeffreysflow.launch.mpi import world
 
     layout, experiment = _resolved(options)
     hash, ranks = hash_of(experiment, options.reference), world()
@@ -216,8 +216,8 @@ def run_figures(options: argparse.Namespace) -> None:
 
 def run_report(options: argparse.Namespace) -> None:
     """Collect all experiments on one page."""
+    from jeffreysflow.launch.usage import measured
     from jeffreysflow.stages import report
-    from jeffreysflow.stages.usage import measured
 
     experiments = [_trusted(config, options.trust) for config in options.config]
     with measured(options.results / "usage" / "report", "report", "all", ""):

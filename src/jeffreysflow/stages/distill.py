@@ -17,11 +17,11 @@ from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.flow import Flow
+from jeffreysflow.launch.device import use_device
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.target import build_path
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.device import use_device
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.completion import (
     KEPT_RECORD,
     declare_done,

@@ -12,10 +12,10 @@ import torch
 from jeffreysflow.config import Experiment
 from jeffreysflow.domain import Domain
 from jeffreysflow.estimation.pareto import PARETO_LIMIT, pareto_k
+from jeffreysflow.launch.ladder_notes import ladder_notes
+from jeffreysflow.launch.target import build_potential
 from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.ladder_notes import ladder_notes
-from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Samples, open_levels, write_levels

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
+from jeffreysflow.analysis import bead_truth
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.observables import Observable
+from jeffreysflow.launch.measured import Measured, build_measured
+from jeffreysflow.launch.target import build_potential, counted
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages import bead_truth
-from jeffreysflow.stages.measured import Measured, build_measured
-from jeffreysflow.stages.target import build_potential, counted
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import TruthRow, write_table
 from jeffreysflow.truth.exact_map import exact_means

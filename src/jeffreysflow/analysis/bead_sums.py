@@ -12,6 +12,7 @@ from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.profiles import Profile
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.pathintegral.added_modes import AddedModes
 from jeffreysflow.pathintegral.derivatives import BeadDerivatives, bead_derivatives, slope
 from jeffreysflow.pathintegral.estimators import bin_shares, path_energies
@@ -19,7 +20,6 @@ from jeffreysflow.pathintegral.normal_modes import to_beads
 from jeffreysflow.pathintegral.ring_polymer import action, action_of_energies
 from jeffreysflow.pathintegral.takahashi_imada import corrected, fourth_order
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages.measured import Measured
 from jeffreysflow.streams import Stream
 
 __all__ = ["BeadSums", "bead_sums"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.convergence import block_size
+from jeffreysflow.launch.observable_check import check_observables
+from jeffreysflow.launch.target import build_bare_potential, build_path
 from jeffreysflow.pathintegral.checks import check_bounded_below
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import Base, Potential
 from jeffreysflow.potentials.checks import check_potential, check_resolution
 from jeffreysflow.potentials.consistency import check_consistency
 from jeffreysflow.potentials.probe import check_density
-from jeffreysflow.stages.observable_check import check_observables
-from jeffreysflow.stages.target import build_bare_potential, build_path
 from jeffreysflow.tempering.kernels import get_kernel
 from jeffreysflow.truth.exact_map import exact_inputs
 from jeffreysflow.truth.quadrature import grid_axes

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import torch
 
+from jeffreysflow.analysis.exact_values import is_held_by_its_box
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.flows.flow import Flow
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.target import build_path
 from jeffreysflow.potentials import AnnealingPath, Potential
-from jeffreysflow.stages.exact_values import is_held_by_its_box
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.streams import Stream

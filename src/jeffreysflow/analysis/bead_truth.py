@@ -8,9 +8,9 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.observables import Observable
+from jeffreysflow.launch.measured import Measured, build_measured
+from jeffreysflow.launch.target import build_bare_potential, counted
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages.measured import Measured, build_measured
-from jeffreysflow.stages.target import build_bare_potential, counted
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import (
     CLASSICAL,

@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from jeffreysflow.analysis.exact_values import is_held_by_its_box
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.estimation.observables import Observable, parse_observables
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.target import build_path
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.report.data import Interval, Plane
-from jeffreysflow.stages.exact_values import is_held_by_its_box
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels

@@ -6,10 +6,10 @@ import math
 
 import torch
 
+from jeffreysflow.analysis.exact_divergence import pulled_back
 from jeffreysflow.config import Experiment
-from jeffreysflow.stages.exact_divergence import pulled_back
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_path
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.target import build_path
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels
