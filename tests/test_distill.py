@@ -317,6 +317,8 @@ def test_a_level_that_waits_for_another_flow_is_not_made_ahead(layout: Layout) -
     assert distill.is_next(layout, of, "later", 2)
     assert not distill.is_next(layout, of, "later", 4)
     assert not distill.is_next(layout, of, "stepwise", 2), "it has been made"
+    changed = ONCE.model_copy(update={"seed": 4})
+    assert distill.is_next(layout, changed, "stepwise", 2), "of another configuration"
     other = layout.flow("stepwise").level(2) / "done.json"
     kept = other.read_bytes()
     other.unlink()

@@ -149,7 +149,7 @@ def is_next(layout: Layout, experiment: Experiment, flow: str, level: int) -> bo
     if level > flow_steps(layout, experiment, flow):
         return False
     name = experiment.flow(flow).reference
-    if (layout.flow(flow).level(level) / KEPT_RECORD).exists():
+    if is_complete(layout.flow(flow).level(level) / KEPT_RECORD, experiment.flow_hash(flow)):
         return False
     if name in experiment.references:
         return True
