@@ -23,8 +23,8 @@ from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.maps.spline import SplineFlow
+from jeffreysflow.launch.device import use_device
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
-from jeffreysflow.stages.device import use_device
 from jeffreysflow.stages.generate import generated
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernels import get_kernel

@@ -19,9 +19,9 @@ from statistics import median
 
 import torch
 
+from jeffreysflow.launch.mpi import world
 from jeffreysflow.potentials import AnnealingPath, Base
 from jeffreysflow.potentials.energies.multi_well import MultiWell
-from jeffreysflow.stages.mpi import world
 from jeffreysflow.tempering.archive import MemoryArchive
 from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
 from jeffreysflow.tempering.engine import Engine

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jeffreysflow.analysis.curves import read_curves
+from jeffreysflow.analysis.tables import read_tables
 from jeffreysflow.config import Experiment
 from jeffreysflow.report import summary
 from jeffreysflow.report.bead_results import bead_score, last_passes
@@ -20,8 +22,6 @@ from jeffreysflow.report.data import Curve, ExperimentData, Results, Samples
 from jeffreysflow.report.figures import figure, figure_files, figure_names
 from jeffreysflow.report.page import Chapter, page
 from jeffreysflow.report.style import look
-from jeffreysflow.stages.curves import read_curves
-from jeffreysflow.stages.results import read_tables
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import (
     CLASSICAL,

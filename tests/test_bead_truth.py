@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
+from jeffreysflow.analysis import bead_truth
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import validated
-from jeffreysflow.stages import bead_truth
+from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import BeadTruthRow, read_table
 from jeffreysflow.truth.diagonalisation import quantum_averages
@@ -60,7 +62,7 @@ def test_a_potential_sharper_than_the_grid_is_seen() -> None:
     assert TwoGrids(fine, coarse).mean(lambda x: x[:, 0]).error > 1e-3
 
 
-def experiment(folder: Path, energy: str) -> Experiment:
+def experiment(folder: Path, energy: str, observables: Sequence[str] = ()) -> Experiment:
     file = folder / "mine.py"
     file.write_text(f"import torch\ndimension = 1\ndef energy(x):\n    return {energy}\n")
     ladder = {"kind": "fixed", "values": [0, 1]}
@@ -70,7 +72,7 @@ def experiment(folder: Path, energy: str) -> Experiment:
         "scale": "test",
         "seed": 1,
         "potential": {"file": str(file)},
-        "observables": ["x1**2", "x1 < 0.3"],
+        "observables": observables or ["x1**2", "x1 < 0.3"],
         "profiles": [{"expression": "x1", "lower": -2, "upper": 2, "bins": 8}],
         "truth": {"method": "quadrature"},
         "path_integral": {"beta": 1, "modes": 3, "action_beads": 8, "beads": [4, 8]},
@@ -98,3 +100,18 @@ def test_stage(energy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert said.count("\n") == 1
     assert (1, "classical", "log_z") not in rows
     assert (8, "primitive", "observable:x1**2") not in rows
+
+
+def test_observables_of_position_cost_no_evaluation(tmp_path: Path) -> None:
+    """Even one that jumps, which is averaged over half a million points."""
+
+    def evaluations(*observables: str) -> int:
+        before = EVALUATIONS.count
+        bead_truth.run(Layout(tmp_path, "x"), experiment(tmp_path, HARMONIC, observables))
+        return EVALUATIONS.count - before
+
+    one = evaluations("x1")
+    assert evaluations("x1", "cos(x1)", "x1 < 0.3", "abs(x1)") == one
+    assert one < 1 << 19
+    # negative control
+    assert evaluations("x1", "U") > one

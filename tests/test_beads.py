@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from jeffreysflow.analysis import bead_sums as bead_sums_module
+from jeffreysflow.analysis.bead_sums import BeadSums, bead_sums
+from jeffreysflow.analysis.bead_table import BeadTable
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.path_integral import PathIntegralConfig
 from jeffreysflow.distillation.ensemble import Ensemble
@@ -18,15 +21,12 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.observables import parse_observable, parse_observables
 from jeffreysflow.estimation.profiles import Profile
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.pathintegral.estimators import ESTIMATORS
 from jeffreysflow.pathintegral.normal_modes import frequencies
 from jeffreysflow.pathintegral.takahashi_imada import FOURTH_ORDER
-from jeffreysflow.potentials import Potential, get_potential
-from jeffreysflow.stages import bead_sums as stages_bead_sums
+from jeffreysflow.potentials import Counted, Potential, get_potential
 from jeffreysflow.stages import beads, distill, gather, generate, temper, truth
-from jeffreysflow.stages.bead_sums import BeadSums, bead_sums
-from jeffreysflow.stages.bead_table import BeadTable
-from jeffreysflow.stages.measured import Measured
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
 from jeffreysflow.stores.layout import Layout
@@ -271,6 +271,34 @@ def test_a_sample_without_weight_changes_nothing() -> None:
     assert sums.ess["curvature"] == pytest.approx(part.ess["curvature"] / 5)
 
 
+@pytest.mark.parametrize("reference", ["plain", "curvature"])
+def test_two_evaluations_a_bead_serve_all_estimates(reference: str) -> None:
+    """One for the paths of each reference of the added modes, and one a path for the curvature at
+    its centroid, however many observables and profiles there are."""
+    names = ["x1", "U", "x1 * U", "exp(-U)", "U < 1", "x1 < 0"]
+    measured = Measured(parse_observables(names, 1), [a_profile(), a_profile()])
+    ring = PathIntegralConfig(
+        beta=BETA, modes=MODES, action_beads=ACTION_BEADS, beads=[24], added_modes=reference
+    )
+    V, low = Counted(OSCILLATION), low_modes(300, 17)
+    bead_sums(V, ring, measured, low, 24, Stream(18, "high"))
+    assert V.tally.count == (2 * 24 + 1) * 300
+
+
+def test_observables_of_the_energy_have_their_whole_gradient() -> None:
+    """``dO/dU grad V`` is a part of it: x1**2 in terms of V is x1**2."""
+    ring = OSCILLATOR.path_integral
+    assert ring is not None
+    names = [f"U / {0.5 * W**2}", "x1**2"]
+    measured, low = Measured(parse_observables(names, 1), ()), low_modes(500, 19)
+    sums = bead_sums(OSCILLATION, ring, measured, low, 16, Stream(20, "high"))
+    for of in (sums.primitive, sums.fourth):
+        torch.testing.assert_close(of.means[0], of.means[1], rtol=1e-12, atol=0)
+    # negative control: the correction is no small thing
+    gap = sums.fourth.means[1] - sums.primitive.means[1]
+    assert abs(float(gap)) > 1e-6
+
+
 def test_slabs_add_up_to_their_group(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many paths are looked at together, sums and effective sizes are those of the group,
     and so are the normal numbers of the added modes."""
@@ -283,7 +311,7 @@ def test_slabs_add_up_to_their_group(monkeypatch: pytest.MonkeyPatch) -> None:
         return bead_sums(OSCILLATION, ring, measured, low, 24, Stream(12, "high"))
 
     whole = sums()
-    monkeypatch.setattr(stages_bead_sums, "_COORDINATES", 24 * 130)
+    monkeypatch.setattr(bead_sums_module, "_COORDINATES", 24 * 130)
     parts = sums()
     for name in ("primitive", "fourth"):
         one, other = getattr(whole, name), getattr(parts, name)

@@ -13,19 +13,27 @@ import pytest
 import torch
 import xarray
 
+from jeffreysflow import commands
+from jeffreysflow.analysis.exact_divergence import pulled_back
+from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
+from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size, log_evidence
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.parts import rows_of, which
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.device import use_device
+from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.potentials import get_potential
 from jeffreysflow.stages import distill, gather, generate, temper
-from jeffreysflow.stages.device import use_device
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
+from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels, open_levels
 from jeffreysflow.stores.tables import read_table
+from jeffreysflow.stores.usage import read_used
 from jeffreysflow.streams import Stream
 from seal_cases import is_provenance
 
@@ -241,6 +249,103 @@ def test_a_finished_level_is_declared_done_again_unless_it_is_damaged(
     assert flow.read_bytes() == whole
 
 
+def distill_command(layout: Layout, level: int) -> list[str]:
+    config = ["--trust", "--config", str(layout.config)]
+    return ["distill", *config, "--flow", "stepwise", "--level", str(level)]
+
+
+def started(layout: Layout, tmp_path: Path) -> Layout:
+    """The reference alone, elsewhere."""
+    again = Layout(tmp_path, "small")
+    shutil.copytree(layout.reference("good").levels, again.reference("good").levels)
+    again.config.write_text(ONCE.model_dump_json())
+    return again
+
+
+def test_quick_levels_share_a_process_and_each_is_declared_done_by_its_own_job(
+    layout: Layout, tmp_path: Path
+) -> None:
+    again = started(layout, tmp_path)
+    folder = again.flow("stepwise")
+    assert main(distill_command(again, 1)) == 0
+    assert (folder.level(1) / "done.json").exists()
+    for level in (2, 3):
+        assert (folder.level(level) / "record.json").exists()
+        assert not (folder.level(level) / "done.json").exists()
+        made = (folder.level(level) / "flow.safetensors").stat().st_mtime_ns
+        assert main(distill_command(again, level)) == 0
+        assert (folder.level(level) / "done.json").exists()
+        assert (folder.level(level) / "flow.safetensors").stat().st_mtime_ns == made
+    assert files(folder.folder) == files(layout.flow("stepwise").folder)
+    used = [read_used(again.usage("distill", "stepwise", level), 0) for level in (1, 2, 3)]
+    assert all(each is not None and each.complete and each.evaluations > 0 for each in used)
+
+
+def test_a_level_that_takes_its_time_has_a_process_of_its_own(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = started(layout, tmp_path)
+    monkeypatch.setattr(commands, "_QUICK_SECONDS", 0.0)
+    assert main(distill_command(again, 1)) == 0
+    assert not again.flow("stepwise").level(2).exists()
+
+
+def test_what_fails_ahead_is_left_to_its_own_job(
+    layout: Layout,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    again, run = started(layout, tmp_path), distill.run
+
+    def failing(*arguments: object, **more: object) -> None:
+        if arguments[-1] == 2:
+            raise UserError("this level is wrong")
+        run(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(distill, "run", failing)
+    assert main(distill_command(again, 1)) == 0
+    assert "this level is wrong" not in capsys.readouterr().err
+    assert (again.flow("stepwise").level(1) / "done.json").exists()
+    assert main(distill_command(again, 2)) == 2
+    assert "this level is wrong" in capsys.readouterr().err
+
+
+def test_a_level_that_waits_for_another_flow_is_not_made_ahead(layout: Layout) -> None:
+    later = ONCE.flows["stepwise"].model_copy(update={"reference": "stepwise"})
+    of = ONCE.model_copy(update={"flows": {**ONCE.flows, "later": later}})
+    assert distill.is_next(layout, of, "later", 2)
+    assert not distill.is_next(layout, of, "later", 4)
+    assert not distill.is_next(layout, of, "stepwise", 2), "it has been made"
+    changed = ONCE.model_copy(update={"seed": 4})
+    assert distill.is_next(layout, changed, "stepwise", 2), "of another configuration"
+    other = layout.flow("stepwise").level(2) / "done.json"
+    kept = other.read_bytes()
+    other.unlink()
+    try:
+        assert not distill.is_next(layout, of, "later", 2)
+    finally:
+        other.write_bytes(kept)
+
+
+def test_a_level_that_is_there_is_declared_done_without_torch(
+    layout: Layout, tmp_path: Path
+) -> None:
+    again = Layout(tmp_path, "small")
+    shutil.copytree(layout.folder, again.folder)
+    again.config.write_text(ONCE.model_dump_json())
+    (again.flow("stepwise").level(2) / "done.json").unlink()
+    code = "import sys; from jeffreysflow.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    command = [sys.executable, "-c", code, *distill_command(again, 2)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (again.flow("stepwise").level(2) / "done.json").exists()
+    assert "torch" not in done.stdout.split()
+    # negative control: the other way round it is needed
+    (again.flow("stepwise").level(2) / "record.json").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "torch" in done.stdout.split()
+
+
 def test_generating_through_several_levels_by_scrambled_sobol_points(
     layout: Layout, tmp_path: Path
 ) -> None:
@@ -308,3 +413,18 @@ def test_devices() -> None:
         assert use_device("auto", threads).type == "cpu"
         with pytest.raises(UserError, match="no CUDA device"):
             use_device("cuda", threads)
+
+
+def test_energies_of_a_stored_reference_are_not_evaluated_again(layout: Layout) -> None:
+    hash = ONCE.reference_hash("good")
+    levels = open_levels(layout.reference("good").levels / "store.zarr", hash)
+    before = EVALUATIONS.count
+    share, n = share_of_reference_beyond(layout, ONCE, "once", levels, -0.5)
+    assert EVALUATIONS.count == before
+    # as from the energy itself
+    y = levels.samples(-1).x
+    flow = load_flow(layout.flow("once").level(1) / "flow.safetensors")
+    log_weights = pulled_back([flow], build_path(ONCE), y)
+    assert (share, n) == beyond_the_largest(log_weights, -0.5)
+    assert 0 < share < 1
+    assert EVALUATIONS.count == before + len(y)

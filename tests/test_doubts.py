@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from jeffreysflow.report.doubts import Doubt, Witness, doubts_about_values, is_trusted
-from jeffreysflow.report.flow_doubts import doubts_about_ensemble, doubts_about_flow
-from jeffreysflow.report.reference_doubts import doubts_about_reference
-from jeffreysflow.report.scores import difference, unseen_score, z_score
+from jeffreysflow.judgement.doubts import Doubt, Witness, doubts_about_values, is_trusted
+from jeffreysflow.judgement.flow_doubts import doubts_about_ensemble, doubts_about_flow
+from jeffreysflow.judgement.reference_doubts import doubts_about_reference
+from jeffreysflow.judgement.scores import difference, unseen_score, z_score
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow
 
 

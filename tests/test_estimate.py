@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from jeffreysflow.analysis import exact_divergence
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
-from jeffreysflow.stages import estimate, exact_divergence, truth
+from jeffreysflow.stages import estimate, truth
 from jeffreysflow.stages.generate import generated
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter

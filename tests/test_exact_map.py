@@ -10,16 +10,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from jeffreysflow.analysis import exact_divergence
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.observables import observable_values, parse_observables
-from jeffreysflow.potentials import Base, Potential, get_potential, potential_names
+from jeffreysflow.launch.check import check_experiment
+from jeffreysflow.potentials import Base, Counted, Potential, get_potential, potential_names
 from jeffreysflow.potentials.energies import rosenbrock_4d
 from jeffreysflow.potentials.tabled_density import TabledDensity
 from jeffreysflow.report.table import exact_text
-from jeffreysflow.stages import exact_divergence, truth
-from jeffreysflow.stages.check import check_experiment
+from jeffreysflow.stages import truth
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, TruthRow, read_table
 from jeffreysflow.streams import Stream
@@ -106,6 +107,17 @@ def test_check_values(case: str) -> None:
     for mean, error, check in zip(*columns, strict=True):
         assert abs(z(mean, error, *check)) < 4.5
     assert abs(z(found.log_Z, found.log_Z_error, *log_Z)) < 4.5
+
+
+def test_means_of_positions_cost_no_energy_beside_the_map() -> None:
+    def values(x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        return x.square()
+
+    target = get_potential("gaussian_mixture_3d")
+    once, twice = Counted(target), Counted(target)
+    found = exact_means(once, values, 2048, 4, energies=False)
+    assert torch.equal(found.means, exact_means(twice, values, 2048, 4).means)
+    assert (once.tally.count, twice.tally.count) == (2048, 4096)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jeffreysflow.analysis.curves import read_curves
+from jeffreysflow.analysis.planes import read_planes, shown_levels, weighted_density
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment, Project, resolve_project
+from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.report.data import (
     Curve,
     Density,
@@ -21,8 +24,6 @@ from jeffreysflow.report.data import (
 )
 from jeffreysflow.report.figures import figure, figure_files, figure_names, levels, training
 from jeffreysflow.report.style import look
-from jeffreysflow.stages.curves import read_curves
-from jeffreysflow.stages.planes import read_planes, shown_levels, weighted_density
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, ProfileRow, write_table
 from test_report import an_experiment, tables
@@ -339,7 +340,12 @@ def test_figures_of_a_sequence_from_its_stores(tmp_path: Path) -> None:
         assert main([stage[0], "--trust", "--config", str(layout.config), *stage[1:]]) == 0, stage
     drawings = {file.stem for file in layout.figures.glob("*.svg")}
     assert drawings == set(figure_names(experiment)) >= {"projections", "annealing", "profiles"}
+    before = EVALUATIONS.count
     planes = read_planes(layout, experiment)
+    # no more than the exact map itself: a view of coordinates shows no energy
+    assert EVALUATIONS.count == before + 100_000
+    read_planes(layout, experiment.model_copy(update={"views": [("x1", "U")]}))
+    assert EVALUATIONS.count == before + 500_000
     assert [(plane.source, plane.lam) for plane in planes] == [
         ("exact", None),
         ("reference:tempered", None),

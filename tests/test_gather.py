@@ -14,7 +14,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.stages import gather, temper
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.stores.levels import Levels, Samples, open_levels
 from jeffreysflow.stores.replicas import Replicas
 from jeffreysflow.stores.tables import DiagnosticRow, read_table
 
@@ -71,6 +71,21 @@ def test_levels_hold_what_the_replicas_recorded(run: Layout) -> None:
     V = levels.samples(-1).V
     assert len(V) == rows == 40 * 40
     assert math.fsum(V.tolist()) == pytest.approx(total, rel=1e-12)
+
+
+def test_every_level_is_read_once(run: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run.reference("good").diagnostics.read_bytes()
+    read: list[int] = []
+    samples = Levels.samples
+
+    def watched(levels: Levels, level: int) -> Samples:
+        read.append(level)
+        return samples(levels, level)
+
+    monkeypatch.setattr(Levels, "samples", watched)
+    gather.run(run, EXPERIMENT, "good")
+    assert read == [0, 1, 2, 3, 4]
+    assert run.reference("good").diagnostics.read_bytes() == before
 
 
 def test_diagnostics(run: Layout) -> None:

@@ -16,8 +16,8 @@ from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.domain import Domain
 from jeffreysflow.estimation.averages import WeightedSums
+from jeffreysflow.judgement.box_doubt import box_doubt
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
-from jeffreysflow.report.box_doubt import box_doubt
 from jeffreysflow.streams import Stream
 
 DOMAIN = Domain.euclidean(2)

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from jeffreysflow import streams
 from jeffreysflow.config import Experiment, Project, resolve_project
 from jeffreysflow.estimation import sobol
+from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.stages import beads, distill, estimate, gather, generate, temper, truth
-from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stores.layout import Layout
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ import pytest
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
-from jeffreysflow.stages.check import check_experiment
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
@@ -118,8 +118,8 @@ def test_from_tempering_to_estimates(
         rows = {row.quantity: row for row in read_table(table, EstimateRow)}
         for quantity, exact in (("log_z", LOG_Z), ("observable:x1 < 0", LEFT)):
             row = rows[quantity]
-            assert 0 < row.standard_error < 0.2
-            assert abs(row.value - exact) < 4.5 * row.standard_error, (table, quantity)
+            assert 0 < row.stderr < 0.2
+            assert abs(row.value - exact) < 4.5 * row.stderr, (table, quantity)
 
 
 def test_the_exact_values_are_those_of_the_energy() -> None:

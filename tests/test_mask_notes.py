@@ -8,8 +8,8 @@ import pytest
 
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
+from jeffreysflow.launch.mask_notes import mask_notes
 from jeffreysflow.stages import distill, gather, temper
-from jeffreysflow.stages.mask_notes import mask_notes
 from jeffreysflow.stores.layout import Layout
 
 

@@ -15,6 +15,7 @@ from jeffreysflow.distillation.loss import loss_names
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows import maps
 from jeffreysflow.flows.map import map_names
+from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.stages import (
     distill,
     estimate,
@@ -25,7 +26,6 @@ from jeffreysflow.stages import (
     temper,
     truth,
 )
-from jeffreysflow.stages.check import check_experiment
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.flows import load_flow

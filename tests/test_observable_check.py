@@ -12,7 +12,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import validated
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
-from jeffreysflow.stages.check import check_experiment
+from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.relaxed import points_with_mass
 

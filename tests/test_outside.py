@@ -13,8 +13,8 @@ from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.outside import Beyond, mass_beyond, outside_facts
 from jeffreysflow.domain import Domain
 from jeffreysflow.flows.box import Box, spline_box
+from jeffreysflow.judgement.box_doubt import box_doubt, box_doubts
 from jeffreysflow.potentials import Base
-from jeffreysflow.report.box_doubt import box_doubt, box_doubts
 from jeffreysflow.stores.tables import EstimateRow
 from jeffreysflow.streams import Stream
 

@@ -14,9 +14,9 @@ import pytest
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.level_count import flow_steps, pilot_ladder
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages import gather, pilot, temper
-from jeffreysflow.stages.steps import flow_steps, pilot_ladder
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
 from jeffreysflow.stores.tables import DiagnosticRow, read_table

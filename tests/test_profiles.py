@@ -10,8 +10,8 @@ from jeffreysflow.config.loading import validated
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.observables import Observable, observable_values, parse_observable
 from jeffreysflow.estimation.profiles import Profile, bin_scores, density, potential_of_mean_force
-from jeffreysflow.stages.check import check_experiment
-from jeffreysflow.stages.measured import Measured
+from jeffreysflow.launch.check import check_experiment
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.streams import Stream
 
 BINS = 24

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import torch
 
+from jeffreysflow.analysis.ensemble_estimates import island_sums
+from jeffreysflow.analysis.tables import read_tables
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble, resampled
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.jackknife import jackknife_error
 from jeffreysflow.estimation.observables import parse_observables
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages import estimate, truth
-from jeffreysflow.stages.ensemble_estimates import island_sums
-from jeffreysflow.stages.measured import Measured
-from jeffreysflow.stages.results import read_tables
 from jeffreysflow.stores.completion import write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, write_ensemble
 from jeffreysflow.stores.layout import Layout

@@ -36,6 +36,30 @@ for reference in experiment.references:
 """
 
 
+COUNTED = """
+import sys
+from pathlib import Path
+from jeffreysflow.config import load_experiment
+from jeffreysflow.stages import temper
+from jeffreysflow.launch.mpi import MpiCommunicator, world
+from jeffreysflow.stores.layout import Layout
+class Counting(MpiCommunicator):
+    objects = numbers = 0
+    def all_gather(self, value):
+        self.objects += 1
+        return super().all_gather(value)
+    def all_gather_values(self, mine, counts):
+        self.numbers += 1
+        return super().all_gather_values(mine, counts)
+config, ranks = Path(sys.argv[1]), Counting(world()._communicator)
+temper.run(
+    Layout.of_config(config), load_experiment(config), sys.argv[2], communicator=ranks
+)
+if ranks.rank == 0:
+    print(ranks.objects, ranks.numbers)
+"""
+
+
 def launch(ranks: int, *arguments: str) -> subprocess.Popen[str]:
     command = [
         shutil.which("mpiexec", path=PATH) or "mpiexec",
@@ -83,6 +107,20 @@ def test_stores_have_the_same_bits_for_every_number_of_ranks(
         assert contents(folder / "store.zarr") == expected
         assert json.loads((folder / "done.json").read_text())["ranks"] == ranks
         assert not (folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(("reference", "rounds"), [("spread", 120), ("blocks", 0)])
+def test_a_swap_between_ranks_is_one_exchange_of_plain_numbers(
+    reference: str, rounds: int, tmp_path: Path
+) -> None:
+    """What is packed are counts, in warm-up and at the end, and words about checkpoints."""
+    layout, _ = experiment_in(tmp_path)
+    process = launch(3, "-c", COUNTED, str(layout.config), reference)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    objects, numbers = map(int, output.split()[-2:])
+    assert numbers == rounds
+    assert objects < 100
 
 
 def wait_for_checkpoint(layout: Layout, process: subprocess.Popen[str], after: int) -> int:

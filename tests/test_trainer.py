@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from jeffreysflow.analysis.exact_divergence import pulled_back
 from jeffreysflow.distillation.batches import KnownSamples, fresh_batches, shuffled_batches
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import LevelResult, distill_level
@@ -19,7 +20,6 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.potentials.potential import Potential
-from jeffreysflow.stages.exact_divergence import pulled_back
 from jeffreysflow.streams import Stream
 from jeffreysflow.truth.sampling import GridSampler
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from jeffreysflow.analysis import exact_divergence
+from jeffreysflow.analysis.exact_values import is_held_by_its_box
+from jeffreysflow.analysis.tables import read_tables
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import validated
-from jeffreysflow.stages import exact_divergence, truth
-from jeffreysflow.stages.exact_values import is_held_by_its_box
-from jeffreysflow.stages.results import read_tables
+from jeffreysflow.stages import truth
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import (
     DiagnosticRow,

@@ -13,12 +13,12 @@ import torch
 
 from jeffreysflow.cli import main
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch import usage
+from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.usage import EVALUATIONS, measured
 from jeffreysflow.pathintegral.classical import ClassicalRing
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import AnnealingPath, Base, Counted, Potential, get_potential
-from jeffreysflow.stages import usage
-from jeffreysflow.stages.target import build_path
-from jeffreysflow.stages.usage import EVALUATIONS, measured
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.usage import read_usage, read_used
 from jeffreysflow.truth.quadrature import tensor_quadrature
@@ -179,7 +179,7 @@ def test_a_leg_that_waits_for_an_orphan_does_not_undo_what_it_tells(
 
 def test_a_process_that_is_killed_has_told_what_it_used(tmp_path: Path) -> None:
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom jeffreysflow.stages import usage\n"
+        "import sys, time\nfrom pathlib import Path\nfrom jeffreysflow.launch import usage\n"
         "usage._TICK_SECONDS = 0.1\n"
         "with usage.measured(Path(sys.argv[1]), 'temper', 'r', 'hash', skips=True):\n"
         "    usage.EVALUATIONS.add(3)\n    time.sleep(60)\n"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.launch.ladder_notes import ladder_notes
+from jeffreysflow.launch.target import build_base, build_path
 from jeffreysflow.pathintegral.classical import ClassicalRing
 from jeffreysflow.stages import gather, temper
-from jeffreysflow.stages.ladder_notes import ladder_notes
-from jeffreysflow.stages.target import build_base, build_path
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.replicas import Replicas

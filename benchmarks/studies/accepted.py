@@ -31,7 +31,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import validated
 from jeffreysflow.config.size import size_of
 from jeffreysflow.errors import UserError
-from jeffreysflow.stages.check import check_experiment
+from jeffreysflow.launch.check import check_experiment
 
 PATIENCE = 180
 MOST_EVALUATIONS = 3e6

@@ -22,15 +22,15 @@ from typing import NamedTuple
 
 import torch
 
+from jeffreysflow.analysis.bead_sums import bead_sums
 from jeffreysflow.config.path_integral import PathIntegralConfig
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.estimation.student import half_width
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.pathintegral.limit import limit_of_groups
 from jeffreysflow.pathintegral.normal_modes import to_modes
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import Potential, get_potential
-from jeffreysflow.stages.bead_sums import bead_sums
-from jeffreysflow.stages.measured import Measured
 from jeffreysflow.streams import Stream
 from jeffreysflow.truth.diagonalisation import quantum_averages
 from jeffreysflow.truth.matrix_multiplication import finite_bead_averages

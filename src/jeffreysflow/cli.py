@@ -167,8 +167,8 @@ def _project(options: argparse.Namespace) -> Project:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    from jeffreysflow.stages.ladder_notes import ladder_notes
-    from jeffreysflow.stages.mask_notes import mask_notes
+    from jeffreysflow.launch.ladder_notes import ladder_notes
+    from jeffreysflow.launch.mask_notes import mask_notes
 
     project = _project(options)
     experiments = resolve_project(project, Path())
@@ -177,7 +177,7 @@ def _validate(options: argparse.Namespace) -> None:
     for experiment in experiments.values():
         size = refuse_what_does_not_fit(experiment, *here)
         if options.energies:
-            from jeffreysflow.stages.check import check_experiment
+            from jeffreysflow.launch.check import check_experiment
 
             check_experiment(experiment)
         print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +14,8 @@ from jeffreysflow.config import Experiment, load_experiment
 from jeffreysflow.config.size import refuse_without_memory
 from jeffreysflow.errors import UserError
 from jeffreysflow.machine import memory_limit_mb
+from jeffreysflow.stores.completion import declare_done
+from jeffreysflow.stores.distilled import is_distilled
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.stores.sealed import DamagedError, check_seal
@@ -30,6 +33,9 @@ __all__ = [
     "run_truth",
     "run_verify",
 ]
+
+
+_QUICK_SECONDS = 60.0
 
 
 def _resolved(options: argparse.Namespace) -> tuple[Layout, Experiment]:
@@ -73,7 +79,7 @@ def _measured(
     """
     import torch
 
-    from jeffreysflow.stages.usage import measured
+    from jeffreysflow.launch.usage import measured
 
     torch.set_num_threads(1)
     kind, ranks = stage.partition("_")[0], more.get("ranks", 1)
@@ -104,7 +110,7 @@ def _on_ranks(
     hash_of: Callable[[Experiment, str], str],
     run: Callable[..., None],
 ) -> None:
-    from jeffreysflow.stages.mpi import world
+    from jeffreysflow.launch.mpi import world
 
     layout, experiment = _resolved(options)
     hash, ranks = hash_of(experiment, options.reference), world()
@@ -126,16 +132,34 @@ def run_gather(options: argparse.Namespace) -> None:
 
 
 def run_distill(options: argparse.Namespace) -> None:
-    """Train one level of a flow."""
-    from jeffreysflow.stages import distill
+    """Train one level of a flow, and in its first minute the next ones, each of which would import
+    everything anew.
 
+    Their jobs find them and declare them done. What fails in one of them is left to its own job.
+    """
     layout, experiment = _resolved(options)
-    hash, level = experiment.flow_hash(options.flow), options.level
-    with (
-        SoleWriter(layout.flow(options.flow).folder),
-        _measured(options, experiment, "distill", options.flow, hash, level=level, skips=True),
-    ):
-        distill.run(layout, experiment, options.flow, level)
+    flow, level, started = options.flow, options.level, time.monotonic()
+    files, hash = layout.flow(flow), experiment.flow_hash(flow)
+    with SoleWriter(files.folder):
+        if is_distilled(files, level, hash):
+            declare_done(files.level(level), hash)
+            return
+        from jeffreysflow.stages import distill
+
+        def measured(level: int) -> AbstractContextManager[None]:
+            return _measured(options, experiment, "distill", flow, hash, level=level, skips=True)
+
+        with measured(level):
+            distill.run(layout, experiment, flow, level)
+        while time.monotonic() - started < _QUICK_SECONDS:
+            level += 1
+            if not distill.is_next(layout, experiment, flow, level):
+                return
+            try:
+                with measured(level):
+                    distill.run(layout, experiment, flow, level, ahead=True)
+            except UserError:
+                return
 
 
 def run_generate(options: argparse.Namespace) -> None:
@@ -192,8 +216,8 @@ def run_figures(options: argparse.Namespace) -> None:
 
 def run_report(options: argparse.Namespace) -> None:
     """Collect all experiments on one page."""
+    from jeffreysflow.launch.usage import measured
     from jeffreysflow.stages import report
-    from jeffreysflow.stages.usage import measured
 
     experiments = [_trusted(config, options.trust) for config in options.config]
     with measured(options.results / "usage" / "report", "report", "all", ""):

@@ -13,7 +13,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.machine import free_disk_mb, memory_limit_mb
 from jeffreysflow.processes import stop_jobs_when_told_to
 from jeffreysflow.report.figures import figure_names
-from jeffreysflow.stages.steps import flow_steps
+from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sealed import write_sealed
 from snakemake.exceptions import WorkflowError

@@ -52,6 +52,8 @@ class Observable:
     is_event: bool | None = None
     """True where all values are 0 or 1 by the expression itself, False where no comparison is in
     it; None where only values can tell: a user's function, sums and multiples of events."""
+    uses_energy: bool = True
+    """False where the values do not depend on U, which then need not be known."""
 
     def __call__(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
         """Values [n] in float64 for samples ``x`` [n, d] of target energy ``U`` [n], kT.
@@ -110,14 +112,15 @@ def parse_observable(
     """
     if named and text in named:
         users = named[text]
-        return Observable(text, lambda x, U: users(x))
+        return Observable(text, lambda x, U: users(x), uses_energy=False)
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         where = f" at position {error.offset}" if isinstance(error, SyntaxError) else ""
         raise UserError(f"observable '{text}': not an expression{where}") from error
     function = _Parser(text, dimension, named or {}).compile(tree.body)
-    return Observable(text, function, _is_event(tree.body))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return Observable(text, function, _is_event(tree.body), "U" in names)
 
 
 def _is_event(node: ast.expr) -> bool | None:

@@ -21,16 +21,21 @@ from jeffreysflow.potentials import Potential
 from jeffreysflow.potentials.potential import require
 from jeffreysflow.rows import row_sum
 
-__all__ = ["RingPolymer", "action", "action_of_beads", "log_mode_measure"]
+__all__ = ["RingPolymer", "action", "action_of_beads", "action_of_energies", "log_mode_measure"]
 
 
 def action(V: Potential, beta: float, xi: torch.Tensor) -> torch.Tensor:
     """``U_N = sum_k omega_k^2 |xi_k|^2 / 2 + (beta/N) sum_j V(x_j)`` [n], kT, of all N modes
     ``xi`` [n, N, d]. V is in units of energy."""
+    x = to_beads(xi, beta)
+    return action_of_energies(V.energy(x.reshape(-1, x.shape[-1])), beta, xi)
+
+
+def action_of_energies(energies: torch.Tensor, beta: float, xi: torch.Tensor) -> torch.Tensor:
+    """``action`` [n] of modes ``xi`` [n, N, d] from the energies [n N] of V at their beads."""
     springs = 0.5 * frequencies(xi.shape[1], beta).square().to(xi)
-    return row_sum((xi.square() * springs[:, None]).flatten(1)) + _potential_action(
-        V, beta, to_beads(xi, beta)
-    )
+    stretch = row_sum((xi.square() * springs[:, None]).flatten(1))
+    return stretch + _mean_potential(energies, beta, xi.shape[1])
 
 
 def action_of_beads(V: Potential, beta: float, x: torch.Tensor) -> torch.Tensor:
@@ -49,8 +54,11 @@ def log_mode_measure(beads: int, beta: float, dimension: int) -> float:
 
 
 def _potential_action(V: Potential, beta: float, x: torch.Tensor) -> torch.Tensor:
-    energies = V.energy(x.reshape(-1, x.shape[-1]))
-    return beta / x.shape[1] * row_sum(energies.reshape(x.shape[:2]))
+    return _mean_potential(V.energy(x.reshape(-1, x.shape[-1])), beta, x.shape[1])
+
+
+def _mean_potential(energies: torch.Tensor, beta: float, beads: int) -> torch.Tensor:
+    return beta / beads * row_sum(energies.reshape(-1, beads))
 
 
 class RingPolymer(Potential):

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from jeffreysflow.judgement.doubts import Doubt
+from jeffreysflow.judgement.flow_doubts import doubts_about_ensemble, doubts_about_flow
+from jeffreysflow.judgement.reference_doubts import doubts_about_reference
+from jeffreysflow.judgement.witnesses import witness_of
 from jeffreysflow.report.bead_tables import bead_doubts
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.doubts import Doubt
-from jeffreysflow.report.flow_doubts import doubts_about_ensemble, doubts_about_flow
-from jeffreysflow.report.reference_doubts import doubts_about_reference
 from jeffreysflow.report.repair import repairs
-from jeffreysflow.report.witnesses import witness_of
 
 __all__ = ["Caution", "cautions"]
 

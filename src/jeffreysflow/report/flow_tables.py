@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from jeffreysflow.estimation.pareto import PARETO_LIMIT
+from jeffreysflow.judgement.flow_doubts import MEANINGLESS_GAP
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.flow_doubts import MEANINGLESS_GAP
 from jeffreysflow.report.numbers import MISSING, count_text, duration, theta_text
 from jeffreysflow.report.table import (
     LARGEST_Z,

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from jeffreysflow.judgement.scores import LARGEST_Z, z_score
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, percent, with_error
-from jeffreysflow.report.scores import LARGEST_Z, z_score
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = [

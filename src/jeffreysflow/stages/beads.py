@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from jeffreysflow.analysis.bead_sums import BeadSums, bead_sums
+from jeffreysflow.analysis.bead_table import BeadTable
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.measured import build_measured
+from jeffreysflow.launch.target import build_bare_potential, counted
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.bead_sums import BeadSums, bead_sums
-from jeffreysflow.stages.bead_table import BeadTable
-from jeffreysflow.stages.measured import build_measured
-from jeffreysflow.stages.target import build_bare_potential, counted
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.layout import Layout

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
-from pathlib import Path
 
 import torch
 
@@ -16,13 +14,13 @@ from jeffreysflow.distillation.level import distill_level
 from jeffreysflow.distillation.parts import Reference, of_ensemble, of_walkers, which
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.launch.device import use_device
+from jeffreysflow.launch.flow_settings import level_settings
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.mask_notes import mask_notes
+from jeffreysflow.launch.target import build_path
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.device import use_device
-from jeffreysflow.stages.flow_settings import level_settings
-from jeffreysflow.stages.mask_notes import mask_notes
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.completion import (
     KEPT_RECORD,
     declare_done,
@@ -30,25 +28,28 @@ from jeffreysflow.stores.completion import (
     read_record,
     write_record,
 )
+from jeffreysflow.stores.distilled import is_distilled, made_from
 from jeffreysflow.stores.ensembles import open_ensemble, write_ensemble
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels, open_levels
-from jeffreysflow.stores.sealed import DamagedError, read_sealed
-from jeffreysflow.stores.tables import read_table, write_table
+from jeffreysflow.stores.tables import write_table
 from jeffreysflow.stores.training import SavedTraining, forget_trainings
 from jeffreysflow.streams import Stream
 
-__all__ = ["run"]
+__all__ = ["is_next", "run"]
 
 _SECONDS = 60.0
 """A level that is killed has kept its training so long ago at most."""
 
 
-def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
+def run(
+    layout: Layout, experiment: Experiment, flow: str, level: int, *, ahead: bool = False
+) -> None:
     """Distil level ``level`` = 1..K of a flow; writes flow, history, ensemble and record.
 
-    A complete level of this configuration is left as it is.
+    A complete level of this configuration is left as it is. One made ``ahead``, in the process of
+    the level below, is kept but not declared done: that is for the job which asks for it.
 
     Raises
     ------
@@ -59,10 +60,11 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     steps = flow_steps(layout, experiment, flow)
     if not 1 <= level <= steps:
         raise UserError(f"{experiment.name}/{flow}: level {level}; allowed: 1 to {steps}")
-    folder = layout.flow(flow).level(level)
-    made_from = _made_from(layout, flow, level)
-    if _is_there(folder, hash, made_from):
-        declare_done(folder, hash)
+    files = layout.flow(flow)
+    folder, below_it = files.level(level), made_from(files, level)
+    if is_distilled(files, level, hash):
+        if not ahead:
+            declare_done(folder, hash)
         return
     device = use_device(experiment.device, section.training.threads)
     path = build_path(experiment)
@@ -77,8 +79,8 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
     below: Ensemble | None = None
     flow_below: TransportMap | None = None
     if level > 1:
-        previous = layout.flow(flow).level(level - 1)
-        read_record(previous / "done.json", hash)
+        previous = files.level(level - 1)
+        read_record(previous / (KEPT_RECORD if ahead else "done.json"), hash)
         stored = open_ensemble(previous / "ensemble.zarr", "ensemble", hash).samples()
         below = Ensemble(*(field.to(device) for field in stored))
         flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
@@ -104,7 +106,7 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         report,
         lambda line: print(f"{what}: {line}", flush=True),
         lambda attempt: SavedTraining(
-            *(folder, attempt, f"{hash} {made_from} {device}", _SECONDS), signals_kept, stop
+            *(folder, attempt, f"{hash} {below_it} {device}", _SECONDS), signals_kept, stop
         ),
     )
     progress.close(ess=result.facts["ess"], jeffreys_gap=result.facts["jeffreys_gap"])
@@ -131,11 +133,27 @@ def run(layout: Layout, experiment: Experiment, flow: str, level: int) -> None:
         threads=torch.get_num_threads(),
         level=level,
         lam=lam_1,
-        made_from=made_from,
+        made_from=below_it,
         **result.facts,
     )
-    declare_done(folder, hash)
+    if not ahead:
+        declare_done(folder, hash)
     forget_trainings(folder)
+
+
+def is_next(layout: Layout, experiment: Experiment, flow: str, level: int) -> bool:
+    """Whether there is a level ``level`` that has not been made and waits for the one below alone:
+    not for a level of another flow.
+    """
+    if level > flow_steps(layout, experiment, flow):
+        return False
+    name = experiment.flow(flow).reference
+    if is_complete(layout.flow(flow).level(level) / KEPT_RECORD, experiment.flow_hash(flow)):
+        return False
+    if name in experiment.references:
+        return True
+    trained_from = layout.flow(name).level(level) / "done.json"
+    return is_complete(trained_from, experiment.flow_hash(name))
 
 
 def _task(
@@ -172,31 +190,3 @@ def _from_ensemble(layout: Layout, experiment: Experiment, flow: str, level: int
     ensemble = open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
     stream = Stream(experiment.seed, experiment.name, flow, level, "resampled reference")
     return of_ensemble(ensemble, experiment.flow(name).islands, stream)
-
-
-def _made_from(layout: Layout, flow: str, level: int) -> str | None:
-    """Which flow the level below holds: another device may have made another one of the same
-    configuration.
-    """
-    below = layout.flow(flow).level(level - 1) / "flow.safetensors"
-    if level == 1 or not below.exists():
-        return None
-    return hashlib.sha256(read_sealed(below)).hexdigest()[:16]
-
-
-def _is_there(folder: Path, hash: str, made_from: str | None) -> bool:
-    """Whether a level is complete and undamaged."""
-    if not is_complete(folder / KEPT_RECORD, hash):
-        return False
-    try:
-        if read_record(folder / KEPT_RECORD)["made_from"] != made_from:
-            return False
-        load_flow(folder / "flow.safetensors", hash)
-        read_table(folder / "history.csv", HistoryRow)
-        open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
-    except DamagedError as error:
-        print(error, file=sys.stderr, flush=True)
-        return False
-    except (UserError, KeyError):
-        return False
-    return True

@@ -9,6 +9,15 @@ from typing import Any
 
 import torch
 
+from jeffreysflow.analysis.ensemble_estimates import add_ensemble
+from jeffreysflow.analysis.estimate_table import EstimateTable
+from jeffreysflow.analysis.exact_divergence import EXACT_SAMPLES, exact_divergence
+from jeffreysflow.analysis.generated_sums import GeneratedSums
+from jeffreysflow.analysis.level_facts import add_level
+from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
+from jeffreysflow.analysis.source_flow import run_source
+from jeffreysflow.analysis.verdicts import find_witness, say
+from jeffreysflow.analysis.weight_rows import add_weights
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import (
@@ -24,21 +33,12 @@ from jeffreysflow.estimation.estimates import (
 )
 from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.estimation.series import drift
-from jeffreysflow.report.doubts import is_trusted
-from jeffreysflow.report.flow_doubts import doubts_about_ensemble, doubts_about_flow
-from jeffreysflow.report.reference_doubts import doubts_about_reference
-from jeffreysflow.stages.ensemble_estimates import add_ensemble
-from jeffreysflow.stages.estimate_table import EstimateTable
-from jeffreysflow.stages.exact_divergence import EXACT_SAMPLES, exact_divergence
-from jeffreysflow.stages.generated_sums import GeneratedSums
-from jeffreysflow.stages.level_facts import add_level
-from jeffreysflow.stages.lost_modes import beyond_the_largest, share_of_reference_beyond
-from jeffreysflow.stages.measured import build_measured
-from jeffreysflow.stages.source_flow import run_source
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_potential
-from jeffreysflow.stages.verdicts import find_witness, say
-from jeffreysflow.stages.weight_rows import add_weights
+from jeffreysflow.judgement.doubts import is_trusted
+from jeffreysflow.judgement.flow_doubts import doubts_about_ensemble, doubts_about_flow
+from jeffreysflow.judgement.reference_doubts import doubts_about_reference
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.measured import build_measured
+from jeffreysflow.launch.target import build_potential
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout, ReferenceLayout
 from jeffreysflow.stores.levels import open_levels

@@ -6,17 +6,17 @@ import math
 
 import numpy as np
 
+from jeffreysflow.analysis.curves import read_curves
+from jeffreysflow.analysis.exact_values import is_held_by_its_box
+from jeffreysflow.analysis.planes import read_planes
+from jeffreysflow.analysis.tables import read_tables
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.target import build_potential, counted
 from jeffreysflow.potentials import Potential
 from jeffreysflow.report.data import Density, ExperimentData, Samples, view_limits
 from jeffreysflow.report.figures import figure_files, figure_names
-from jeffreysflow.stages.curves import read_curves
-from jeffreysflow.stages.exact_values import is_held_by_its_box
-from jeffreysflow.stages.planes import read_planes
-from jeffreysflow.stages.results import read_tables
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_potential, counted
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.figures import write_figure
 from jeffreysflow.stores.layout import Layout

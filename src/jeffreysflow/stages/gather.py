@@ -7,17 +7,18 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.domain import Domain
 from jeffreysflow.estimation.pareto import PARETO_LIMIT, pareto_k
+from jeffreysflow.launch.ladder_notes import ladder_notes
+from jeffreysflow.launch.target import build_potential
 from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.ladder_notes import ladder_notes
-from jeffreysflow.stages.target import build_potential
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.levels import Levels, open_levels, write_levels
+from jeffreysflow.stores.levels import Samples, open_levels, write_levels
 from jeffreysflow.stores.replicas import Replicas
 from jeffreysflow.stores.tables import DiagnosticRow, write_table
 from jeffreysflow.tempering.archive import Draws, Statistics
@@ -60,12 +61,15 @@ def run(layout: Layout, experiment: Experiment, reference: str) -> None:
     write_levels(store, chunks, replicas.draws, statistics.ladder, hash, attributes)
     levels = open_levels(store, hash)
     domain = build_potential(experiment).domain
-    sampled = _level_rows(levels, domain)
-    evidence, notes = _evidence_rows(levels, annealed=section.path == "annealed")
-    notes += ladder_notes(experiment, reference)
+    sampled, evidence = [], _Evidence(annealed=section.path == "annealed")
+    for k, lam in enumerate(levels.lam.tolist()):
+        samples = levels.samples(k).by_walker(levels.walkers)
+        sampled += _level_rows(k, lam, samples, domain)
+        evidence.add(k, lam, samples.V)
+    notes = evidence.notes + ladder_notes(experiment, reference)
     predicted_rate = deo_round_trip_rate if section.swap == "deo" else seo_round_trip_rate
     swaps = _swap_rows(levels.lam, statistics, section.rounds, predicted_rate(statistics.rejection))
-    write_table(files.diagnostics, DiagnosticRow, [*swaps, *sampled, *evidence])
+    write_table(files.diagnostics, DiagnosticRow, [*swaps, *sampled, *evidence.all_rows()])
     lines = advice(
         statistics.swap_acceptance.mean(axis=1).tolist(),
         float(statistics.round_trips.sum()),
@@ -129,26 +133,41 @@ def _mean_and_error(by_walker: np.ndarray) -> tuple[float, float]:
     return float(by_walker.mean()), float(error)
 
 
-def _level_rows(levels: Levels, domain: Domain) -> list[DiagnosticRow]:
-    """Autocorrelation, ESS and R-hat of the energy and every coordinate, level by level."""
-    rows = []
-    for k, lam in enumerate(levels.lam.tolist()):
-        x, U_0, V = levels.samples(k).by_walker(levels.walkers)
-        for series, values in level_series(x, interpolated(U_0, V, lam), domain).items():
-            for quantity, value in series_diagnostics(values)._asdict().items():
-                rows.append(DiagnosticRow("level", k, lam, series, quantity, value))
-    return rows
+def _level_rows(k: int, lam: float, samples: Samples, domain: Domain) -> list[DiagnosticRow]:
+    """Autocorrelation, ESS and R-hat of the energy and every coordinate at level ``k``."""
+    x, U_0, V = samples
+    return [
+        DiagnosticRow("level", k, lam, series, quantity, value)
+        for series, values in level_series(x, interpolated(U_0, V, lam), domain).items()
+        for quantity, value in series_diagnostics(values)._asdict().items()
+    ]
 
 
-def _evidence_rows(levels: Levels, annealed: bool) -> tuple[list[DiagnosticRow], list[str]]:
-    """log Z ratios of neighbours by three estimators; on the annealed path also of the target."""
-    rows, notes = [], []
-    terms: dict[str, list[LogRatio]] = {"log_z": [], "log_z_forward": [], "log_z_backward": []}
-    lower = levels.samples(0).by_walker(levels.walkers).V
-    trusted = True
-    for k in range(1, len(levels)):
-        upper = levels.samples(k).by_walker(levels.walkers).V
-        step = float(levels.lam[k] - levels.lam[k - 1])
+class _Evidence:
+    """log Z ratios of neighbours by three estimators, level after level; on the annealed path also
+    log Z of the target.
+    """
+
+    def __init__(self, annealed: bool) -> None:
+        self.notes: list[str] = []
+        self._annealed, self._trusted = annealed, True
+        self._rows: list[DiagnosticRow] = []
+        self._terms: dict[str, list[LogRatio]] = {
+            "log_z": [],
+            "log_z_forward": [],
+            "log_z_backward": [],
+        }
+        self._below: tuple[float, torch.Tensor] | None = None
+
+    def add(self, k: int, lam: float, V: torch.Tensor) -> None:
+        """The next level, from its ``V`` [draw, walker]."""
+        if self._below is not None:
+            self._add_pair(k, lam, lam - self._below[0], self._below[1], V)
+        self._below = lam, V
+
+    def _add_pair(
+        self, k: int, lam: float, step: float, lower: torch.Tensor, upper: torch.Tensor
+    ) -> None:
         tail = {
             "pareto_k_forward": pareto_k(-step * lower.flatten()),
             "pareto_k_backward": pareto_k(step * upper.flatten()),
@@ -159,22 +178,25 @@ def _evidence_rows(levels: Levels, annealed: bool) -> tuple[list[DiagnosticRow],
             "log_z_backward": stepping_backward(upper, step),
         }
         for quantity, ratio in ratios.items():
-            terms[quantity].append(ratio)
+            self._terms[quantity].append(ratio)
             row = (f"{quantity}_ratio", ratio.value, ratio.error, ratio.dof)
-            rows.append(DiagnosticRow("pair", k, float(levels.lam[k]), "", *row))
+            self._rows.append(DiagnosticRow("pair", k, lam, "", *row))
         for quantity, value in tail.items():
-            rows.append(DiagnosticRow("pair", k, float(levels.lam[k]), "", quantity, value))
-        if annealed and k == 1 and tail["pareto_k_backward"] > PARETO_LIMIT:
-            trusted = False
-            notes.append(
+            self._rows.append(DiagnosticRow("pair", k, lam, "", quantity, value))
+        if self._annealed and k == 1 and tail["pareto_k_backward"] > PARETO_LIMIT:
+            self._trusted = False
+            self.notes.append(
                 f"the backward stepping stone from level 1 has Pareto k "
                 f"{tail['pareto_k_backward']:.2f} > {PARETO_LIMIT}: no backward log Z"
             )
-        lower = upper
-    if annealed:
-        for quantity, chain in terms.items():
-            if quantity != "log_z_backward" or trusted:
-                total = chained(chain)
-                row = (quantity, total.value, total.error, total.dof)
-                rows.append(DiagnosticRow("run", None, None, "", *row))
-    return rows, notes
+
+    def all_rows(self) -> list[DiagnosticRow]:
+        """Those of all pairs, and of the whole ladder."""
+        rows = list(self._rows)
+        if self._annealed:
+            for quantity, chain in self._terms.items():
+                if quantity != "log_z_backward" or self._trusted:
+                    total = chained(chain)
+                    row = (quantity, total.value, total.error, total.dof)
+                    rows.append(DiagnosticRow("run", None, None, "", *row))
+        return rows

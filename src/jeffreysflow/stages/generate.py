@@ -12,11 +12,11 @@ from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.pushing import refuse_nan
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.launch.device import use_device
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.target import build_path
 from jeffreysflow.potentials import AnnealingPath, Base
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.device import use_device
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter
 from jeffreysflow.stores.flows import load_flow

@@ -10,10 +10,10 @@ from dataclasses import replace
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.reference import SuggestedLadder
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.check import check_experiment
+from jeffreysflow.launch.mpi import on_rank_0, sole_launch
+from jeffreysflow.launch.target import build_base, build_path
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.check import check_experiment
-from jeffreysflow.stages.mpi import on_rank_0, sole_launch
-from jeffreysflow.stages.target import build_base, build_path
 from jeffreysflow.stages.temper import tempering_settings
 from jeffreysflow.stores.completion import is_complete, write_record
 from jeffreysflow.stores.layout import Layout

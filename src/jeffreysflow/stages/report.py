@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jeffreysflow.analysis.tables import read_tables
 from jeffreysflow.config import Experiment, SuggestedLadder
+from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.report.cost_tables import cost_rows
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.figures import figure, figure_names
 from jeffreysflow.report.page import Chapter, Picture, page
 from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.report.summary import summary_rows
-from jeffreysflow.stages.results import read_tables
-from jeffreysflow.stages.steps import flow_steps
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.figures import read_svg
 from jeffreysflow.stores.layout import Layout

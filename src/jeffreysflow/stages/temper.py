@@ -15,13 +15,13 @@ from jeffreysflow.config.reference import (
     SuggestedLadder,
 )
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.check import check_experiment
+from jeffreysflow.launch.ladder_notes import ladder_notes
+from jeffreysflow.launch.level_count import pilot_ladder
+from jeffreysflow.launch.mpi import on_rank_0, sole_launch
+from jeffreysflow.launch.target import build_base, build_path
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.check import check_experiment
-from jeffreysflow.stages.ladder_notes import ladder_notes
-from jeffreysflow.stages.mpi import on_rank_0, sole_launch
-from jeffreysflow.stages.steps import pilot_ladder
-from jeffreysflow.stages.target import build_base, build_path
 from jeffreysflow.stores.completion import KEPT_RECORD, declare_done, write_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.replicas import (

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
+from jeffreysflow.analysis import bead_truth
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.observables import Observable
+from jeffreysflow.launch.measured import Measured, build_measured
+from jeffreysflow.launch.target import build_potential, counted
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages import bead_truth
-from jeffreysflow.stages.measured import Measured, build_measured
-from jeffreysflow.stages.target import build_potential, counted
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import TruthRow, write_table
 from jeffreysflow.truth.exact_map import exact_means
@@ -100,7 +100,13 @@ def _by_exact_map(
     experiment: Experiment, potential: Potential, measured: Measured, section: TruthConfig
 ) -> list[TruthRow]:
     """Rows of all that the points tell apart."""
-    exact = exact_means(counted(potential), measured.values, section.samples, section.scramblings)
+    exact = exact_means(
+        counted(potential),
+        measured.values,
+        section.samples,
+        section.scramblings,
+        energies=measured.uses_energy,
+    )
     columns = (exact.means, exact.variances, exact.errors)
     rows, missing = [], []
     for of, *numbers in zip(measured.all, *columns, strict=True):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
+
+import numpy as np
 
 __all__ = ["Communicator", "SerialCommunicator", "gather_by_key"]
 
@@ -22,6 +24,9 @@ class Communicator(Protocol):
     def all_gather(self, value: T) -> list[T]:
         """The values of all ranks, in the order of ranks, on every rank."""
 
+    def all_gather_values(self, mine: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+        """The numbers [counts[rank]], float64, of all ranks one after the other, on every rank."""
+
     def broadcast(self, value: T) -> T:
         """The value of rank 0, on every rank."""
 
@@ -37,6 +42,9 @@ class SerialCommunicator:
 
     def all_gather(self, value: T) -> list[T]:
         return [value]
+
+    def all_gather_values(self, mine: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+        return mine
 
     def broadcast(self, value: T) -> T:
         return value

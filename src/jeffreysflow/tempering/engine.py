@@ -6,16 +6,16 @@ import math
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from jeffreysflow.potentials import AnnealingPath, Base
 from jeffreysflow.potentials.potential import require
 from jeffreysflow.tempering.archive import Archive, Draws, Statistics
 from jeffreysflow.tempering.block_state import BlockState
-from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator, gather_by_key
+from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.settings import TemperingSettings
+from jeffreysflow.tempering.swap_energies import SwapEnergies
 from jeffreysflow.tempering.tally import run_statistics
 from jeffreysflow.tempering.tile_state import TileState
 from jeffreysflow.tempering.tuning import Tuned, retuned, untuned
@@ -68,7 +68,7 @@ class Engine:
         self.round = 0
         grid = settings.grid
         ranks = grid.ranks(self._communicator.size)
-        self._spread = grid.is_spread(self._communicator.size)
+        self._energies = SwapEnergies(grid, self._communicator)
         mine = [tile for tile in grid.tiles if ranks[tile.index] == self._communicator.rank]
         self._tiles = {tile.index: TileState(tile, settings, path) for tile in mine}
         self._blocks = {
@@ -169,16 +169,9 @@ class Engine:
         recorded = self.round - settings.warmup_rounds + 1
         if recorded > 0 and recorded % settings.thin == 0:
             self._record(archive, recorded // settings.thin - 1)
-        energies = {
-            index: state.point.V.view(state.tile.shape).numpy()
-            for index, state in self._tiles.items()
-        }
-        if self._spread:
-            energies = gather_by_key(self._communicator, energies)
-        groups = settings.grid.groups
-        for block, labels in self._blocks.items():
-            V = [energies[block * groups + group] for group in range(groups)]
-            labels.swap(torch.from_numpy(np.concatenate(V)), self.ladder, self.round)
+        mine = {index: state.point.V for index, state in self._tiles.items()}
+        for block, V in self._energies.by_block(mine).items():
+            self._blocks[block].swap(V, self.ladder, self.round)
         self.round += 1
         if self.round <= settings.warmup_rounds:
             self._adapt()

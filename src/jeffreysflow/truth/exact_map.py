@@ -75,6 +75,8 @@ def exact_means(
     values: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     samples: int = 1 << 20,
     scramblings: int = 32,
+    *,
+    energies: bool = True,
 ) -> ExactMeans:
     """Means of ``values(x [n, d], U [n]) -> [n, J]`` by randomised quasi-Monte Carlo.
 
@@ -85,6 +87,7 @@ def exact_means(
     Parameters
     ----------
     samples : all points together, ``scramblings`` times a power of two.
+    energies : False where the values do not depend on U, which is 0 then, not evaluated.
 
     Raises
     ------
@@ -96,7 +99,8 @@ def exact_means(
         parts = []
         for u in sobol_points(inputs, each, _ROWS_PER_BATCH, 0, "exact means", scrambling):
             x, log_weights = potential.exact_map(u)
-            parts.append(WeightedSums.of(log_weights, values(x, potential.energy(x))))
+            U = potential.energy(x) if energies else x.new_zeros(len(x))
+            parts.append(WeightedSums.of(log_weights, values(x, U)))
         groups.append(combined(parts))
     whole = combined(groups)
     errors = jackknife_error(groups, _means_and_log_z)

@@ -53,10 +53,6 @@ class TwoGrids:
 
     def __init__(self, fine: ThermalAverages, coarse: ThermalAverages) -> None:
         self.fine, self.coarse = fine, coarse
-        self._halves = [
-            fine._replace(x=fine.x[i::2], mass=2 * fine.mass[i::2], shift=fine.shift[i::2])
-            for i in (0, 1)
-        ]
 
     def mean(self, observable: Callable[[torch.Tensor], torch.Tensor]) -> CheckedMean:
         """The mean of an observable [n, 1] -> [n] with its error.
@@ -66,10 +62,11 @@ class TwoGrids:
         between the two grids, or between the halves of one, since on two grids a jump may by chance
         lie alike, that is taken which differs less.
         """
-        mean = self.fine.mean(observable)
-        error = max(abs(mean - each.mean(observable)) for each in (self.coarse, *self._halves))
-        values = shifted(observable, self.fine.x, self.fine.shift)
-        sd = max(float(self.fine.mass @ (values - mean).square()), 0.0) ** 0.5
+        values, mass = shifted(observable, self.fine.x, self.fine.shift), self.fine.mass
+        mean = float(mass @ values)
+        halves = [float(2 * mass[i::2] @ values[i::2]) for i in (0, 1)]
+        error = max(abs(mean - other) for other in (self.coarse.mean(observable), *halves))
+        sd = max(float(mass @ (values - mean).square()), 0.0) ** 0.5
         if error > _CONVERGED * sd:
             other = self._splines[0].mean(observable)
             differ = abs(other - self._splines[1].mean(observable))

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from jeffreysflow.analysis.bead_sums import BeadSums
+from jeffreysflow.analysis.bead_truth import correctable
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.group_errors import group_errors
 from jeffreysflow.estimation.jackknife import left_out
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.pathintegral.limit import limit_of_groups
 from jeffreysflow.pathintegral.ring_polymer import log_mode_measure
 from jeffreysflow.pathintegral.takahashi_imada import FOURTH_ORDER
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages.bead_sums import BeadSums
-from jeffreysflow.stages.bead_truth import correctable
-from jeffreysflow.stages.measured import Measured
 from jeffreysflow.stores.tables import (
     PRIMITIVE,
     QUANTUM,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.pathintegral.classical import ClassicalRing
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import AnnealingPath, Base, Counted, Potential, get_potential
 from jeffreysflow.potentials.user import load_user_potential
-from jeffreysflow.stages.usage import EVALUATIONS
 from jeffreysflow.userfiles.sources import check_unchanged
 
 __all__ = [

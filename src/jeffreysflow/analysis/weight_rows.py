@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.pareto import LargestWeights
-from jeffreysflow.stages.estimate_table import EstimateTable
 
 __all__ = ["add_weights"]
 

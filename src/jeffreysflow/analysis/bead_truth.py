@@ -8,9 +8,9 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.observables import Observable
+from jeffreysflow.launch.measured import Measured, build_measured
+from jeffreysflow.launch.target import build_bare_potential, counted
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages.measured import Measured, build_measured
-from jeffreysflow.stages.target import build_bare_potential, counted
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import (
     CLASSICAL,
@@ -86,17 +86,23 @@ def _on_two_grids(solve: Callable[[int | None], ThermalAverages]) -> TwoGrids:
 
 
 def on_beads(V: Potential, observable: Observable) -> Callable[[torch.Tensor], torch.Tensor]:
-    """An observable as a function of positions [m, d] alone; its U is V."""
-    return lambda x: observable.function(x, V.energy(x)).to(torch.float64).expand(len(x))
+    """An observable as a function of positions [m, d] alone; its U is V, evaluated where used."""
+
+    def values(x: torch.Tensor) -> torch.Tensor:
+        U = V.energy(x) if observable.uses_energy else x.new_zeros(len(x))
+        return observable.function(x, U).to(torch.float64).expand(len(x))
+
+    return values
 
 
 def correctable(V: Potential, measured: Measured) -> list[Observable]:
-    """The observables that a fourth-order action can average: those with a gradient in x, which
-    indicators as ``x1 < 0`` have not.
+    """The observables that a fourth-order action can average: those with a gradient in x or U,
+    which indicators as ``x1 < 0`` have not.
     """
     with torch.enable_grad():
         x = torch.zeros(1, V.dimension, dtype=torch.float64, requires_grad=True)
-        return [of for of in measured.observables if on_beads(V, of)(x).requires_grad]
+        U = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        return [of for of in measured.observables if of.function(x, U).requires_grad]
 
 
 def _rows(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.convergence import block_size
+from jeffreysflow.launch.capabilities import check_capabilities
+from jeffreysflow.launch.flow_settings import check_flow
+from jeffreysflow.launch.observable_check import check_observables
+from jeffreysflow.launch.target import build_bare_potential, build_path
 from jeffreysflow.pathintegral.checks import check_bounded_below
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import Base, Potential
 from jeffreysflow.potentials.checks import check_potential, check_resolution
 from jeffreysflow.potentials.consistency import check_consistency
 from jeffreysflow.potentials.probe import check_density
-from jeffreysflow.stages.capabilities import check_capabilities
-from jeffreysflow.stages.flow_settings import check_flow
-from jeffreysflow.stages.observable_check import check_observables
-from jeffreysflow.stages.target import build_bare_potential, build_path
 from jeffreysflow.truth.exact_map import exact_inputs
 from jeffreysflow.truth.quadrature import grid_axes
 
@@ -30,12 +30,12 @@ def check_experiment(experiment: Experiment) -> None:
     path = build_path(experiment)
     assert path.base is not None
     name = experiment.potential.file or f"potential '{experiment.potential.name}'"
+    for flow in experiment.flows.values():
+        check_flow(flow)
     check_capabilities(experiment, path.target)
     check_potential(path.target, path.base, name)
     check_consistency(path.target, path.base, name)
     _check_where_it_matters(experiment, path.target, path.base, name)
-    for flow in experiment.flows.values():
-        check_flow(flow)
     target = path.target
     if experiment.path_integral is not None:
         target = build_bare_potential(experiment)

@@ -10,14 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from jeffreysflow.analysis.exact_values import is_held_by_its_box
 from jeffreysflow.config import Experiment
+from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.estimation.observables import Observable, parse_observables
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.target import build_path
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.report.data import Interval, Plane
-from jeffreysflow.stages.exact_values import is_held_by_its_box
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
@@ -35,7 +36,9 @@ _BINS = (32, 80)
 
 
 class _Cloud(NamedTuple):
-    """Samples of one source and level: ``x`` [n, d], target energies ``U`` and weights [n]."""
+    """Samples of one source and level: ``x`` [n, d], target energies ``U`` (0 where they are not
+    stored and no view shows them) and weights [n].
+    """
 
     source: str
     lam: float | None
@@ -57,7 +60,13 @@ def read_planes(layout: Layout, experiment: Experiment) -> list[Plane]:
     d, named = path.domain.dimension, getattr(path.target, "observables", {})
     views = {view: parse_observables(view, d, named) for view in experiment.views}
     planes, extents = [], {}
-    for cloud in _clouds(layout, experiment, path):
+    shows_energy = any(part.uses_energy for pair in views.values() for part in pair)
+
+    def energy(x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return path.counted.energy(x) if shows_energy else x.new_zeros(len(x))
+
+    for cloud in _clouds(layout, experiment, path, energy):
         log_weights = cloud.log_weights.numpy()
         for view, pair in views.items():
             values = torch.stack([expression(cloud.x, cloud.U) for expression in pair]).numpy()
@@ -79,9 +88,11 @@ def shown_levels(steps: int) -> list[int]:
     return [round(i * steps / (count - 1)) for i in range(count)]
 
 
-def _clouds(layout: Layout, experiment: Experiment, path: AnnealingPath) -> Iterator[_Cloud]:
+def _clouds(
+    layout: Layout, experiment: Experiment, path: AnnealingPath, energy: Energy
+) -> Iterator[_Cloud]:
     """The samples of one source after another, never of two at a time."""
-    exact = _exact(layout, experiment, path)
+    exact = _exact(layout, experiment, path, energy)
     if exact is not None:
         yield exact
     for name in experiment.references:
@@ -90,7 +101,7 @@ def _clouds(layout: Layout, experiment: Experiment, path: AnnealingPath) -> Iter
         yield _Cloud(f"reference:{name}", None, x, U_0 + V, torch.zeros_like(V))
     for name in experiment.flows:
         if not experiment.generates(name):
-            yield from _sequence(layout, experiment, path, name)
+            yield from _sequence(layout, experiment, path, name, energy)
             continue
         store = layout.flow(name).generated / "store.zarr"
         generated = open_ensemble(store, "generated", experiment.generation_hash(name))
@@ -100,10 +111,12 @@ def _clouds(layout: Layout, experiment: Experiment, path: AnnealingPath) -> Iter
         if experiment.flow(name).levels == "last":
             yield _cloud(f"ensemble:{name}", None, Ensemble(x, log_weights, U_0, V))
         else:
-            yield from _sequence(layout, experiment, path, name)
+            yield from _sequence(layout, experiment, path, name, energy)
 
 
-def _exact(layout: Layout, experiment: Experiment, path: AnnealingPath) -> _Cloud | None:
+def _exact(
+    layout: Layout, experiment: Experiment, path: AnnealingPath, energy: Energy
+) -> _Cloud | None:
     truth, target = experiment.truth, path.counted
     if truth is None or not is_held_by_its_box(layout, experiment):
         return None
@@ -116,12 +129,11 @@ def _exact(layout: Layout, experiment: Experiment, path: AnnealingPath) -> _Clou
         except ValueError:
             return None
         log_weights = torch.zeros_like(x[:, 0])
-    with torch.no_grad():
-        return _Cloud("exact", None, x, target.energy(x), log_weights)
+    return _Cloud("exact", None, x, energy(x), log_weights)
 
 
 def _sequence(
-    layout: Layout, experiment: Experiment, path: AnnealingPath, name: str
+    layout: Layout, experiment: Experiment, path: AnnealingPath, name: str, energy: Energy
 ) -> Iterator[_Cloud]:
     """The weighted ensemble at some levels; the last is also that of the target."""
     assert path.base is not None
@@ -130,9 +142,7 @@ def _sequence(
     for level in shown_levels(steps):
         if level == 0:
             x = path.base.sample(_SAMPLES, Stream(experiment.seed, name, "figures", "base"))
-            with torch.no_grad():
-                U = path.counted.energy(x)
-            yield _Cloud(source, 0.0, x, U, torch.zeros_like(U))
+            yield _Cloud(source, 0.0, x, energy(x), torch.zeros_like(x[:, 0]))
             continue
         store = layout.flow(name).level(level) / "ensemble.zarr"
         ensemble = open_ensemble(store, "ensemble", experiment.flow_hash(name))

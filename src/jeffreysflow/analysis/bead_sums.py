@@ -12,14 +12,14 @@ from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.profiles import Profile
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.pathintegral.added_modes import AddedModes
-from jeffreysflow.pathintegral.derivatives import bead_derivatives, slope
+from jeffreysflow.pathintegral.derivatives import BeadDerivatives, bead_derivatives, slope
 from jeffreysflow.pathintegral.estimators import ESTIMATORS, bin_shares, path_energies
 from jeffreysflow.pathintegral.normal_modes import to_beads
-from jeffreysflow.pathintegral.ring_polymer import action
+from jeffreysflow.pathintegral.ring_polymer import action, action_of_energies
 from jeffreysflow.pathintegral.takahashi_imada import FOURTH_ORDER, corrected, fourth_order
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stages.measured import Measured
 from jeffreysflow.streams import Stream
 
 __all__ = ["BeadSums", "bead_sums"]
@@ -67,8 +67,9 @@ def bead_sums(
     """Extend generated low modes to N beads: ``log w = -U_N - log q(low) - log p(high | low)``.
 
     Both references of the added modes see the same random numbers; paths and averages are from the
-    one the configuration names. Paths pass through in slabs of some 65,000 coordinates, since all
-    derivatives of V at a bead take some four kilobytes of memory for each.
+    one the configuration names. V is evaluated once a bead of either, for the latter with all
+    derivatives that any estimate needs. Paths pass through in slabs of some 65,000 coordinates,
+    since all derivatives of V at a bead take some four kilobytes of memory for each.
 
     Raises
     ------
@@ -99,20 +100,24 @@ def _part(
 ) -> _Part:
     log_q = -(low.log_weights + low.U_0 + low.V)
     normal = stream.normal(len(low.x), (beads - ring.modes) * V.dimension)
-    extended, weights = {}, {}
+    log_weights, weights = {}, {}
     for reference in ("plain", "curvature"):
         added = AddedModes(V, ring.beta, beads, ring.modes, reference)
         xi, log_p = added.extended(low.x, normal)
-        log_w = -action(V, ring.beta, xi) - log_q - log_p
+        if reference == ring.added_modes:
+            x = to_beads(xi, ring.beta)
+            at = bead_derivatives(V, x)
+            U = action_of_energies(at.energy, ring.beta, xi)
+        else:
+            U = action(V, ring.beta, xi)
         # a sample of weight 0 has no density of its own
-        log_w = torch.where(torch.isfinite(low.log_weights), log_w, -torch.inf)
-        extended[reference] = xi, log_w
+        log_w = torch.where(torch.isfinite(low.log_weights), -U - log_q - log_p, -torch.inf)
+        log_weights[reference] = log_w
         weights[reference] = WeightedSums.of(log_w, log_w.new_empty(len(log_w), 0))
-    xi, log_w = extended[ring.added_modes]
-    x = _checked(V, to_beads(xi, ring.beta), log_w)
-    at = bead_derivatives(V, x)
+    log_w = log_weights[ring.added_modes]
+    x, at = _checked(x, at, log_w)
     energies, fourth = path_energies(V, x, ring.beta, at), fourth_order(V, x, ring.beta, at)
-    plain, with_correction = _observed(V, measured, x, at.gradient, ring.beta)
+    plain, with_correction = _observed(measured, x, at, ring.beta)
     primitive = plain | {name: of(energies) for name, of in ESTIMATORS.items()}
     to_fourth = with_correction | {name: of(fourth) for name, of in FOURTH_ORDER.items()}
     bins = [_bin_shares(profile, x, at.energy) for profile in measured.profiles]
@@ -126,17 +131,20 @@ def _part(
     )
 
 
-def _checked(V: Potential, x: torch.Tensor, log_w: torch.Tensor) -> torch.Tensor:
-    """Paths [n, N, d], those of weight 0 replaced by another: beyond a wall nothing has a value.
+def _checked(
+    x: torch.Tensor, at: BeadDerivatives, log_w: torch.Tensor
+) -> tuple[torch.Tensor, BeadDerivatives]:
+    """Paths [n, N, d] and what is known at their beads, those of weight 0 replaced by another:
+    beyond a wall nothing has a value.
 
     Raises
     ------
     UserError : a weight is not a number or infinite.
     """
+    beads = x.shape[1]
     bad = (log_w.isnan() | (log_w == math.inf)).nonzero()
     if len(bad):
-        path = x[int(bad[0])]
-        energies = V.energy(path)
+        path, energies = x[int(bad[0])], at.energy.reshape(-1, beads)[int(bad[0])]
         bead = int((~torch.isfinite(energies)).nonzero().flatten()[:1].sum())
         raise UserError(
             f"beads: the potential is {float(energies[bead])} at x = {path[bead].tolist()}, on a "
@@ -144,17 +152,21 @@ def _checked(V: Potential, x: torch.Tensor, log_w: torch.Tensor) -> torch.Tensor
         )
     absent = log_w == -math.inf
     if not bool(absent.any()):
-        return x
+        return x, at
     present = (~absent).nonzero()
-    kept = x[int(present[0])] if len(present) else torch.zeros_like(x[0])
-    return torch.where(absent[:, None, None], kept, x)
+    if not len(present):
+        return torch.zeros_like(x), BeadDerivatives(*map(torch.zeros_like, at))
+    index = torch.arange(len(x)).masked_fill(absent, int(present[0]))
+    return x[index], BeadDerivatives(
+        *(field.reshape(len(x), -1)[index].reshape(field.shape) for field in at)
+    )
 
 
 def _observed(
-    V: Potential, measured: Measured, x: torch.Tensor, force: torch.Tensor, beta: float
+    measured: Measured, x: torch.Tensor, at: BeadDerivatives, beta: float
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Averages [n] over the beads of each path, by name: of every observable, and to fourth order
-    of those that have a gradient (``correctable``).
+    of those that have a gradient (``correctable``), ``dO/dx + dO/dU grad V``.
 
     Raises
     ------
@@ -164,7 +176,7 @@ def _observed(
     plain, fourth = {}, {}
     with torch.enable_grad():
         y = x.detach().flatten(0, 1).requires_grad_()
-        U = V.energy(y)
+        U = at.energy.detach().clone().requires_grad_()
         for observable in measured.observables:
             values = observable.function(y, U).to(torch.float64).expand(len(y))
             bad = (~torch.isfinite(values)).nonzero()
@@ -174,8 +186,10 @@ def _observed(
             name = f"observable:{observable.name}"
             plain[name] = values.detach().reshape(-1, beads).mean(dim=1)
             if values.requires_grad:
-                gradient = slope(values, y)
-                fourth[name] = corrected(values.detach(), gradient, force, beta, beads)
+                slopes = slope(values, y)
+                if observable.uses_energy:
+                    slopes = slopes + slope(values, U)[:, None] * at.gradient
+                fourth[name] = corrected(values.detach(), slopes, at.gradient, beta, beads)
     return plain, fourth
 
 

@@ -8,9 +8,9 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.observables import Observable, parse_observables
+from jeffreysflow.launch.measured import build_measured
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import AnnealingPath, Potential
-from jeffreysflow.stages.measured import build_measured
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.relaxed import points_with_mass
 

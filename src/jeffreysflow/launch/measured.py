@@ -38,6 +38,12 @@ class Measured:
         """The names of the bins of each profile in turn."""
         return [f"profile:{part.name}:{i}" for part in self.profiles for i in range(part.bins)]
 
+    @property
+    def uses_energy(self) -> bool:
+        """Whether any value depends on the energy of a sample."""
+        functions = [*self.observables, *(profile.observable for profile in self.profiles)]
+        return any(function.uses_energy for function in functions)
+
     def values(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
         """All of them [n, all] for samples ``x`` [n, d] of target energy ``U`` [n], kT."""
         parts = [observable_values(self.observables, x, U)]

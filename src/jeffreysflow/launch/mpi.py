@@ -5,11 +5,12 @@ what a stage on many ranks begins with.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from jeffreysflow.errors import UserError
@@ -32,6 +33,11 @@ class MpiCommunicator:
 
     def all_gather(self, value: T) -> list[T]:
         gathered: list[T] = self._communicator.allgather(value)
+        return gathered
+
+    def all_gather_values(self, mine: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+        gathered = np.empty(sum(counts))
+        self._communicator.Allgatherv(mine, [gathered, counts])
         return gathered
 
     def broadcast(self, value: T) -> T:

@@ -3,16 +3,16 @@ ensemble."""
 
 from __future__ import annotations
 
+from jeffreysflow.analysis.ensemble_estimates import add_ensemble
+from jeffreysflow.analysis.estimate_table import EstimateTable
+from jeffreysflow.analysis.level_facts import add_level
+from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.config import Experiment
-from jeffreysflow.report.doubts import is_trusted
-from jeffreysflow.report.flow_doubts import doubts_about_ensemble, doubts_about_flow
-from jeffreysflow.stages.ensemble_estimates import add_ensemble
-from jeffreysflow.stages.estimate_table import EstimateTable
-from jeffreysflow.stages.level_facts import add_level
-from jeffreysflow.stages.measured import build_measured
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_potential
-from jeffreysflow.stages.verdicts import find_witness, say
+from jeffreysflow.judgement.doubts import is_trusted
+from jeffreysflow.judgement.flow_doubts import doubts_about_ensemble, doubts_about_flow
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.measured import build_measured
+from jeffreysflow.launch.target import build_potential
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sealed import remove_sealed

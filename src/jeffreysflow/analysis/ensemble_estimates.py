@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from jeffreysflow.analysis.checked_samples import ROWS_AT_A_TIME, checked_slabs
+from jeffreysflow.analysis.estimate_table import EstimateTable
+from jeffreysflow.analysis.weight_rows import add_weights
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.estimates import from_groups, jackknifed
 from jeffreysflow.estimation.pareto import LargestWeights
-from jeffreysflow.stages.checked_samples import ROWS_AT_A_TIME, checked_slabs
-from jeffreysflow.stages.estimate_table import EstimateTable
-from jeffreysflow.stages.measured import Measured
-from jeffreysflow.stages.weight_rows import add_weights
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import Ensembles, open_ensemble
 from jeffreysflow.stores.layout import Layout

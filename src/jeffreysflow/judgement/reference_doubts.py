@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jeffreysflow.report.doubts import Doubt, doubts_about_values, without_errors
-from jeffreysflow.report.scores import LARGEST_Z
+from jeffreysflow.judgement.doubts import Doubt, doubts_about_values, without_errors
+from jeffreysflow.judgement.scores import LARGEST_Z
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow
 from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jeffreysflow.stages.estimate_table import EstimateTable
+from jeffreysflow.analysis.estimate_table import EstimateTable
 
 __all__ = ["add_level"]
 

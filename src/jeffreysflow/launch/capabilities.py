@@ -8,9 +8,9 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.flow_settings import loss_of
 from jeffreysflow.potentials import Potential
 from jeffreysflow.potentials.potential import require
-from jeffreysflow.stages.flow_settings import loss_of
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel, kernel_names
 

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import torch
 
+from jeffreysflow.analysis.exact_values import is_held_by_its_box
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.flows.sizes import MOST_ROWS
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.target import build_path
 from jeffreysflow.potentials import AnnealingPath, Potential
-from jeffreysflow.stages.exact_values import is_held_by_its_box
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_path
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.streams import Stream
@@ -84,18 +84,22 @@ def _exact_samples(
 
 @torch.no_grad()
 def pulled_back(
-    flows: Sequence[TransportMap], path: AnnealingPath, y: torch.Tensor
+    flows: Sequence[TransportMap],
+    path: AnnealingPath,
+    y: torch.Tensor,
+    U: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """``U_base(F^-1 y) - U_M(y) - log|det dF^-1(y)|`` [n] of samples [n, d], F all flows in turn:
-    the log weight that y has as a generated sample.
+    the log weight that y has as a generated sample. ``U`` [n] is ``U_M(y)`` where it is known.
     """
     assert path.base is not None
     rows = min((flow.rows_at_once for flow in flows), default=MOST_ROWS)
+    U = path.counted.energy(y) if U is None else U
     parts = []
-    for some in torch.split(y, rows):
+    for some, energy in zip(torch.split(y, rows), torch.split(U, rows), strict=True):
         z, log_dets = some, torch.zeros_like(some[:, 0])
         for flow in reversed(flows):
             z, log_det = flow.inverse(z)
             log_dets = log_dets + log_det
-        parts.append(path.base.energy(z) - path.counted.energy(some) - log_dets)
+        parts.append(path.base.energy(z) - energy - log_dets)
     return torch.cat(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.report.doubts import Witness
+from jeffreysflow.judgement.doubts import Witness
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = ["witness_of"]

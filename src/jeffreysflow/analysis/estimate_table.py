@@ -14,8 +14,8 @@ from jeffreysflow.estimation.estimates import Estimates
 from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.estimation.profiles import Profile, bin_scores
 from jeffreysflow.estimation.student import normal_equivalent
-from jeffreysflow.report.scores import z_score
-from jeffreysflow.stages.measured import Measured
+from jeffreysflow.judgement.scores import z_score
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.stores.tables import EstimateRow, ProfileRow, TruthRow, read_table
 
 __all__ = ["EstimateTable"]

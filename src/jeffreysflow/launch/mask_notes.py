@@ -7,7 +7,7 @@ from itertools import islice
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.network import SplineNetwork
 from jeffreysflow.flows.masks import coupling_masks, enough_layers, unmet_pairs
-from jeffreysflow.stages.target import dimension_of
+from jeffreysflow.launch.target import dimension_of
 
 __all__ = ["mask_notes"]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
+from jeffreysflow.analysis.checked_samples import ROWS_AT_A_TIME, checked_slabs
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import block_size
 from jeffreysflow.estimation.pareto import LargestWeights
+from jeffreysflow.launch.measured import Measured
 from jeffreysflow.progress import Progress
-from jeffreysflow.stages.checked_samples import ROWS_AT_A_TIME, checked_slabs
-from jeffreysflow.stages.measured import Measured
 from jeffreysflow.stores.ensembles import open_ensemble
 
 __all__ = ["GeneratedSums"]

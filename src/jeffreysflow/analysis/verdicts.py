@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.report.doubts import Doubt, Witness
-from jeffreysflow.report.witnesses import witness_of
+from jeffreysflow.judgement.doubts import Doubt, Witness
+from jeffreysflow.judgement.witnesses import witness_of
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
 

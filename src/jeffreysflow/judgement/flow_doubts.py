@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from jeffreysflow.estimation.pareto import trust_warnings
-from jeffreysflow.report.box_doubt import box_doubts
-from jeffreysflow.report.doubts import (
+from jeffreysflow.judgement.box_doubt import box_doubts
+from jeffreysflow.judgement.doubts import (
     Doubt,
     Witness,
     disagreement_about_log_z,
@@ -15,7 +15,7 @@ from jeffreysflow.report.doubts import (
     is_trusted,
     without_errors,
 )
-from jeffreysflow.report.scores import LARGEST_Z, difference
+from jeffreysflow.judgement.scores import LARGEST_Z, difference
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = ["MEANINGLESS_GAP", "doubts_about_ensemble", "doubts_about_flow", "error_ratios"]

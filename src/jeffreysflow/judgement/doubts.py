@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jeffreysflow.report.scores import LARGEST_Z, z_score
+from jeffreysflow.judgement.scores import LARGEST_Z, z_score
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = [

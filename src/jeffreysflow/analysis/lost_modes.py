@@ -6,10 +6,10 @@ import math
 
 import torch
 
+from jeffreysflow.analysis.exact_divergence import pulled_back
 from jeffreysflow.config import Experiment
-from jeffreysflow.stages.exact_divergence import pulled_back
-from jeffreysflow.stages.steps import flow_steps
-from jeffreysflow.stages.target import build_path
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.target import build_path
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels
@@ -32,8 +32,9 @@ def beyond_the_largest(log_weights: torch.Tensor, largest: float) -> tuple[float
 def share_of_reference_beyond(
     layout: Layout, experiment: Experiment, flow: str, levels: Levels, largest: float
 ) -> tuple[float, int] | None:
-    """``beyond_the_largest`` of up to 20,000 samples, evenly spread, of a reference's last level.
-    None where a flow has no inverse.
+    """``beyond_the_largest`` of up to 20,000 samples, evenly spread, of a reference's last level,
+    with the energies stored beside them where they are the target's. None where a flow has no
+    inverse.
 
     Raises
     ------
@@ -44,6 +45,7 @@ def share_of_reference_beyond(
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
     if not all(each.invertible for each in flows):
         return None
-    y = levels.samples(-1).x
-    y = y[:: math.ceil(len(y) / _ROWS)].to(torch.float64)
-    return beyond_the_largest(pulled_back(flows, build_path(experiment), y), largest)
+    samples = levels.samples(-1)
+    y, U_0, V = (field[:: math.ceil(len(field) / _ROWS)] for field in samples)
+    U = None if experiment.is_classical(experiment.tempered(flow)) else U_0 + V
+    return beyond_the_largest(pulled_back(flows, build_path(experiment), y, U), largest)

@@ -1,0 +1,1 @@
+"""What stages make of stored samples and tables: sums, averages, curves, planes, rows."""

@@ -1,0 +1,1 @@
+"""What speaks against estimates, by source, and how far they are from other numbers."""
