@@ -55,7 +55,7 @@ def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
         if kernel.gradients and flow.rejuvenation_steps:
             require(target, 1, f"{key}: '{flow.rejuvenation_kernel}'")
     if any(option.descends for option in loss_of(flow, target.derivatives).options):
-        given = "loss" if flow.loss.kind != USUAL_LOSS else f"theta: {flow.theta:g}"
+        given = "loss" if flow.loss.kind != USUAL_LOSS else f"theta: {flow.theta}"
         require(target, 1, f"{where}.{given}", "theta 0 needs none")
 
 
