@@ -1,6 +1,6 @@
 """Is a run that was killed anywhere continued to the same bits? Counts for docs/robustness.md.
 
-    python benchmarks/studies/kills.py [--stages 200] [--runs 60] [--tiny]
+    python benchmarks/studies/kills.py [--stages 200] [--runs 60] [--way SIGINT] [--tiny]
 
 `stages`: a stage of a small run is killed at a random moment, run again, in half of the cases on
 another number of ranks, and all files compared with those of a run that nobody disturbed. `runs`:
@@ -315,8 +315,13 @@ def main() -> None:
     parser.add_argument("--stages", type=int, default=200)
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--way", choices=[*WAYS], action="append", help="only this way (or these)")
     parser.add_argument("--tiny", action="store_true", help="one stage in every way")
     options = parser.parse_args()
+    # a shell has what it starts in the background ignore SIGINT, and so would all that is killed
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for way in set(WAYS) - set(options.way or WAYS):
+        del WAYS[way]
     counts = {stages: options.stages, runs: options.runs}
     if options.tiny:
         counts = {stages: len(WAYS), runs: 0}
