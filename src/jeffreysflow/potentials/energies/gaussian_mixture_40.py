@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.potentials.potential import Potential
+from jeffreysflow.rows import row_dot
 
 __all__ = ["GaussianMixture40"]
 
@@ -42,9 +43,14 @@ class GaussianMixture40(Potential):
         self.observables = {f"mode_{k + 1}": self._indicator(k) for k in range(_COMPONENTS)}
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
-        log_normaliser = 2 * math.log(self._sd) + math.log(2 * math.pi * _COMPONENTS)
-        exponents = -0.5 / self._sd**2 * self._squared_distances(x)
-        return log_normaliser - torch.logsumexp(exponents, dim=1)
+        return self._shell(x) - torch.logsumexp(self._alignments(x), dim=1)
+
+    @torch.no_grad()
+    def energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        alignments = self._alignments(x)
+        shares = torch.softmax(alignments, dim=1)
+        gradient = (x - shares @ self._means.to(x)) / self._sd**2
+        return self._shell(x) - torch.logsumexp(alignments, dim=1), gradient
 
     def exact_map(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The first number picks the component, the others a point of it; all weights are 1."""
@@ -52,16 +58,16 @@ class GaussianMixture40(Potential):
         offset = self._sd * torch.special.ndtri(u[:, 1:])
         return self._means.to(u)[component] + offset, u.new_zeros(len(u))
 
-    def _squared_distances(self, x: torch.Tensor) -> torch.Tensor:
-        # a sum over a last dimension of two would take ten times as long
-        first, second = self._means.to(x).T
-        squares: torch.Tensor = (x[:, :1] - first).square() + (x[:, 1:] - second).square()
-        return squares
-
-    def _nearest(self, x: torch.Tensor) -> torch.Tensor:
-        """Which mean is nearest [n]: the one of the largest ``x . m_k - |m_k|^2 / 2``."""
+    def _alignments(self, x: torch.Tensor) -> torch.Tensor:
+        """``(x . m_k - |m_k|^2 / 2) / s^2`` [n, 40], largest for the nearest mean: with ``_shell``
+        the exponents of all components, by one product of matrices."""
         means = self._means.to(x)
-        return torch.addmm(-0.5 * means.square().sum(dim=1), x, means.T).argmax(dim=1)
+        return torch.addmm(-0.5 * means.square().sum(dim=1), x, means.T) / self._sd**2
+
+    def _shell(self, x: torch.Tensor) -> torch.Tensor:
+        """``|x|^2 / (2 s^2) + log(40 * 2 pi s^2)`` [n]."""
+        log_normaliser = 2 * math.log(self._sd) + math.log(2 * math.pi * _COMPONENTS)
+        return 0.5 / self._sd**2 * row_dot(x, x) + log_normaliser
 
     def _indicator(self, k: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda x: (self._nearest(x) == k).to(torch.float64)
+        return lambda x: (self._alignments(x).argmax(dim=1) == k).to(torch.float64)
