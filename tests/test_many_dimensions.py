@@ -33,16 +33,16 @@ def double_well() -> tuple[float, float]:
 
 
 def test_many_well_at_a_point() -> None:
-    potential = get_potential("many_well", pairs=2)
+    potential = get_potential("many_well", dimension=4)
     # -.5 - 6 + 1 + 2 = -3.5 and -1 - 24 + 16 + .5 = -8.5
     assert float(potential.energy(double([1.0, 2.0, 2.0, -1.0]))) == pytest.approx(-12.0)
-    with pytest.raises(ValueError, match="pairs must be a positive integer, found 0"):
-        get_potential("many_well", pairs=0).energy(double([]))
+    with pytest.raises(ValueError, match="dimension must be even and positive, found 3"):
+        get_potential("many_well", dimension=3)
 
 
 @pytest.mark.parametrize(("pairs", "log_Z"), [(16, 164.6957), (64, 658.7827)])
 def test_every_well_of_many(pairs: int, log_Z: float) -> None:
-    potential = get_potential("many_well", pairs=pairs)
+    potential = get_potential("many_well", dimension=2 * pairs)
     found = exact_means(potential, lambda x, U: (x[:, ::2] > 0).double(), SAMPLES)
     log_pair, right = double_well()
     assert found.log_Z == pytest.approx(log_Z, abs=6e-5)

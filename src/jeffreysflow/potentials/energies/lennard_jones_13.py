@@ -12,6 +12,7 @@ from jeffreysflow.potentials.potential import Potential
 
 __all__ = ["LennardJones13"]
 
+_DIMENSION = 39
 _PARTICLES, _SPACE = 13, 3
 _CONTACT = 1e-2
 """A distance below which a pair has the energy +inf, not the 2e24 kT and more that it would have:
@@ -32,7 +33,7 @@ class LennardJones13(Potential):
     U is +inf where two particles are closer than .01, with a gradient of 0, as behind a wall.
     """
 
-    domain = Domain.euclidean(_PARTICLES * _SPACE)
+    domain = Domain.euclidean(_DIMENSION)
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,27 +13,28 @@ from jeffreysflow.potentials.tabled_density import TabledDensity
 
 __all__ = ["ManyWell"]
 
+_DIMENSION = 32
 _RANGE, _NODES = 3.5, 8193
 """Where the double well is tabled: beyond, it has 1e-36 of the mass."""
 
 
 class ManyWell(Potential):
-    """``U = sum_j (-x_j / 2 - 6 x_j^2 + x_j^4 + y_j^2 / 2)`` kT, j = 1..pairs: ``2^pairs`` wells.
+    """``U = sum_j (-x_j / 2 - 6 x_j^2 + x_j^4 + y_j^2 / 2)`` kT, j = 1..d/2: ``2^(d/2)`` wells.
 
     Coordinates are ``(x_1, y_1, x_2, y_2, ...)``; every x_j has wells near -1.7 and 1.8, of which
-    the right one holds .844. ``log Z = 10.29348 pairs``.
+    the right one holds .8443. ``log Z = 10.29348 d / 2``: 164.6957 for d = 32, 658.7827 for 128.
 
     Parameters
     ----------
-    pairs : half the number of dimensions.
+    dimension : d, even.
     """
 
-    def __init__(self, pairs: int = 16) -> None:
+    def __init__(self, dimension: int = _DIMENSION) -> None:
         super().__init__()
-        if not (isinstance(pairs, int) and pairs >= 1):
-            raise ValueError(f"pairs must be a positive integer, found {pairs!r}")
-        self.domain = Domain.euclidean(2 * pairs)
-        self.exact_inputs = 2 * pairs
+        if not (isinstance(dimension, int) and dimension >= 2 and dimension % 2 == 0):
+            raise ValueError(f"dimension must be even and positive, found {dimension!r}")
+        self.domain = Domain.euclidean(dimension)
+        self.exact_inputs = dimension
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         wells, harmonic = x[:, ::2], x[:, 1::2]

@@ -11,6 +11,7 @@ from jeffreysflow.potentials.tabled_ring import TabledRing
 
 __all__ = ["Phi4Chain"]
 
+_DIMENSION = 64
 _COUPLING, _DEPTH = 2.0, 3.0
 _RANGE, _NODES = 2.4, 129
 """Where a site is tabled: beyond, it has 1e-25 of the mass."""
@@ -28,7 +29,7 @@ class Phi4Chain(Potential):
     sites : number of sites d, a power of two.
     """
 
-    def __init__(self, sites: int = 64) -> None:
+    def __init__(self, sites: int = _DIMENSION) -> None:
         super().__init__()
         if not (isinstance(sites, int) and sites >= 2 and sites & (sites - 1) == 0):
             raise ValueError(f"sites must be a power of two, at least 2, found {sites!r}")
