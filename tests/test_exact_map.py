@@ -76,7 +76,9 @@ CASES: dict[str, tuple[str, dict[str, float], Checks, tuple[float, float]]] = {
         (-5.61950, 3e-6),
     ),
 }
-WITH_MAP = sorted({name for name, *_ in CASES.values()})
+# those of tests/test_many_dimensions.py too
+MORE = {"gaussian_mixture_40", "many_well", "phi4_chain"}
+WITH_MAP = sorted(MORE | {name for name, *_ in CASES.values()})
 
 
 def means_of(potential: Potential, texts: list[str], samples: int = SAMPLES) -> ExactMeans:

@@ -27,10 +27,14 @@ def test_energy_at_the_check_point(name: str, value: float) -> None:
     assert float(get_potential(name).energy(AT)) == pytest.approx(value, abs=1e-6)
 
 
+# particles of a cluster that overlap have an energy too steep for differences
+SPREAD = {"lennard_jones_13": 3.0}
+
+
 @pytest.mark.parametrize("name", potential_names())
 def test_gradient_against_central_differences(name: str) -> None:
     potential = get_potential(name)
-    x = Stream(1, name).normal(20, potential.dimension)
+    x = SPREAD.get(name, 1.0) * Stream(1, name).normal(20, potential.dimension)
     energy, gradient = potential.energy_and_gradient(x)
     assert torch.equal(energy, potential.energy(x))
     for i in range(potential.dimension):

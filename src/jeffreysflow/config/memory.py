@@ -23,6 +23,7 @@ _MARGIN = 1.5
 _BASE = {"figures": 480, "report": 400}
 _BASE_OF_OTHERS = 370
 _MB = 1 << 20
+_ENERGIES = Path(__file__).parents[1] / "potentials" / "energies"
 _UNKNOWN_DIMENSION = 16
 _COUNT = re.compile(r"d|n|dim|dims|dimensions?|(n_|num_|number_of_)\w+|particles|atoms|spins|sites")
 _TILE_ROWS = 8192
@@ -174,19 +175,20 @@ def _measured(experiment: Experiment) -> int:
 def likely_dimension(experiment: Experiment) -> int:
     """The number of coordinates that are sampled, as far as an experiment tells without its energy.
 
-    From a name that ends in it (`rastrigin_8d`), `dimension = ...` in the user's file, a parameter
-    that counts (`n`, `particles`), the base, and the highest coordinate of an expression. Two for
-    other energies of the package, 16 for a user's file without a sign; of a path integral, the
-    modes that flows act on.
+    From a name that ends in it (`rastrigin_8d`), `_DIMENSION = ...` in the file of an energy of the
+    package or `dimension = ...` in the user's, a parameter that counts (`n`, `particles`), the
+    base, and the highest coordinate of an expression. Two for other energies of the package, 16
+    for a user's file without a sign; of a path integral, the modes that flows act on.
     """
     potential, ring = experiment.potential, experiment.path_integral
     base = (experiment.base.mean, experiment.base.sd)
     hints = [len(value) for value in base if isinstance(value, list)]
     if potential.name is not None:
         named = re.search(r"_(\d+)d$", potential.name)
-        hints.append(int(named.group(1)) if named else 2)
+        file = _ENERGIES / f"{potential.name}.py"
+        hints.append(int(named.group(1)) if named else _written_dimension(file) or 2)
     else:
-        hints.append(_written_dimension(Path(potential.file or "")))
+        hints.append(_written_dimension(Path(potential.file or "")) or _UNKNOWN_DIMENSION)
     expressions = [
         *experiment.observables,
         *(profile.expression for profile in experiment.profiles),
@@ -202,9 +204,10 @@ def likely_dimension(experiment: Experiment) -> int:
     return d if ring is None else d * ring.modes
 
 
-def _written_dimension(file: Path) -> int:
+def _written_dimension(file: Path) -> int | None:
+    pattern = re.compile(r"^(?:dimension|_DIMENSION)\s*(?::[^=]*)?=\s*(\d+)", re.MULTILINE)
     try:
-        found = re.search(r"^dimension\s*(?::[^=]*)?=\s*(\d+)", file.read_text(), re.MULTILINE)
+        found = pattern.search(file.read_text())
     except (OSError, UnicodeDecodeError):
         found = None
-    return int(found.group(1)) if found else _UNKNOWN_DIMENSION
+    return int(found.group(1)) if found else None
