@@ -26,9 +26,9 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import load_project, resolve_project
 from jeffreysflow.distillation.ensemble import effective_sample_size
 from jeffreysflow.estimation.wasserstein import wasserstein_energy
+from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.potentials import Potential, get_potential
 from jeffreysflow.stages import distill, gather, generate, pilot, temper
-from jeffreysflow.stages.usage import EVALUATIONS
 from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
