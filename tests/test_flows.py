@@ -165,20 +165,16 @@ def test_masks_let_every_coordinate_move_every_other(d: int) -> None:
     assert bool((moves | torch.eye(d, dtype=torch.bool)).all())
 
 
-@pytest.mark.parametrize("d", [2, 5, 7, 16, 20, 21, 31, 70, 71, 128])
-def test_balanced_masks_need_fewer_layers(d: int) -> None:
+@pytest.mark.parametrize("d", [2, 3, 5, 7, 16, 17, 31, 64, 128])
+def test_no_pair_stays_unmet_with_enough_layers_and_some_do_with_fewer(d: int) -> None:
     enough = enough_layers(d)
-    masks = coupling_masks(d, enough)
-    sizes = [sum(moved) for moved in masks]
-    assert (d // 2, (d + 1) // 2) == (min(sizes), max(sizes)) or d % 2 == 0
-    assert set(sizes) <= {d // 2, (d + 1) // 2}
-    assert list(unmet_pairs(masks)) == []
-    assert d == 2 or list(unmet_pairs(coupling_masks(d, enough - 2)))
-    assert usual_layers(d) == max(6, enough) <= max(6, 2 * math.ceil(math.log2(d)))
+    assert list(unmet_pairs(coupling_masks(d, enough))) == []
+    assert list(unmet_pairs(coupling_masks(d, enough - 2 if enough > 2 else 1)))
+    assert usual_layers(d) == max(6, enough)
 
 
 def test_a_pair_that_never_meets_is_seen() -> None:
-    masks = coupling_masks(16, 6)
+    masks = coupling_masks(16, 8)
     assert list(unmet_pairs(masks)) == []
     for moved in masks:
         moved[3] = moved[3] or moved[5]
@@ -190,7 +186,7 @@ def test_a_pair_that_never_meets_is_seen() -> None:
 
 
 def test_as_many_layers_as_the_dimension_asks_for() -> None:
-    for d, layers in ((2, 6), (16, 6), (24, 8)):
+    for d, layers in ((2, 6), (8, 6), (16, 8), (24, 10)):
         base = Base(Domain.euclidean(d))
         flow = SplineFlow(*spline_box(base), hidden=(4,), bins=4)
         assert flow.settings["layers"] == len(flow.couplings) == layers

@@ -56,7 +56,7 @@ def test_up_to_three_pairs_are_named_with_the_layers_that_would_do() -> None:
 
 @pytest.mark.parametrize(
     ("d", "network"),
-    [(6, {"layers": 4}), (20, {"layers": 6}), (20, {"layers": 7}), (40, {}), (1, {"layers": 1})],
+    [(4, {"layers": 4}), (8, {"layers": 6}), (8, {"layers": 7}), (40, {}), (1, {"layers": 1})],
 )
 def test_enough_layers_need_no_word(d: int, network: dict[str, object]) -> None:
     assert mask_notes(experiment(d, **network), "f") == []

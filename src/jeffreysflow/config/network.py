@@ -28,7 +28,7 @@ class SplineNetwork(Section):
     """Spline coupling layers."""
     layers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Coupling layers; `auto`: as many as every coordinate needs to have said how every other one
-    moves, at least 6 (8 from 21 coordinates on, 10 from 71)."""
+    moves, `2 ceil(log2 d)`, at least 6."""
     hidden: int = Field(default=64, ge=1)
     """Width of the two hidden layers of each conditioner."""
     bins: int = Field(default=16, ge=2, le=900)
