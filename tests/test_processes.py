@@ -116,3 +116,28 @@ def test_a_workflow_that_is_told_to_stop_stops_its_jobs(number: signal.Signals) 
     while any(job.is_running() and job.status() != psutil.STATUS_ZOMBIE for job in jobs):
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+IN_C = """
+import ctypes
+from jeffreysflow.processes import end_with_the_workflow
+end_with_the_workflow()
+library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+library.pthread_mutex_init(mutex, None)
+library.pthread_mutex_lock(mutex)
+print("at work", flush=True)
+library.pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.parametrize("rank", ["0", None])
+def test_a_rank_that_waits_inside_a_library_ends_by_ctrl_c(rank: str | None) -> None:
+    """As one does in MPI_Init whose fellows have ended; Python alone would wait on."""
+    given = {} if rank is None else {"PMI_RANK": rank}
+    process = started(IN_C, "at work", **given)
+    process.send_signal(signal.SIGINT)
+    if rank is None:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1.5)
+        process.kill()
+    assert process.wait(timeout=30) == (-signal.SIGKILL if rank is None else -signal.SIGINT)

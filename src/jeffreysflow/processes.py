@@ -71,7 +71,7 @@ def _keep(number: int, frame: FrameType | None) -> None:
 
 def end_with_the_workflow() -> None:
     """End this process when the workflow that started it has, or the launcher of an MPI rank; a
-    stage that a user has started goes on without its shell.
+    stage that a user has started goes on without its shell. A rank ends at once by SIGINT.
     """
     watched = []
     process, _, host = os.environ.get(PARENT, "").partition("@")
@@ -79,6 +79,9 @@ def end_with_the_workflow() -> None:
         watched.append(int(process))
     if is_launched():
         watched.append(os.getppid())
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # inside MPI, where a rank waits for the others, Python sees no KeyboardInterrupt
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
     if watched:
         threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
 
