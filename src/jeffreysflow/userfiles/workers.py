@@ -5,6 +5,7 @@ A worker ends with the process that started it: its end of the pipe closes then.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import weakref
@@ -49,31 +50,25 @@ class Workers:
         waiting, busy = chunks[::-1], dict[Connection, int]()
         failed: str | None = None
         idle = list(self._connections)
-        while waiting or busy:
-            while idle and waiting and failed is None:
-                connection, first = idle.pop(), waiting.pop()
-                connection.send((function, rows[first : first + size]))
-                busy[connection] = first
-            if not busy:
-                break
-            for ready in cast(list[Connection], wait(list(busy))):
-                first = busy.pop(ready)
-                found = self._answer(ready)
-                if isinstance(found, str):
-                    failed = found
-                else:
-                    values[first] = found
-                idle.append(ready)
+        try:
+            while busy or (waiting and failed is None):
+                while idle and waiting and failed is None:
+                    connection, first = idle.pop(), waiting.pop()
+                    connection.send((function, rows[first : first + size]))
+                    busy[connection] = first
+                for ready in cast(list[Connection], wait(list(busy))):
+                    found, first = ready.recv(), busy.pop(ready)
+                    if isinstance(found, str):
+                        failed = found
+                    else:
+                        values[first] = found
+                    idle.append(ready)
+        except (EOFError, OSError) as error:
+            self._stop()
+            raise RaisedInWorkerError("its worker process has ended") from error
         if failed is not None:
             raise RaisedInWorkerError(failed)
         return [value for first in chunks for value in values[first]]
-
-    def _answer(self, connection: Connection) -> list[Any] | str:
-        try:
-            return cast(list[Any] | str, connection.recv())
-        except (EOFError, OSError):
-            self._stop()
-            return "its worker process has ended"
 
     def _start(self) -> None:
         for _ in range(self._count - len(self._connections)):
@@ -92,22 +87,21 @@ class Workers:
 
 def _ended(connection: Connection, process: subprocess.Popen[bytes]) -> None:
     connection.close()
+    process.terminate()
     process.wait()
 
 
 def _serve(connection: Connection, file: Path) -> None:
     torch.set_num_threads(1)
     module = import_user_file(file).module
-    while True:
-        try:
+    with contextlib.suppress(EOFError, OSError):
+        while True:
             name, rows = connection.recv()
-        except EOFError:
-            return
-        try:
-            answer: list[Any] | str = [_plain(getattr(module, name)(row)) for row in rows]
-        except (Exception, SystemExit) as error:
-            answer = described(error)
-        connection.send(answer)
+            try:
+                answer: list[Any] | str = [_plain(getattr(module, name)(row)) for row in rows]
+            except (Exception, SystemExit) as error:
+                answer = described(error)
+            connection.send(answer)
 
 
 def _plain(value: Any) -> Any:
