@@ -1,4 +1,4 @@
-"""A new map and a new loss are one file each: nothing else is touched, all stages take them."""
+"""A new map, loss and kernel are one file each: nothing else is touched, all stages take them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import read_table
+from jeffreysflow.tempering import kernels
 
 STRETCH = '''
 """Each coordinate stretched and shifted; without a way back."""
@@ -81,6 +82,27 @@ class LogVariance(Loss):
         return LossValue(value, float(bracket.detach().mean()), walls=len(x) - len(bracket))
 '''
 
+BARKER = '''
+"""A random walk accepted with probability r / (1 + r) (Barker 1965)."""
+
+import torch
+
+from jeffreysflow.tempering.kernel import Kernel, Move, noise_like, selected
+
+
+class Barker(Kernel):
+    target_acceptance = 0.2
+    gradients = False
+    power = 2
+
+    def step(self, point, lam, step_size, path, stream):
+        noise = noise_like(point.x, stream)
+        proposed = path.evaluate(path.domain.wrap(point.x + (2 * step_size).sqrt() * noise))
+        acceptance = torch.sigmoid(point.energy(lam[:, 0]) - proposed.energy(lam[:, 0]))
+        accepted = stream.uniform(len(acceptance)) < acceptance
+        return Move(selected(accepted, proposed, point), acceptance, proposed)
+'''
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -89,13 +111,18 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for package, name, text in (
             (maps, "stretch", STRETCH),
             (losses, "log_variance", LOG_VARIANCE),
+            (kernels, "barker", BARKER),
         ):
             own = folder / name
             own.mkdir()
             (own / f"{name}.py").write_text(text)
             patch.setattr(package, "__path__", [*package.__path__, str(own)])
         yield
-    for name in (f"{maps.__name__}.stretch", f"{losses.__name__}.log_variance"):
+    for name in (
+        f"{maps.__name__}.stretch",
+        f"{losses.__name__}.log_variance",
+        f"{kernels.__name__}.barker",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -110,6 +137,7 @@ def experiment(**flow: object) -> Experiment:
             "potential": {"name": "quantum_harmonic", "parameters": {"frequency": 2.0}},
             "references": {
                 "r": {
+                    "kernel": {"name": "barker", "metric": "diagonal"},
                     "ladder": {"kind": "fixed", "values": [0, 0.5, 1]},
                     "walkers": 50,
                     "warmup_rounds": 20,
