@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from jeffreysflow.distillation.divergences import (
-    divergence,
     forward_bracket,
     jeffreys_weights,
     reverse_bracket,
@@ -51,8 +50,8 @@ SOURCE, TARGET = normal_points(1, 0.5), normal_points(0.8, 0.6)
 
 
 def test_brackets_are_kullback_leibler_divergences() -> None:
-    R = divergence(reverse_bracket(FLOW, SOURCE, U_0(SOURCE), U_1))
-    D = divergence(forward_bracket(FLOW, TARGET, U_1(TARGET), U_0))
+    R = reverse_bracket(FLOW, SOURCE, U_0(SOURCE), U_1).divergence()
+    D = forward_bracket(FLOW, TARGET, U_1(TARGET), U_0).divergence()
     assert float(R) == pytest.approx(kl(1.1, 0.7, 0.8, 0.6) - LOG_Z, abs=1e-4)
     assert float(D) == pytest.approx(kl(0.8, 0.6, 1.1, 0.7) + LOG_Z, abs=1e-4)
     assert -float(R) < LOG_Z < float(D)
@@ -61,8 +60,8 @@ def test_brackets_are_kullback_leibler_divergences() -> None:
 def test_a_perfect_map_has_no_gap_and_the_exact_log_z() -> None:
     perfect = Affine(0.6 / 0.5, 0.8 - 0.6 / 0.5)
     for order in (1.0, 1.5):
-        R = divergence(reverse_bracket(perfect, SOURCE, U_0(SOURCE), U_1), order)
-        D = divergence(forward_bracket(perfect, TARGET, U_1(TARGET), U_0), order)
+        R = reverse_bracket(perfect, SOURCE, U_0(SOURCE), U_1).divergence(order)
+        D = forward_bracket(perfect, TARGET, U_1(TARGET), U_0).divergence(order)
         assert float(R) == pytest.approx(-LOG_Z, abs=1e-12)
         assert float(D) == pytest.approx(LOG_Z, abs=1e-12)
 
@@ -75,14 +74,14 @@ def test_renyi_of_gaussians(order: float) -> None:
     s2 = order * s_q**2 + (1 - order) * s_p**2
     exact = math.log(s_q / s_p) + math.log(s_q**2 / s2) / (2 * (order - 1))
     exact += order * (m_p - m_q) ** 2 / (2 * s2)
-    D = divergence(forward_bracket(FLOW, TARGET, U_1(TARGET), U_0), order)
+    D = forward_bracket(FLOW, TARGET, U_1(TARGET), U_0).divergence(order)
     assert float(D) == pytest.approx(exact + LOG_Z, abs=1e-4)
 
 
 def test_renyi_tends_to_kullback_leibler_from_above() -> None:
     bracket = forward_bracket(FLOW, TARGET, U_1(TARGET), U_0)
-    limit = float(divergence(bracket))
-    values = [float(divergence(bracket, order)) for order in (1.0001, 1.01, 1.5)]
+    limit = float(bracket.divergence())
+    values = [float(bracket.divergence(order)) for order in (1.0001, 1.01, 1.5)]
     assert values[0] == pytest.approx(limit, abs=1e-4)
     assert limit < values[0] < values[1] < values[2]
 

@@ -78,8 +78,8 @@ class LogVariance(Loss):
     def __call__(self, flow, batches, ends, progress):
         x, U_0 = batches["source"]
         bracket = reverse_bracket(flow, x, U_0, ends.energy_1)
-        value = self.weight * bracket.var()
-        return LossValue(value, float(bracket.detach().mean()), walls=len(x) - len(bracket))
+        value = self.weight * bracket.values.var()
+        return LossValue(value, bracket.divergence(), walls=bracket.walls)
 '''
 
 BARKER = '''

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from jeffreysflow.distillation.divergences import Energy
@@ -29,19 +30,22 @@ class KnownSamples:
         self.x = x
         self._energy = energy
         self._U = x.new_empty(len(x))
-        self._known = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        # on the CPU, so that a device is never asked what is known
+        self._known = np.zeros(len(x), dtype=bool)
 
     def __len__(self) -> int:
         return len(self.x)
 
     @torch.no_grad()
-    def batch(self, rows: torch.Tensor) -> Batch:
+    def batch(self, rows: np.ndarray) -> Batch:
         """Those of some rows [n], which differ from each other."""
         new = rows[~self._known[rows]]
         if len(new):
-            self._U[new] = self._energy(self.x[new]).to(self._U.dtype)
+            at = torch.from_numpy(new).to(self.x.device)
+            self._U[at] = self._energy(self.x[at]).to(self._U.dtype)
             self._known[new] = True
-        return Batch(self.x[rows], self._U[rows])
+        at = torch.from_numpy(rows).to(self.x.device)
+        return Batch(self.x[at], self._U[at])
 
 
 def shuffled_batches(samples: KnownSamples, batch: int, stream: Stream) -> Iterator[Batch]:
@@ -51,7 +55,7 @@ def shuffled_batches(samples: KnownSamples, batch: int, stream: Stream) -> Itera
     n = len(samples)
     batch = min(batch, n)
     while True:
-        order = stream.permutation(n).to(samples.x.device)
+        order = stream.permutation(n).numpy()
         for start in range(0, n - batch + 1, batch):
             yield samples.batch(order[start : start + batch])
 

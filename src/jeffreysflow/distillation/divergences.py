@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
 __all__ = [
+    "Bracket",
     "Energy",
     "InvertibleMap",
-    "divergence",
     "forward_bracket",
     "jeffreys_weights",
     "reverse_bracket",
@@ -36,62 +36,79 @@ class InvertibleMap(Protocol):
     def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
+class Bracket(NamedTuple):
+    """The integrand of a divergence: ``values`` [n], 0 where ``free`` [n] is false, since a sample
+    met a wall there.
+    """
+
+    values: torch.Tensor
+    free: torch.Tensor
+
+    @property
+    def walls(self) -> torch.Tensor:
+        """How many samples met a wall; no read of the device."""
+        return (~self.free).sum()
+
+    def divergence(self, order: float = 1.0) -> torch.Tensor:
+        """Mean of the values ``a`` outside walls (Kullback-Leibler), or its Renyi form of ``order``
+        alpha > 1: ``log(mean exp((alpha - 1) a)) / (alpha - 1)``, which tends to the mean as alpha
+        -> 1. +inf where all samples met a wall.
+        """
+        n = self.free.sum()
+        if order == 1.0:
+            value = self.values.sum() / n
+        else:
+            power = order - 1.0
+            exponents = (power * self.values).masked_fill(~self.free, -math.inf)
+            value = (torch.logsumexp(exponents, dim=0) - n.to(exponents).log()) / power
+        return value.masked_fill(n == 0, math.inf)
+
+
 def reverse_bracket(
     flow: InvertibleMap, x: torch.Tensor, U_0: torch.Tensor, energy_1: Energy
-) -> torch.Tensor:
+) -> Bracket:
     """``U_1(F x) - U_0 - log|det dF(x)|`` of source samples ``x`` [n, d] of energy ``U_0`` [n]:
     minus the log weight.
 
-    [m], m <= n: samples that land in a wall (``U_1 = +inf``) are left out. They make the divergence
-    infinite without a direction in which it falls; the forward one draws the flow to where the
-    target has mass, and the weights, which are 0 there, stay exact.
+    Samples that land in a wall (``U_1 = +inf``) are left out. They make the divergence infinite
+    without a direction in which it falls; the forward one draws the flow to where the target has
+    mass, and the weights, which are 0 there, stay exact.
     """
     y, log_det = flow(x)
     U_1, free = _outside_walls(energy_1, y)
-    if free is None:
-        return U_1 - U_0 - log_det
-    return U_1 - U_0[free] - log_det[free]
+    return Bracket((U_1 - U_0 - log_det).masked_fill(~free, 0.0), free)
 
 
 def forward_bracket(
     flow: InvertibleMap, y: torch.Tensor, U_1: torch.Tensor, energy_0: Energy
-) -> torch.Tensor:
+) -> Bracket:
     """``U_0(F^-1 y) - U_1 - log|det dF^-1(y)|`` of reference samples ``y`` [n, d] of energy ``U_1``
     [n].
 
-    [m], m <= n: samples that come from a wall of the source (``U_0 = +inf``) are left out, as they
-    are in ``reverse_bracket``.
+    Samples that come from a wall of the source (``U_0 = +inf``) are left out, as they are in
+    ``reverse_bracket``.
     """
     x, log_det = flow.inverse(y)
     U_0, free = _outside_walls(energy_0, x)
-    if free is None:
-        return U_0 - U_1 - log_det
-    return U_0 - U_1[free] - log_det[free]
+    return Bracket((U_0 - U_1 - log_det).masked_fill(~free, 0.0), free)
 
 
-def _outside_walls(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Energies of the samples that have a finite one or none at all (NaN), and which these are;
-    None where all are.
+def _outside_walls(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Energies [n], and which are not +inf [n].
+
+    A gradient through a wall may be NaN even where its weight is 0, so it is made 0 on its way back
+    to x.
     """
-    U = energy(x)
-    if math.isfinite(float(U.detach().sum())):
-        return U, None
-    free = ~U.isposinf()
-    if bool(free.all()):
-        return U, None
-    # anew: a gradient through the walls could be NaN even where its weight is 0
-    return energy(x[free]) if bool(free.any()) else U[free], free
-
-
-def divergence(bracket: torch.Tensor, order: float = 1.0) -> torch.Tensor:
-    """Mean of a bracket ``a`` [n] (Kullback-Leibler), or its Renyi form of ``order`` alpha > 1:
-    ``log(mean exp((alpha - 1) a)) / (alpha - 1)``, which tends to the mean as alpha -> 1.
-    """
-    if order == 1.0:
-        return bracket.mean()
-    power = order - 1.0
-    log_mean: torch.Tensor = torch.logsumexp(power * bracket, dim=0) - math.log(len(bracket))
-    return log_mean / power
+    if not x.requires_grad or not torch.is_grad_enabled():
+        U = energy(x)
+        return U, ~U.isposinf()
+    y = x.view_as(x)
+    U = energy(y)
+    free = ~U.detach().isposinf()
+    y.register_hook(  # type: ignore[no-untyped-call]
+        lambda gradient: gradient.masked_fill(~free.unsqueeze(1), 0.0)
+    )
+    return U, free
 
 
 def jeffreys_weights(theta: float, variance_0: float, variance_1: float) -> tuple[float, float]:

@@ -213,7 +213,8 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
                 forward_bracket(best.flow, y, energy_1(y), energy_0)
                 for y in torch.split(step.reference.test, best.flow.rows_at_once)
             ]
-        facts["gap_relative_to_reference"] = float(torch.cat(brackets).mean()) - lower
+        forward = torch.cat([bracket.values[bracket.free] for bracket in brackets]).mean()
+        facts["gap_relative_to_reference"] = float(forward) - lower
     independent = len(which("estimate", islands))
     if independent >= FEWEST_GROUPS:
         facts["log_z_error"] = log_evidence_error(after, independent)

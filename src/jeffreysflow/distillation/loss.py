@@ -38,15 +38,17 @@ class Ends(NamedTuple):
 
 class LossValue(NamedTuple):
     """``value``, the scalar to differentiate; what the history keeps: the ``reverse`` and the
-    ``forward`` divergence and the weight ``theta`` of the reverse one, NaN where there is none; how
+    ``forward`` divergence, where there is one, and the weight ``theta`` of the reverse one; how
     many samples met a wall, an energy of +inf, and were left out (``walls``).
+
+    All but theta are scalars on the device, which are read back every few steps.
     """
 
     value: torch.Tensor
-    reverse: float = math.nan
-    forward: float = math.nan
+    reverse: torch.Tensor | None = None
+    forward: torch.Tensor | None = None
     theta: float = math.nan
-    walls: int = 0
+    walls: torch.Tensor | None = None
 
 
 class Loss(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,15 @@ from torch import nn
 
 from jeffreysflow.distillation.batches import Batch
 from jeffreysflow.distillation.divergences import Energy
-from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.history import HistoryRow, Unread
 from jeffreysflow.distillation.loss import Ends, Loss, Side
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory, restored, state_of
 from jeffreysflow.flows.map import TransportMap
 
 __all__ = ["Recipe", "Transport", "train"]
+
+_READ_EVERY = 10
+"""Steps after which the scalars of the history are read from their device."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def train(
 
     A step whose loss or gradient is not finite is skipped and counted. So are samples that meet a
     wall, an energy of +inf, which the loss leaves out. The same batches give the same bits, and so
-    do those of a training that goes on from its ``memory``.
+    do those of a training that goes on from its ``memory``. Nothing of a step is read from the
+    device that it runs on; the history is, every ten steps.
     """
     memory = memory or Forgetful()
     already = count()
@@ -98,30 +101,35 @@ def train(
         _pass_over(transport, schedule, loss, recipe, saved.step)
         # what was evaluated again to come here was counted already
         already = count() - saved.evaluations
-    skipped, walls = (history[-1].skipped, history[-1].walls) if history else (0, 0)
+    unread = Unread(*(history[-1].skipped, history[-1].walls) if history else ())
+
+    def read_back() -> None:
+        for row in unread.read():
+            history.append(row)
+            progress(row)
+
     with memory:
         for step in range(len(history), recipe.steps):
             done = step / recipe.steps
             optimiser.zero_grad()
             batches = transport.drawn(loss.draws(transport.ends, done))
-            value, R, D, theta, met = loss(flow, batches, transport.ends, done)
-            walls += met
+            value, R, D, theta, walls = loss(flow, batches, transport.ends, done)
             value.backward()  # type: ignore[no-untyped-call]
-            norm = float(nn.utils.clip_grad_norm_(parameters, recipe.clip))
+            norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            bad = ~(norm.isfinite() & value.detach().isfinite())
+            # as a gradient scaler tells it: without a read of the device
+            optimiser.found_inf = bad.to(norm.dtype)  # type: ignore[attr-defined]
+            optimiser.step()
             learning_rate = float(schedule.get_last_lr()[0])
-            if math.isfinite(norm) and math.isfinite(float(value.detach())):
-                optimiser.step()
-            else:
-                skipped += 1
             schedule.step()
             # a young average forgets its start sooner
             decay = min(recipe.averaging, (1 + step) / (10 + step))
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
-            value = value.detach()
-            row = HistoryRow(step, float(value), R, D, theta, learning_rate, norm, skipped, walls)
-            history.append(row)
-            progress(row)
-            if memory.is_due():
+            unread.add(step, theta, learning_rate, value, R, D, norm, bad, walls)
+            due = memory.is_due()
+            if due or len(unread) == _READ_EVERY or step + 1 == recipe.steps:
+                read_back()
+            if due:
                 state = state_of(parameters, average, optimiser, history, count() - already)
                 memory.save(state)
     with torch.no_grad():

@@ -30,7 +30,8 @@ class Coupling(nn.Module):
     _kept: torch.Tensor
     _moved: torch.Tensor
     _circular: torch.Tensor
-    _kept_circular: torch.Tensor
+    _kept_circle: torch.Tensor
+    _kept_line: torch.Tensor
     _kept_scale: torch.Tensor
 
     def __init__(
@@ -50,7 +51,8 @@ class Coupling(nn.Module):
             "_moved": mask.nonzero()[:, 0],
             "_kept": (~mask).nonzero()[:, 0],
             "_circular": circular[mask],
-            "_kept_circular": kept_circular,
+            "_kept_circle": kept_circular.nonzero()[:, 0],
+            "_kept_line": (~kept_circular).nonzero()[:, 0],
             "_kept_scale": scale[~mask][:, None],
         }.items():
             self.register_buffer(name, value, persistent=False)
@@ -79,5 +81,6 @@ class Coupling(nn.Module):
             linear = linear / (1 + 0.5 * linear.abs())
         if not self._any_circular:
             return linear
-        angle = 2 * math.pi * kept[self._kept_circular]
-        return torch.cat((linear[~self._kept_circular], angle.sin(), angle.cos()))
+        angle = 2 * math.pi * kept.index_select(0, self._kept_circle)
+        linear = linear.index_select(0, self._kept_line)
+        return torch.cat((linear, angle.sin(), angle.cos()))

@@ -10,7 +10,6 @@ import torch
 
 from jeffreysflow.distillation.batches import Batch
 from jeffreysflow.distillation.divergences import (
-    divergence,
     forward_bracket,
     jeffreys_weights,
     reverse_bracket,
@@ -100,27 +99,25 @@ class JeffreysLoss(Loss):
         theta, (_, order) = self._ramped(progress), self._chosen()
         l_0, l_1 = jeffreys_weights(theta, ends.variance_0, ends.variance_1)
         terms: list[torch.Tensor] = []
-        R = D = math.nan
-        walls = 0
+        R = D = None
+        walls: list[torch.Tensor] = []
         if "source" in batches:
             x, U_0 = batches["source"]
             bracket = reverse_bracket(flow, x, U_0, ends.energy_1)
-            walls += len(x) - len(bracket)
-            if len(bracket):
-                terms.append(l_0 * bracket.mean())
-            R = float(bracket.detach().mean()) if len(bracket) else math.inf
+            R = bracket.divergence()
+            terms.append(l_0 * R)
+            walls.append(bracket.walls)
         if "reference" in batches:
             y, U_1 = batches["reference"]
             bracket = forward_bracket(flow, y, U_1, ends.energy_0)
-            walls += len(y) - len(bracket)
-            if len(bracket):
-                forward = divergence(bracket, order)
-                terms.append(l_1 * forward)
-            D = float(forward.detach()) if len(bracket) else math.inf
-        if not terms:
-            # a step that is skipped
-            terms = [math.nan * next(flow.parameters()).sum()]
-        return LossValue(torch.stack(terms).sum(), R, D, theta, walls)
+            D = bracket.divergence(order)
+            terms.append(l_1 * D)
+            walls.append(bracket.walls)
+        parts = torch.stack(terms)
+        known = ~parts.detach().isposinf()
+        # a step without any is skipped
+        value = parts.masked_fill(~known, 0.0).sum().masked_fill(~known.any(), math.nan)
+        return LossValue(value, R, D, theta, torch.stack(walls).sum())
 
     def _chosen(self) -> tuple[float, float]:
         if self.theta is None or self.order is None:
