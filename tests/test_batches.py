@@ -49,6 +49,15 @@ def test_no_more_samples_are_evaluated_than_are_asked_for() -> None:
     assert energy.rows == 6
 
 
+def test_energies_that_are_known_are_not_evaluated() -> None:
+    rows, energy = torch.arange(10.0)[:, None], Energy()
+    batches = shuffled_batches(KnownSamples(rows, energy, -rows[:, 0]), 3, Stream(0))
+    for _ in range(5):
+        x, U = next(batches)
+        assert U.equal(-x[:, 0])
+    assert energy.rows == 0
+
+
 def test_walls_and_numbers_that_are_none_are_kept() -> None:
     samples = KnownSamples(torch.tensor([[1.0], [2.0]]), lambda x: 1 / (x[:, 0] - 1))
     assert samples.batch(np.array([1, 0])).U.tolist() == [1.0, torch.inf]

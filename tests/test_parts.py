@@ -64,7 +64,7 @@ def test_whole_walkers_are_held_out(walkers: int, draws: int, test: int) -> None
     training_from, test_from = origins(found)
     assert not training_from & test_from
     assert len(found.test) == test
-    both = torch.cat(found)[:, 1]
+    both = torch.cat(found[:2])[:, 1]
     assert sorted(both.tolist()) == list(range(walkers * draws))
     if draws > 1:
         # the control: rows held out at random are of walkers that are trained on
@@ -81,6 +81,20 @@ def test_of_few_walkers_the_last_draws_are_held_out(walkers: int, draws: int, la
     assert len(found.test) == last * walkers
 
 
+def test_energies_go_with_their_samples() -> None:
+    x = Stream(4, "x").normal(60, 1)
+    found = of_walkers(x, 10, x[:, 0].square())
+    for side, U in ((found.training, found.U_training), (found.test, found.U_test)):
+        assert U is not None
+        assert U.equal(side[:, 0].square())
+    zero = torch.zeros(60, dtype=torch.float64)
+    ensemble = Ensemble(x, zero, x[:, 0].square(), x[:, 0])
+    found = of_ensemble(ensemble, 6, 0.25, Stream(4, "resampling"))
+    for side, U in ((found.training, found.U_training), (found.test, found.U_test)):
+        assert U is not None
+        assert U.equal(side[:, 0].square() + 0.25 * side[:, 0])
+
+
 def test_one_sample_cannot_be_divided() -> None:
     with pytest.raises(ValueError, match="1 samples"):
         of_walkers(torch.zeros(1, 2), 1)
@@ -91,7 +105,7 @@ def test_no_copy_of_a_sample_trained_on_is_in_the_test_set(islands: int) -> None
     n = 120 * islands
     x, zero = torch.arange(n, dtype=torch.float64)[:, None], torch.zeros(n, dtype=torch.float64)
     ensemble = Ensemble(x, Stream(2, "weights").normal(n), zero, zero)
-    found = of_ensemble(ensemble, islands, Stream(2, "resampling"))
+    found = of_ensemble(ensemble, islands, 0.5, Stream(2, "resampling"))
     training_from, test_from = origins(found)
     assert not training_from & test_from
     assert len(training_from) < len(found.training), "there are copies"
@@ -113,8 +127,8 @@ def test_of_an_ensemble_each_side_has_its_weights() -> None:
     x = Stream(3, "x").normal(n, 1)
     zero = torch.zeros(n, dtype=torch.float64)
     # N(0, 1) weighted to N(1, 1)
-    found = of_ensemble(Ensemble(x, x[:, 0], zero, zero), islands, Stream(3, "resampling"))
-    for side in found:
+    found = of_ensemble(Ensemble(x, x[:, 0], zero, zero), islands, 0.5, Stream(3, "resampling"))
+    for side in found[:2]:
         error = math.sqrt((2 * math.e + 1) / len(side))
         assert abs(float(side.mean()) - 1) < 4.5 * error
         assert abs(float(x.mean()) - 1) > 4.5 * error, "the control: without the weights"

@@ -263,8 +263,8 @@ def left_only() -> Iterator[None]:
     """While a flow is trained, its reference has no samples in the right well."""
     whole = distill.of_walkers
 
-    def half(x: torch.Tensor, walkers: int) -> Reference:
-        return Reference(*(part[part[:, 0] < 0] for part in whole(x, walkers)))
+    def half(x: torch.Tensor, walkers: int, U: torch.Tensor | None = None) -> Reference:
+        return Reference(*(part[part[:, 0] < 0] for part in whole(x, walkers)[:2]))
 
     distill.of_walkers = half
     try:

@@ -23,15 +23,15 @@ class Batch(NamedTuple):
 
 class KnownSamples:
     """Samples [N, d] that are seen again and again, as ``x``; the energy of one is evaluated when
-    it is first asked for, and remembered.
+    it is first asked for, and remembered, or is that of ``U`` [N] where they are known.
     """
 
-    def __init__(self, x: torch.Tensor, energy: Energy) -> None:
+    def __init__(self, x: torch.Tensor, energy: Energy, U: torch.Tensor | None = None) -> None:
         self.x = x
         self._energy = energy
-        self._U = x.new_empty(len(x))
+        self._U = x.new_empty(len(x)) if U is None else U.to(x)
         # on the CPU, so that a device is never asked what is known
-        self._known = np.zeros(len(x), dtype=bool)
+        self._known = np.full(len(x), U is not None)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -209,9 +209,12 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
     if best.flow.invertible:
         with torch.no_grad():
             energy_0, energy_1 = step.energies
+            y, U = step.reference.test, step.reference.U_test
+            U = energy_1(y) if U is None else U
+            rows = best.flow.rows_at_once
             brackets = [
-                forward_bracket(best.flow, y, energy_1(y), energy_0)
-                for y in torch.split(step.reference.test, best.flow.rows_at_once)
+                forward_bracket(best.flow, *some, energy_0)
+                for some in zip(torch.split(y, rows), torch.split(U, rows), strict=True)
             ]
         forward = torch.cat([bracket.values[bracket.free] for bracket in brackets]).mean()
         facts["gap_relative_to_reference"] = float(forward) - lower

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from jeffreysflow.distillation.ensemble import Ensemble, resampled
+from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.streams import Stream
 
 __all__ = [
@@ -46,15 +47,19 @@ _ISLANDS_HELD_OUT = 16
 
 class Reference(NamedTuple):
     """Samples a level is trained towards: ``training`` [n, d], and ``test`` [m, d] of other origin,
-    which training never sees.
+    which training never sees; ``U_training`` [n] and ``U_test`` [m] their energies at this level,
+    kT, where they are known.
     """
 
     training: torch.Tensor
     test: torch.Tensor
+    U_training: torch.Tensor | None = None
+    U_test: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Reference:
         """The same on another device."""
-        return Reference(self.training.to(device), self.test.to(device))
+        known = (None if U is None else U.to(device) for U in (self.U_training, self.U_test))
+        return Reference(self.training.to(device), self.test.to(device), *known)
 
 
 def parts(islands: int) -> tuple[Part, ...]:
@@ -89,8 +94,9 @@ def rows_of(chosen: Sequence[int], islands: int, n: int) -> torch.Tensor:
     return torch.arange(n).reshape(islands, -1)[torch.as_tensor(chosen)].flatten()
 
 
-def of_ensemble(ensemble: Ensemble, islands: int, stream: Stream) -> Reference:
-    """Samples of equal weight, as many as there are, of an ensemble in ``islands`` islands.
+def of_ensemble(ensemble: Ensemble, islands: int, lam: float, stream: Stream) -> Reference:
+    """Samples of equal weight, as many as there are, of an ensemble at ``lam`` in ``islands``
+    islands.
 
     About a sixteenth of the islands, at least one, is the test set, of those that no flow was
     trained on; the others are the training set. The two are resampled each for itself, so that no
@@ -99,12 +105,15 @@ def of_ensemble(ensemble: Ensemble, islands: int, stream: Stream) -> Reference:
     n = len(ensemble.x)
     test = which("estimate", islands)[: max(islands // _ISLANDS_HELD_OUT, 1)]
     training = [island for island in range(islands) if island not in test]
-    sides = (ensemble.rows(rows_of(side, islands, n)) for side in (training, test))
-    return Reference(*(resampled(side, len(side.x), stream).x for side in sides))
+    rows = (ensemble.rows(rows_of(side, islands, n)) for side in (training, test))
+    sides = [resampled(side, len(side.x), stream) for side in rows]
+    energies = (interpolated(side.U_0, side.V, lam) for side in sides)
+    return Reference(*(side.x for side in sides), *energies)
 
 
-def of_walkers(x: torch.Tensor, walkers: int) -> Reference:
-    """Tempering samples [n, d], n >= 2, of which number ``draw * walkers + walker`` is a walker's.
+def of_walkers(x: torch.Tensor, walkers: int, U: torch.Tensor | None = None) -> Reference:
+    """Tempering samples [n, d], n >= 2, of which number ``draw * walkers + walker`` is a walker's,
+    and their energies ``U`` [n] at this level, where they are known.
 
     The last twentieth of the walkers, at least one, is the test set with all its draws: the same
     ones at all levels, between which their replicas travel. With fewer than eight walkers it is the
@@ -118,4 +127,6 @@ def of_walkers(x: torch.Tensor, walkers: int) -> Reference:
         held_out = row % walkers >= walkers - max(walkers // _HELD_OUT, 1)
     else:
         held_out = row // walkers >= draws - max(draws // _HELD_OUT, 1)
-    return Reference(x[~held_out], x[held_out])
+    sides = ~held_out, held_out
+    energies = () if U is None else (U[side] for side in sides)
+    return Reference(*(x[side] for side in sides), *energies)

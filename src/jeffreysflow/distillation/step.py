@@ -22,6 +22,7 @@ from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.map import TransportMap, build_map
 from jeffreysflow.flows.sizes import MOST_ROWS
 from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.streams import Stream
 
 __all__ = ["Pushed", "Step"]
@@ -73,10 +74,13 @@ class Step:
             seen = self.below.rows(self.rows["train"])
             n = min(len(seen.x), len(reference.training))
             drawn = resampled(seen, n, stream("resampled source"))
-            source = self._moved(drawn, settings.lam_0, stream("moved source"))[0].x
-            self._sources = KnownSamples(source.to(settings.dtype), self.energies[0])
+            moved, _ = self._moved(drawn, settings.lam_0, stream("moved source"))
+            source, U = moved.x, interpolated(moved.U_0, moved.V, settings.lam_0)
+            self._sources = KnownSamples(source.to(settings.dtype), self.energies[0], U)
             box_of.append(seen.x)
-        self._targets = KnownSamples(reference.training.to(settings.dtype), self.energies[1])
+        self._targets = KnownSamples(
+            reference.training.to(settings.dtype), self.energies[1], reference.U_training
+        )
         self._variances = self._variance(source), self._variance(reference.training)
         self._box = spline_box(path.base, *box_of)
 

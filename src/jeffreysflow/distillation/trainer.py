@@ -12,9 +12,10 @@ from torch import nn
 
 from jeffreysflow.distillation.batches import Batch
 from jeffreysflow.distillation.divergences import Energy
-from jeffreysflow.distillation.history import HistoryRow, Unread
+from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.loss import Ends, Loss, Side
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory, restored, state_of
+from jeffreysflow.distillation.unread import Unread
 from jeffreysflow.flows.map import TransportMap
 
 __all__ = ["Recipe", "Transport", "train"]

@@ -19,6 +19,7 @@ from jeffreysflow.launch.flow_settings import level_settings
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.mask_notes import mask_notes
 from jeffreysflow.launch.target import build_path
+from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
 from jeffreysflow.stores.completion import (
@@ -171,10 +172,12 @@ def _task(
         if not once:
             lam_0, lam_1 = float(levels.lam[level - 1]), float(levels.lam[level])
         if tempered:
-            x = levels.samples(-1 if once else level).x
-            return lam_0, lam_1, of_walkers(x, levels.walkers)
+            x, U_0, V = levels.samples(-1 if once else level)
+            # a classical reference has the energies of another target
+            known = None if experiment.is_classical(name) else interpolated(U_0, V, lam_1)
+            return lam_0, lam_1, of_walkers(x, levels.walkers, known)
     at = flow_steps(layout, experiment, name) if once else level
-    return lam_0, lam_1, _from_ensemble(layout, experiment, flow, at)
+    return lam_0, lam_1, _from_ensemble(layout, experiment, flow, at, lam_1)
 
 
 def _levels(layout: Layout, experiment: Experiment, reference: str) -> Levels:
@@ -183,10 +186,12 @@ def _levels(layout: Layout, experiment: Experiment, reference: str) -> Levels:
     return open_levels(folder / "store.zarr", hash)
 
 
-def _from_ensemble(layout: Layout, experiment: Experiment, flow: str, level: int) -> Reference:
+def _from_ensemble(
+    layout: Layout, experiment: Experiment, flow: str, level: int, lam: float
+) -> Reference:
     name = experiment.flow(flow).reference
     folder, hash = layout.flow(name).level(level), experiment.flow_hash(name)
     read_record(folder / "done.json", hash)
     ensemble = open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
     stream = Stream(experiment.seed, experiment.name, flow, level, "resampled reference")
-    return of_ensemble(ensemble, experiment.flow(name).islands, stream)
+    return of_ensemble(ensemble, experiment.flow(name).islands, lam, stream)
