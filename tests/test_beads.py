@@ -527,8 +527,9 @@ def test_the_second_flow_is_trained_from_the_ensembles_of_the_first(layout: Layo
         file = layout.flow("first").level(level) / "ensemble.zarr"
         ensemble = open_ensemble(file, "ensemble", hash).samples().x
         *_, reference = distill._task(layout, OSCILLATOR, "second", level)
-        assert sum(len(side) for side in reference) == len(ensemble)
-        training, test = ({tuple(x) for x in side.tolist()} for side in reference)
+        sides = reference.training, reference.test
+        assert sum(map(len, sides)) == len(ensemble)
+        training, test = ({tuple(x) for x in side.tolist()} for side in sides)
         assert training | test <= {tuple(x) for x in ensemble.tolist()}
         assert not training & test
 
