@@ -6,8 +6,7 @@ import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from jeffreysflow.discovery import names_in
-from jeffreysflow.errors import allowed_names
+from jeffreysflow.config.section import checked_name
 
 __all__ = ["checked_kernel"]
 
@@ -21,10 +20,7 @@ def checked_kernel(name: str) -> str:
     ------
     ValueError : no kernel has it.
     """
-    known = names_in(_folders())
-    if name not in known:
-        raise ValueError(f"unknown kernel '{name}'; {allowed_names(name, known)}")
-    return name
+    return checked_name("kernel", name, _folders())
 
 
 def _folders() -> Iterable[str]:

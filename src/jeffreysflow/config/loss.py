@@ -6,10 +6,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from jeffreysflow.config.section import Section
-from jeffreysflow.discovery import names_in
+from jeffreysflow.config.section import Section, checked_name
 from jeffreysflow.distillation import losses
-from jeffreysflow.errors import allowed_names
 
 __all__ = ["USUAL_LOSS", "LossConfig"]
 
@@ -29,7 +27,4 @@ class LossConfig(Section):
     @field_validator("kind")
     @classmethod
     def _is_known(cls, kind: str) -> str:
-        known = names_in(losses.__path__)
-        if kind not in known:
-            raise ValueError(f"unknown loss '{kind}'; {allowed_names(kind, known)}")
-        return kind
+        return checked_name("loss", kind, losses.__path__)

@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from jeffreysflow.config.section import Section
-from jeffreysflow.discovery import names_in
-from jeffreysflow.errors import allowed_names
+from jeffreysflow.config.section import Section, checked_name
 from jeffreysflow.flows import maps
 from jeffreysflow.flows.masks import usual_layers
 
@@ -57,10 +55,7 @@ class OtherNetwork(Section):
     @field_validator("kind")
     @classmethod
     def _is_known(cls, kind: str) -> str:
-        known = names_in(maps.__path__)
-        if kind not in known:
-            raise ValueError(f"unknown map '{kind}'; {allowed_names(kind, known)}")
-        return kind
+        return checked_name("map", kind, maps.__path__)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -7,9 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from jeffreysflow.config.section import Section, check_interval, check_sobol_sizes
-from jeffreysflow.discovery import names_in
-from jeffreysflow.errors import allowed_names
+from jeffreysflow.config.section import Section, check_interval, check_sobol_sizes, checked_name
 
 __all__ = ["BaseConfig", "PotentialConfig", "TruthConfig"]
 
@@ -36,10 +34,7 @@ class PotentialConfig(Section):
     @field_validator("name")
     @classmethod
     def _is_known(cls, name: str | None) -> str | None:
-        known = names_in([_ENERGIES])
-        if name is not None and name not in known:
-            raise ValueError(f"unknown potential '{name}'; {allowed_names(name, known)}")
-        return name
+        return name if name is None else checked_name("potential", name, [_ENERGIES])
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from jeffreysflow.config.plain import SeveralLines, kinds_of, of_kind
+from jeffreysflow.discovery import names_in
 from jeffreysflow.errors import allowed_names, one_line
 
-__all__ = ["Section", "check_interval", "check_sobol_sizes"]
+__all__ = ["Section", "check_interval", "check_sobol_sizes", "checked_name"]
 
 
 class Section(BaseModel):
@@ -75,3 +78,16 @@ def check_sobol_sizes(what: str, samples: int, scramblings: int) -> None:
             f"{what} needs samples = scramblings x a power of two, found "
             f"{samples} = {scramblings} x {samples / scramblings:g}"
         )
+
+
+def checked_name(what: str, name: str, folders: Iterable[str | Path]) -> str:
+    """``name``, which a file in one of the ``folders`` of a package has.
+
+    Raises
+    ------
+    ValueError : none has.
+    """
+    known = names_in(folders)
+    if name not in known:
+        raise ValueError(f"unknown {what} '{name}'; {allowed_names(name, known)}")
+    return name

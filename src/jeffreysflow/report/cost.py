@@ -178,7 +178,7 @@ def is_trusted(found: Results, flow: str) -> bool:
 def has_bias(found: Results, flow: str) -> bool:
     """Whether the reference at the root of a flow has a kernel without an accept step."""
     kernel = found.experiment.reference(found.experiment.tempered(flow)).kernel
-    return get_kernel(kernel.name, **kernel.parameters).target_acceptance is None
+    return not get_kernel(kernel.name, **kernel.parameters).exact
 
 
 class PathCost(NamedTuple):

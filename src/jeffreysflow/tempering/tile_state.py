@@ -125,7 +125,7 @@ class TileState:
         for _ in range(self._settings.local_steps):
             move = kernel.step(point, lam, h, self._path, self.stream)
             point = move.point
-            if kernel.target_acceptance is None:
+            if not kernel.exact:
                 self._check(point, moving, rows, ladder)
             total += self.refused.count(move, level)
         levels = len(self.accepted)
