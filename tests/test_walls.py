@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from jeffreysflow import host_reads
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.pushing import pushed
 from jeffreysflow.domain import Domain
@@ -31,6 +32,13 @@ from jeffreysflow.tempering.tally import total_refusals
 INF, NAN = math.inf, math.nan
 LADDER = (0.0, 0.3, 1.0)
 BASE_SD = 1.5
+
+
+@pytest.fixture(autouse=True, params=["as on the CPU", "as on a GPU"])
+def _asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both with tensors that are asked whether they are finite, and with those that are not."""
+    if request.param == "as on a GPU":
+        monkeypatch.setattr(host_reads, "_ANSWERS_AT_ONCE", set())
 
 
 class HalfLine(Potential):
@@ -205,7 +213,7 @@ def test_counts_survive_a_snapshot() -> None:
     assert again.first is None
     before.rounds = 7
     acceptance = torch.tensor([0.5, NAN, NAN], dtype=torch.float64)
-    kept = before.count(Move(point, acceptance, point), torch.tensor([2, 1, 1]))
+    kept = before.count([Move(point, acceptance, point)], torch.tensor([2, 1, 1]))
     assert kept.tolist() == [0.5, 0.0, 0.0]
     again.restore(before.arrays())
     assert again.first == before.first == FirstNan(7, 1, [-1.0])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from jeffreysflow.domain import Domain
+from jeffreysflow.host_reads import known_finite
 from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.counted import Counted, Tally
 from jeffreysflow.potentials.potential import Potential
@@ -111,7 +112,7 @@ class AnnealingPath:
         else:
             U_0, grad_U_0 = self.base.energy_and_gradient(x)
             point = PathPoint(x, U_0, U_M - U_0, grad_U_0, grad_U_M - grad_U_0)
-        if math.isfinite(float(point.V.sum())):
+        if known_finite(point.V):
             return point
         wall = U_M.isposinf()
         return point._replace(
@@ -122,7 +123,7 @@ class AnnealingPath:
     def _without_gradients(self, x: torch.Tensor) -> PathPoint:
         with torch.no_grad():
             U_0, V = self.energies(x)
-        if not math.isfinite(float(V.sum())):
-            V = V.masked_fill((U_0 + V).isposinf(), math.inf)
+            if not known_finite(V):
+                V = V.masked_fill((U_0 + V).isposinf(), math.inf)
         none = x.new_empty(len(x), 0)
         return PathPoint(x, U_0.to(x.dtype), V.to(x.dtype), none, none)

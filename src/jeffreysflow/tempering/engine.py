@@ -43,7 +43,8 @@ class Engine:
     Parameters
     ----------
     path : what is tempered along; without a base it is the power path.
-    start : where replicas start (independent samples).
+    start : where replicas start (independent samples). Samples live on its device, that of path
+        and target.
 
     Raises
     ------
@@ -70,7 +71,8 @@ class Engine:
         ranks = grid.ranks(self._communicator.size)
         self._energies = SwapEnergies(grid, self._communicator)
         mine = [tile for tile in grid.tiles if ranks[tile.index] == self._communicator.rank]
-        self._tiles = {tile.index: TileState(tile, settings, path) for tile in mine}
+        device = start.mean.device
+        self._tiles = {tile.index: TileState(tile, settings, path, device) for tile in mine}
         self._blocks = {
             tile.block: BlockState(tile.block, tile.shape[1], settings) for tile in mine
         }
@@ -169,7 +171,7 @@ class Engine:
         recorded = self.round - settings.warmup_rounds + 1
         if recorded > 0 and recorded % settings.thin == 0:
             self._record(archive, recorded // settings.thin - 1)
-        mine = {index: state.point.V for index, state in self._tiles.items()}
+        mine = {index: state.point.V.cpu() for index, state in self._tiles.items()}
         for block, V in self._energies.by_block(mine).items():
             self._blocks[block].swap(V, self.ladder, self.round)
         self.round += 1
@@ -186,7 +188,7 @@ class Engine:
             labels = self._blocks[state.tile.block].level[state.tile.replicas]
             values = (point.x.view(*shape, -1), point.U_0.view(shape), point.V.view(shape), labels)
             for kept, value in zip(self._buffers[index], values, strict=True):
-                kept[filled - 1] = value.numpy()
+                kept[filled - 1] = value.cpu().numpy()
             if filled == size or draw + 1 == self._settings.draws:
                 full = Draws(*(kept[:filled] for kept in self._buffers[index]))
                 archive.write(state.tile, draw - filled + 1, full)

@@ -28,11 +28,11 @@ class Spread:
     def __init__(self, levels: int, domain: Domain, origin: torch.Tensor) -> None:
         self._domain, self._origin = domain, origin
         self.count = torch.zeros(levels, dtype=torch.int64)
-        self.first = torch.zeros(levels, domain.dimension, dtype=torch.float64)
+        self.first = origin.new_zeros(levels, domain.dimension)
         self.second = torch.zeros_like(self.first)
 
     def add(self, x: torch.Tensor, level: torch.Tensor) -> None:
-        """Samples [n, d] at ``level`` [n]."""
+        """Samples [n, d], where the origin is, at ``level`` [n], on the CPU."""
         x = x.double()
         first = x - self._origin
         second = first.square()
@@ -41,17 +41,20 @@ class Spread:
                 angle = x[:, i] * (2 * math.pi / (period[1] - period[0]))
                 first[:, i], second[:, i] = angle.cos(), angle.sin()
         self.count += torch.bincount(level, minlength=len(self.count))
-        self.first.index_add_(0, level, first)
-        self.second.index_add_(0, level, second)
+        # sums in a fixed order, which a GPU's index_add has not
+        at = torch.nn.functional.one_hot(level, len(self.count)).T.to(first)
+        self.first.addmm_(at, first)
+        self.second.addmm_(at, second)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A snapshot, to be given to ``restore``."""
-        return {f"spread_{name}": getattr(self, name).numpy() for name in _KEPT}
+        return {f"spread_{name}": getattr(self, name).cpu().numpy() for name in _KEPT}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from a snapshot."""
         for name in _KEPT:
-            setattr(self, name, torch.tensor(arrays[f"spread_{name}"]))
+            kept = torch.tensor(arrays[f"spread_{name}"], device=getattr(self, name).device)
+            setattr(self, name, kept)
 
 
 _KEPT = ("count", "first", "second")

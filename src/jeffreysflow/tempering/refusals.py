@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,17 +38,22 @@ class Refusals:
         self.first: FirstNan | None = None
         self._dimension = dimension
 
-    def count(self, move: Move, level: torch.Tensor) -> torch.Tensor:
-        """Count one move of samples at ``level`` [n]; their acceptance probabilities [n], 0 for
-        those counted.
+    def count(self, moves: Sequence[Move], level: torch.Tensor) -> torch.Tensor:
+        """Count some moves of the same samples at ``level`` [n], on the CPU; the sums of their
+        acceptance probabilities [n], 0 for those counted. One read of the device where none is.
         """
-        if math.isfinite(float(move.acceptance.sum() + move.proposed.V.sum())):
-            return move.acceptance
+        accepted = torch.stack([move.acceptance for move in moves])
+        energies = torch.stack([move.proposed.V for move in moves])
+        if not math.isfinite(float(accepted.sum() + energies.sum())):
+            accepted = torch.stack([self._counted(move, level) for move in moves])
+        return accepted.sum(dim=0)
+
+    def _counted(self, move: Move, level: torch.Tensor) -> torch.Tensor:
         wall = move.proposed.V.isposinf()
         nan = move.acceptance.isnan() & ~wall
         levels = len(self.nan)
-        self.wall += torch.bincount(level[wall], minlength=levels)
-        self.nan += torch.bincount(level[nan], minlength=levels)
+        self.wall += torch.bincount(level[wall.cpu()], minlength=levels)
+        self.nan += torch.bincount(level[nan.cpu()], minlength=levels)
         if self.first is None and bool(nan.any()):
             row = int(nan.nonzero()[0])
             x = _finite_or_none(move.proposed.x[row])

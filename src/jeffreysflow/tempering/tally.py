@@ -42,8 +42,7 @@ def total_spread(
     mine = {}
     for state in tiles:
         assert state.spread is not None
-        spread = state.spread
-        mine[state.tile.index] = (spread.count.numpy(), spread.first.numpy(), spread.second.numpy())
+        mine[state.tile.index] = tuple(state.spread.arrays().values())
     parts = gather_by_key(communicator, mine).values()
     count, first, second = (np.asarray(sum(column)) for column in zip(*parts, strict=True))
     return count, first, second

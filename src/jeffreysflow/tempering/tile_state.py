@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.host_reads import known_finite
 from jeffreysflow.potentials import AnnealingPath, Base, PathPoint
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.kernel import Kernel, Move, selected
 from jeffreysflow.tempering.metric import Spread
 from jeffreysflow.tempering.refusals import Refusals
 from jeffreysflow.tempering.settings import TemperingSettings
@@ -21,25 +22,36 @@ from jeffreysflow.tempering.tiles import Tile
 __all__ = ["TileState"]
 
 _DRAWS_FOR_A_START = 1000
+_READ_EVERY = 16
+"""Moves after which it is looked whether one met what has no energy, where that was not known."""
 
 
 class TileState:
     """Samples of a tile, row = (replica, walker), its random stream, and its acceptance sums.
+
+    Samples live on ``device``; what is counted is on the CPU, as the labels are. A round reads from
+    the device once for its draws at lambda = 0 and once every sixteen local steps.
 
     ``accepted`` and ``attempts`` count moves by level [M + 1] since ``reset``, ``refused`` those
     that led to no energy; ``evaluations`` [2] those of the target's energy, in warm-up and while
     recording.
     """
 
-    def __init__(self, tile: Tile, settings: TemperingSettings, path: AnnealingPath) -> None:
+    def __init__(
+        self,
+        tile: Tile,
+        settings: TemperingSettings,
+        path: AnnealingPath,
+        device: torch.device | str = "cpu",
+    ) -> None:
         n, d = math.prod(tile.shape), path.domain.dimension
-        self.tile = tile
+        self.tile, self._device = tile, torch.device(device)
         self.stream = Stream(settings.seed, *settings.address, "tile", tile.index)
         self._settings, self._path = settings, path
         self.evaluations = torch.zeros(2, dtype=torch.int64)
         self.point = PathPoint(
             *(
-                torch.full(shape, math.nan, dtype=settings.dtype)
+                torch.full(shape, math.nan, dtype=settings.dtype, device=self._device)
                 for shape in _shapes(n, d, d if path.gradients else 0)
             )
         )
@@ -52,7 +64,7 @@ class TileState:
         """Begin to sum how far samples spread at each level."""
         base, domain = self._path.base, self._path.domain
         origin = torch.zeros(domain.dimension) if base is None else base.mean
-        self.spread = Spread(len(self._settings.ladder), domain, origin.double())
+        self.spread = Spread(len(self._settings.ladder), domain, origin.to(self._device).double())
 
     def reset(self) -> None:
         """Forget the acceptance sums."""
@@ -72,7 +84,7 @@ class TileState:
         walled = torch.arange(len(rows))
         for _ in range(_DRAWS_FOR_A_START):
             self._draw(base, walled, rows, ladder)
-            walled = self.point.V.isposinf().nonzero().squeeze(1)
+            walled = self.point.V.isposinf().cpu().nonzero().squeeze(1)
             if not len(walled):
                 return
         raise UserError(
@@ -116,33 +128,62 @@ class TileState:
         step_size: torch.Tensor,
         kernel: Kernel,
     ) -> None:
-        level = rows[moving]
+        level, where = rows[moving], moving.to(self._device)
+        at = level.to(self._device)
         columns = (-1, self._path.domain.dimension)
-        lam = ladder[level].unsqueeze(1).expand(*columns).contiguous()
-        h = step_size[level].expand(*columns).contiguous()
-        point = PathPoint(*(field.index_select(0, moving) for field in self.point))
+        lam = ladder.to(self._device)[at].unsqueeze(1).expand(*columns).contiguous()
+        h = step_size.to(self._device)[at].expand(*columns).contiguous()
+        point = PathPoint(*(field.index_select(0, where) for field in self.point))
         total = torch.zeros_like(point.V)
+        doubtful: list[Move] = []
+
+        def settle() -> None:
+            nonlocal total
+            if not kernel.exact:
+                self._check_moves(doubtful, moving, rows, ladder)
+            total += self.refused.count(doubtful, level)
+            doubtful.clear()
+
         for _ in range(self._settings.local_steps):
             move = kernel.step(point, lam, h, self._path, self.stream)
-            point = move.point
-            if not kernel.exact:
-                self._check(point, moving, rows, ladder)
-            total += self.refused.count(move, level)
+            if _known_usable(move, kernel):
+                point = move.point
+                total += move.acceptance
+            else:
+                doubtful.append(move)
+                point = move.point if kernel.exact else _left_alone(move, point)
+            if len(doubtful) == _READ_EVERY:
+                settle()
+        if doubtful:
+            settle()
         levels = len(self.accepted)
-        self.accepted += torch.bincount(level, weights=total.double(), minlength=levels)
+        weights = total.double().cpu()
+        self.accepted += torch.bincount(level, weights=weights, minlength=levels)
         self.attempts += torch.bincount(level, minlength=levels) * self._settings.local_steps
-        self._put(moving, point)
+        self._put(where, point)
 
     def _draw(
         self, base: Base, idle: torch.Tensor, rows: torch.Tensor, ladder: torch.Tensor
     ) -> None:
         point = self._path.evaluate(base.sample(len(idle), self.stream, self._settings.dtype))
         self._check(point, idle, rows, ladder, of_base=True)
-        self._put(idle, point)
+        self._put(idle.to(self._device), point)
 
     def _put(self, where: torch.Tensor, point: PathPoint) -> None:
         for field, values in zip(self.point, point, strict=True):
             field.index_copy_(0, where, values)
+
+    def _check_moves(
+        self,
+        moves: Sequence[Move],
+        moving: torch.Tensor,
+        rows: torch.Tensor,
+        ladder: torch.Tensor,
+    ) -> None:
+        if bool(torch.stack([_usable(move.point) for move in moves]).all()):
+            return
+        for move in moves:
+            self._check(move.point, moving, rows, ladder)
 
     def _check(
         self,
@@ -153,9 +194,7 @@ class TileState:
         *,
         of_base: bool = False,
     ) -> None:
-        if math.isfinite(float(point.U_0.sum() + point.V.sum() + point.grad_V.sum())):
-            return
-        good = point.grad_V.isfinite().all(dim=1) & point.V.isfinite() & point.U_0.isfinite()
+        good = _usable(point)
         if of_base:
             # the base knows nothing of the walls of the target
             good |= point.V.isposinf() & point.U_0.isfinite()
@@ -181,7 +220,7 @@ class TileState:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A snapshot of everything, to be given to ``restore``."""
-        fields = {name: values.numpy() for name, values in self.point._asdict().items()}
+        fields = {name: values.cpu().numpy() for name, values in self.point._asdict().items()}
         sums = {name: getattr(self, name).numpy() for name in _KEPT}
         stream = np.array(json.dumps(self.stream.state))
         spread = {} if self.spread is None else self.spread.arrays()
@@ -189,7 +228,8 @@ class TileState:
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from a snapshot."""
-        self.point = PathPoint(*(torch.tensor(arrays[name]) for name in PathPoint._fields))
+        fields = (torch.tensor(arrays[name], device=self._device) for name in PathPoint._fields)
+        self.point = PathPoint(*fields)
         for name in _KEPT:
             setattr(self, name, torch.tensor(arrays[name]))
         self.refused.restore(arrays)
@@ -201,6 +241,25 @@ class TileState:
 
 
 _KEPT = ("accepted", "attempts", "evaluations")
+
+
+def _known_usable(move: Move, kernel: Kernel) -> bool:
+    proposed = move.proposed
+    if kernel.exact:
+        return known_finite(move.acceptance, proposed.V)
+    return known_finite(proposed.U_0, proposed.V, proposed.grad_V)
+
+
+def _usable(point: PathPoint) -> torch.Tensor:
+    """Where energies and force are finite [n]."""
+    return point.grad_V.isfinite().all(dim=1) & point.V.isfinite() & point.U_0.isfinite()
+
+
+def _left_alone(move: Move, point: PathPoint) -> PathPoint:
+    """Samples after a move without an accept step, but for those that would have no energy or force
+    where they are going, so that these are never asked for more.
+    """
+    return selected(_usable(move.point), move.point, point)
 
 
 def _shapes(n: int, d: int, gradients: int) -> tuple[tuple[int, ...], ...]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.host_reads import known_finite
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.rows import row_dot
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernel import Kernel, Move, metropolis, noise_like, selected
+from jeffreysflow.tempering.kernel import Kernel, Move, metropolis, noise_like
 
 
 class Hmc(Kernel):
@@ -56,22 +55,24 @@ class Hmc(Kernel):
         level = lam[:, 0]
         hamiltonian = point.energy(level) + 0.5 * row_dot(momentum, momentum)
         momentum.addcmul_(step_size, point.gradient(lam), value=-0.5)
-        proposed, ended = point, None
+        proposed = point
         for step in range(1, self.leapfrog_steps + 1):
             x = torch.addcmul(proposed.x, step_size, momentum)
-            reached = path.evaluate(path.domain.wrap(x))
-            proposed = reached if ended is None else selected(ended, proposed, reached)
-            ended = _ended(proposed)
-            kick = -0.5 if step == self.leapfrog_steps else -1.0
-            momentum.addcmul_(step_size, proposed.gradient(lam), value=kick)
+            proposed = path.evaluate(path.domain.wrap(x))
+            force = proposed.gradient(lam)
+            if step == self.leapfrog_steps:
+                momentum.addcmul_(step_size, force, value=-0.5)
+            else:
+                momentum.addcmul_(step_size, force, value=-1.0)
+                if not known_finite(proposed.V, force):
+                    momentum.masked_fill_(_ended(proposed.V, force), 0.0)
         log_ratio = hamiltonian - proposed.energy(level) - 0.5 * row_dot(momentum, momentum)
         return metropolis(point, proposed, log_ratio, stream)
 
 
-def _ended(point: PathPoint) -> torch.Tensor | None:
-    """Where a trajectory cannot go on [n]: x or the force is not finite, the energy NaN or -inf."""
-    force = point.grad_U_0 + point.grad_V
-    if math.isfinite(float(point.V.sum() + force.sum())):
-        return None
-    lost = ~(force.isfinite() & point.x.isfinite()).all(dim=1)
-    return lost | point.V.isnan() | point.V.isneginf()
+def _ended(V: torch.Tensor, force: torch.Tensor) -> torch.Tensor:
+    """Where a trajectory cannot go on [n, 1]: the force is not finite, the energy NaN or -inf.
+    Without momentum it stays there, and is rejected for what it finds there again.
+    """
+    wall_or_less = V.clamp(max=0.0).unsqueeze(1)
+    return ~torch.isfinite(force.sum(dim=1, keepdim=True).add_(wall_or_less))
