@@ -20,7 +20,7 @@ from jeffreysflow.distillation.losses.jeffreys import AUTOMATIC, JeffreysLoss
 from jeffreysflow.distillation.parts import Part, of_walkers, rows_of, which
 from jeffreysflow.distillation.pushing import base_ensemble
 from jeffreysflow.distillation.rejuvenation import rejuvenated
-from jeffreysflow.distillation.selection import first_that_holds
+from jeffreysflow.distillation.selection import best_by_climbing
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Step
 from jeffreysflow.distillation.trainer import Recipe
@@ -87,18 +87,35 @@ def test_what_is_left_to_choose() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "tried", "chosen"),
-    [([0.9, 0.1, 0.1], 1, 0), ([0.2, 0.7, 0.1], 2, 1), ([0.2, 0.4, 0.3], 3, 1)],
+    ("loss", "theta"),
+    [(JeffreysLoss(), 0.5), (JeffreysLoss(order=1.0), 0.5), (JeffreysLoss(0.3), 0.3)],
 )
-def test_a_collapse_asks_for_a_safer_loss(scores: list[float], tried: int, chosen: int) -> None:
+def test_where_the_choice_begins(loss: JeffreysLoss, theta: float) -> None:
+    assert loss.options[loss.first].theta == theta
+
+
+@pytest.mark.parametrize(
+    ("scores", "tried", "chosen"),
+    [
+        ([0.1, 0.95, 0.1, 0.1], [1], 1),
+        ([0.1, 0.2, 0.92, 0.99], [1, 2], 2),
+        ([0.1, 0.2, 0.4, 0.3], [1, 2, 3], 2),
+        ([0.1, 0.2, 0.4, 0.5], [1, 2, 3], 3),
+        ([0.8, 0.7, 0.6, 0.99], [1, 2, 0], 0),
+        ([0.6, 0.7, 0.6, 0.99], [1, 2, 0], 1),
+    ],
+)
+def test_what_is_not_satisfactory_asks_for_another_loss(
+    scores: list[float], tried: list[int], chosen: int
+) -> None:
     seen = []
 
-    def trained(loss: JeffreysLoss, attempt: int) -> float:
-        seen.append(loss)
-        return scores[attempt]
+    def trained(option: int) -> float:
+        seen.append(option)
+        return scores[option]
 
-    best = first_that_holds(OPTIONS, trained, lambda score: score, 0.6)
-    assert seen == list(OPTIONS[:tried])
+    best = best_by_climbing(len(scores), 1, trained, lambda score: score, 0.9)
+    assert seen == tried
     assert best == scores[chosen]
 
 

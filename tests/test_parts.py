@@ -18,7 +18,7 @@ from jeffreysflow.distillation.parts import (
     rows_of,
     which,
 )
-from jeffreysflow.distillation.selection import first_that_holds
+from jeffreysflow.distillation.selection import best_by_climbing
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
 from jeffreysflow.streams import Stream
 
@@ -140,7 +140,7 @@ ISLANDS, EACH, REPEATS = 16, 8, 2000
 
 
 def chosen_z(trainings: torch.Tensor, estimate: Part) -> float:
-    """Z by the part that estimates, of the best of trainings [3, n], which are equally good: their
+    """Z by the part that estimates, of the best of trainings [4, n], which are equally good: their
     weight factors have the same law, of mean 1.
     """
     n = trainings.shape[1]
@@ -150,7 +150,8 @@ def chosen_z(trainings: torch.Tensor, estimate: Part) -> float:
     def score(increments: torch.Tensor) -> float:
         return conditional_ess(before[choose], increments[choose])
 
-    best = first_that_holds(AUTOMATIC, lambda loss, number: trainings[number], score, least=1.1)
+    options = len(AUTOMATIC)
+    best = best_by_climbing(options, 1, lambda option: trainings[option], score, least=1.1)
     return math.exp(log_evidence(best[rows]))
 
 

@@ -44,9 +44,10 @@ class FlowConfig(Section):
     reference: str
     """Name of the reference it is trained from."""
     theta: float | Literal["auto"] = "auto"
-    """Weight of the reverse divergence: 0 forward KL, 1 reverse KL; or `auto`: the most ambitious
-    one that held-out samples bear, level by level, and no flow where none does better. A number
-    is used as it is, however the flow turns out."""
+    """Weight of the reverse divergence: 0 forward KL, 1 reverse KL; or `auto`: 0.5, and where
+    held-out samples are not content, whichever of 0.75, 0.25 and 0 serves them best, level by
+    level, and no flow where none does better. A number is used as it is, however the flow turns
+    out."""
     renyi: float | Literal["auto"] = "auto"
     """Renyi order of the forward divergence, 1 for Kullback-Leibler; or `auto`, as theta. Both are
     of the loss `jeffreys`."""

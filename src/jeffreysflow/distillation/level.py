@@ -26,7 +26,7 @@ from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.loss import Loss, check_inverse
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory
 from jeffreysflow.distillation.parts import Reference, which
-from jeffreysflow.distillation.selection import COLLAPSED, first_that_holds
+from jeffreysflow.distillation.selection import SATISFACTORY, best_by_climbing
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Pushed, Step
 from jeffreysflow.distillation.trainer import train
@@ -38,7 +38,7 @@ from jeffreysflow.streams import Stream
 __all__ = ["LevelResult", "distill_level"]
 
 _MARGIN = 0.05
-"""A flow that loses more than this against no flow asks for a safer loss, as a collapse does."""
+"""Where no flow does very well, neither does one that loses no more than this against it."""
 
 
 class LevelResult(NamedTuple):
@@ -75,10 +75,11 @@ def distill_level(
     """Distil one level. All tensors are on the device of the path's base.
 
     Training starts from the identity or from the parameters of ``flow_below``, whichever gives
-    held-out samples the larger conditional ESS before it. A loss under which that ESS collapses
-    gives way to its next safer option, if it leaves a choice; and if none does better than
-    no flow, there is none. All that is chosen, resampling included, is chosen by the islands that
-    choose, so that those that estimate are as independent of it as fresh samples (`parts`).
+    held-out samples the larger conditional ESS before it. Where a loss that leaves a choice does
+    not reach a satisfactory one, safer or bolder options are tried, and the best is kept; if none
+    does better than no flow, there is none. All that is chosen, resampling included, is chosen by
+    the islands that choose, so that those that estimate are as independent of it as fresh samples
+    (`parts`).
 
     Parameters
     ----------
@@ -118,7 +119,10 @@ def distill_level(
     without = step.conditional_ess(step.identity, "choose")
     trainings: list[_Trained] = []
 
-    def trained(loss: Loss, attempt: int) -> _Trained:
+    options = settings.loss.options
+
+    def trained(option: int) -> _Trained:
+        loss, attempt = options[option], len(trainings)
         kept = memory(attempt)
         result = _trained(path, step, start, settings, loss, attempt, progress, kept)
         trainings.append(result)
@@ -128,11 +132,12 @@ def distill_level(
         )
         return result
 
-    best = first_that_holds(
-        settings.loss.options,
+    best = best_by_climbing(
+        len(options),
+        settings.loss.first,
         trained,
         lambda result: result.pushed.score,
-        max(COLLAPSED, without - _MARGIN),
+        max(SATISFACTORY, without - _MARGIN),
     )
     useless = settings.loss.automatic and best.pushed.score < without
     if useless:

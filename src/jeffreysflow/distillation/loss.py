@@ -82,8 +82,13 @@ class Loss(ABC):
 
     @property
     def options(self) -> Sequence[Loss]:
-        """The losses to try in turn, from the most ambitious to the safest."""
+        """The losses to choose among, from the boldest to the safest."""
         return (self,)
+
+    @property
+    def first(self) -> int:
+        """The number of the option to begin with."""
+        return 0
 
     @property
     def facts(self) -> dict[str, float]:

@@ -19,9 +19,11 @@ from jeffreysflow.flows.map import TransportMap
 
 __all__ = ["AUTOMATIC", "JeffreysLoss"]
 
-AUTOMATIC = ((0.5, 2.0), (0.25, 1.5), (0.0, 1.0))
-"""Theta and order from the most ambitious to the safest: pure forward Kullback-Leibler can neither
-lose a mode of the reference nor diverge."""
+AUTOMATIC = ((0.75, 2.0), (0.5, 2.0), (0.25, 1.5), (0.0, 1.0))
+"""Theta and order from the boldest to the safest: pure forward Kullback-Leibler can neither lose a
+mode of the reference nor diverge. The reverse divergence learns from the energy and from as many
+samples as one likes, so that a large theta helps where the reference's are soon learnt by heart."""
+_USUAL_THETA = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class JeffreysLoss(Loss):
     Example
     -------
     >>> [loss.theta for loss in JeffreysLoss(order=1.0).options]
-    [0.5, 0.25, 0.0]
+    [0.75, 0.5, 0.25, 0.0]
     >>> print(*JeffreysLoss(0.5, 1.0).options)
     theta 0.5, Renyi order 1
     """
@@ -82,6 +84,11 @@ class JeffreysLoss(Loss):
             for theta, order in AUTOMATIC
         ]
         return tuple(dict.fromkeys(found))
+
+    @property
+    def first(self) -> int:
+        thetas = [option.theta for option in self.options]
+        return thetas.index(_USUAL_THETA) if self.theta is None else 0
 
     @property
     def facts(self) -> dict[str, float]:
