@@ -119,7 +119,7 @@ def train(
             norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
             bad = ~(norm.isfinite() & value.detach().isfinite())
             # as a gradient scaler tells it: without a read of the device
-            optimiser.found_inf = bad.to(norm.dtype)  # type: ignore[attr-defined]
+            optimiser.found_inf = bad.float()  # type: ignore[attr-defined]
             optimiser.step()
             learning_rate = float(schedule.get_last_lr()[0])
             schedule.step()
