@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from jeffreysflow.distillation.batches import KnownSamples, fresh_batches, shuffled_batches
+from jeffreysflow.distillation.batches import FreshBatches, KnownSamples, ShuffledBatches
 from jeffreysflow.streams import Stream
 
 
@@ -22,16 +22,16 @@ class Energy:
 
 def test_every_row_is_used_once_an_epoch() -> None:
     rows = torch.arange(10.0)[:, None]
-    batches = shuffled_batches(KnownSamples(rows, Energy()), 3, Stream(0))
+    batches = ShuffledBatches(KnownSamples(rows, Energy()), 3, Stream(0))
     epoch = torch.cat([next(batches).x for _ in range(3)])
     assert epoch.unique().numel() == 9
-    whole = next(shuffled_batches(KnownSamples(rows, Energy()), 99, Stream(0)))
+    whole = next(ShuffledBatches(KnownSamples(rows, Energy()), 99, Stream(0)))
     assert whole.x.sort(dim=0).values.equal(rows)
 
 
 def test_energies_are_right_and_evaluated_once_a_sample() -> None:
     energy = Energy()
-    batches = shuffled_batches(KnownSamples(torch.arange(10.0)[:, None], energy), 3, Stream(0))
+    batches = ShuffledBatches(KnownSamples(torch.arange(10.0)[:, None], energy), 3, Stream(0))
     seen: set[float] = set()
     for _ in range(20):
         x, U = next(batches)
@@ -43,7 +43,7 @@ def test_energies_are_right_and_evaluated_once_a_sample() -> None:
 
 def test_no_more_samples_are_evaluated_than_are_asked_for() -> None:
     energy = Energy()
-    batches = shuffled_batches(KnownSamples(torch.arange(1000.0)[:, None], energy), 3, Stream(0))
+    batches = ShuffledBatches(KnownSamples(torch.arange(1000.0)[:, None], energy), 3, Stream(0))
     next(batches)
     next(batches)
     assert energy.rows == 6
@@ -51,7 +51,7 @@ def test_no_more_samples_are_evaluated_than_are_asked_for() -> None:
 
 def test_energies_that_are_known_are_not_evaluated() -> None:
     rows, energy = torch.arange(10.0)[:, None], Energy()
-    batches = shuffled_batches(KnownSamples(rows, energy, -rows[:, 0]), 3, Stream(0))
+    batches = ShuffledBatches(KnownSamples(rows, energy, -rows[:, 0]), 3, Stream(0))
     for _ in range(5):
         x, U = next(batches)
         assert U.equal(-x[:, 0])
@@ -71,7 +71,7 @@ def test_energies_know_no_gradient() -> None:
 
 def test_fresh_samples() -> None:
     stream, energy = Stream(0), Energy()
-    batches = fresh_batches(lambda: stream.normal(5, 1), energy)
+    batches = FreshBatches(lambda: stream.normal(5, 1), energy)
     first, second = next(batches), next(batches)
     assert not first.x.equal(second.x)
     assert first.U.equal(first.x[:, 0].square())

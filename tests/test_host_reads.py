@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from jeffreysflow import host_reads
-from jeffreysflow.distillation.batches import KnownSamples, fresh_batches, shuffled_batches
+from jeffreysflow.distillation.batches import FreshBatches, KnownSamples, ShuffledBatches
 from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.flows.box import spline_box
@@ -53,8 +53,8 @@ def reads(name: str, steps: int, loss: JeffreysLoss) -> dict[str, int]:
     known = KnownSamples(samples.float(), path.counted.energy)
     fresh, shuffled = Stream(1, "source"), Stream(1, "shuffled")
     transport = Transport(
-        fresh_batches(lambda: path.base.sample(50, fresh, dtype=torch.float32), path.base.energy),
-        shuffled_batches(known, 50, shuffled),
+        FreshBatches(lambda: path.base.sample(50, fresh, dtype=torch.float32), path.base.energy),
+        ShuffledBatches(known, 50, shuffled),
         path.base.energy,
         path.counted.energy,
         1.0,

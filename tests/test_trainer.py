@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jeffreysflow.analysis.exact_divergence import pulled_back
-from jeffreysflow.distillation.batches import KnownSamples, fresh_batches, shuffled_batches
+from jeffreysflow.distillation.batches import FreshBatches, KnownSamples, ShuffledBatches
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.level import LevelResult, distill_level
 from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
@@ -43,8 +43,8 @@ def trained(
 
     reference = 1 + 0.5 * Stream(1, "reference").normal(3000, 2, dtype=torch.float32)
     transport = Transport(
-        fresh_batches(lambda: base.sample(RECIPE.batch, stream, dtype=torch.float32), base.energy),
-        shuffled_batches(KnownSamples(reference, target), RECIPE.batch, Stream(1, "shuffle")),
+        FreshBatches(lambda: base.sample(RECIPE.batch, stream, dtype=torch.float32), base.energy),
+        ShuffledBatches(KnownSamples(reference, target), RECIPE.batch, Stream(1, "shuffle")),
         base.energy,
         target,
         2.0,
@@ -130,10 +130,10 @@ def test_samples_in_a_wall_are_left_out_and_counted() -> None:
 
     def run(wall: float) -> list[HistoryRow]:
         transport = Transport(
-            fresh_batches(
+            FreshBatches(
                 lambda: base.sample(RECIPE.batch, stream, dtype=torch.float32), base.energy
             ),
-            shuffled_batches(
+            ShuffledBatches(
                 KnownSamples(reference, Walled(wall)), RECIPE.batch, Stream(1, "shuffle")
             ),
             base.energy,

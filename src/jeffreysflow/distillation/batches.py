@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from jeffreysflow.distillation.divergences import Energy
+from jeffreysflow.distillation.parallel import evaluated, share
 from jeffreysflow.streams import Stream
 
-__all__ = ["Batch", "KnownSamples", "fresh_batches", "shuffled_batches"]
+__all__ = ["Batch", "FreshBatches", "KnownSamples", "ShuffledBatches"]
 
 
 class Batch(NamedTuple):
@@ -38,30 +39,42 @@ class KnownSamples:
 
     @torch.no_grad()
     def batch(self, rows: np.ndarray) -> Batch:
-        """Those of some rows [n], which differ from each other."""
+        """Those of some rows [n], which differ from each other, that are this process's share."""
         new = rows[~self._known[rows]]
         if len(new):
             at = torch.from_numpy(new).to(self.x.device)
-            self._U[at] = self._energy(self.x[at]).to(self._U.dtype)
+            self._U[at] = evaluated(self._energy, self.x[at], self._U.dtype)
             self._known[new] = True
-        at = torch.from_numpy(rows).to(self.x.device)
+        at = torch.from_numpy(rows[share(len(rows))]).to(self.x.device)
         return Batch(self.x[at], self._U[at])
 
 
-def shuffled_batches(samples: KnownSamples, batch: int, stream: Stream) -> Iterator[Batch]:
+class ShuffledBatches(Iterator[Batch]):
     """Batches of samples for ever, every one once an epoch (but for a rest that fills no batch; a
-    batch holds at most all of them).
+    batch holds at most all of them); of each the rows of this process.
     """
-    n = len(samples)
-    batch = min(batch, n)
-    while True:
-        order = stream.permutation(n).numpy()
-        for start in range(0, n - batch + 1, batch):
-            yield samples.batch(order[start : start + batch])
+
+    def __init__(self, samples: KnownSamples, batch: int, stream: Stream) -> None:
+        self._samples, self._stream = samples, stream
+        self._batch = min(batch, len(samples))
+        self._order, self._next = np.empty(0, dtype=np.int64), 0
+
+    def __next__(self) -> Batch:
+        start, end = self._next, self._next + self._batch
+        if end > len(self._order):
+            self._order = self._stream.permutation(len(self._samples)).numpy()
+            start, end = 0, self._batch
+        self._next = end
+        return self._samples.batch(self._order[start:end])
 
 
-def fresh_batches(draw: Callable[[], torch.Tensor], energy: Energy) -> Iterator[Batch]:
-    """New samples [n, d] for ever, as ``draw`` makes them."""
-    while True:
-        x = draw()
-        yield Batch(x, energy(x))
+class FreshBatches(Iterator[Batch]):
+    """New samples [n, d] for ever, as ``draw`` makes them; of each the rows of this process."""
+
+    def __init__(self, draw: Callable[[], torch.Tensor], energy: Energy) -> None:
+        self._draw, self._energy = draw, energy
+
+    def __next__(self) -> Batch:
+        x = self._draw()
+        x = x[share(len(x))]
+        return Batch(x, self._energy(x))

@@ -16,6 +16,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from jeffreysflow.distillation.parallel import log_sum_exp, total, totals
+
 __all__ = [
     "Bracket",
     "Energy",
@@ -38,7 +40,8 @@ class InvertibleMap(Protocol):
 
 class Bracket(NamedTuple):
     """The integrand of a divergence: ``values`` [n], 0 where ``free`` [n] is false, since a sample
-    met a wall there.
+    met a wall there. Of several processes that train (`parallel`) each has its own rows; what is
+    summed over rows is summed over all of them.
     """
 
     values: torch.Tensor
@@ -46,7 +49,7 @@ class Bracket(NamedTuple):
 
     @property
     def walls(self) -> torch.Tensor:
-        """How many samples met a wall; no read of the device."""
+        """How many samples of this process met a wall; no read of the device."""
         return (~self.free).sum()
 
     def divergence(self, order: float = 1.0) -> torch.Tensor:
@@ -56,11 +59,13 @@ class Bracket(NamedTuple):
         """
         n = self.free.sum()
         if order == 1.0:
-            value = self.values.sum() / n
+            value, n = totals(self.values.sum(), n)
+            value = value / n
         else:
+            n = total(n)
             power = order - 1.0
             exponents = (power * self.values).masked_fill(~self.free, -math.inf)
-            value = (torch.logsumexp(exponents, dim=0) - n.to(exponents).log()) / power
+            value = (log_sum_exp(exponents) - n.to(exponents).log()) / power
         return value.masked_fill(n == 0, math.inf)
 
 

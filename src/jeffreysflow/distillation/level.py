@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -25,17 +26,20 @@ from jeffreysflow.distillation.ensemble import (
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.loss import Loss, check_inverse
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory
+from jeffreysflow.distillation.parallel import counted_by_all
 from jeffreysflow.distillation.parts import Reference, which
 from jeffreysflow.distillation.selection import SATISFACTORY, best_by_climbing
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Pushed, Step
-from jeffreysflow.distillation.trainer import train
+from jeffreysflow.distillation.trainer import Training, train
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
-__all__ = ["LevelResult", "distill_level"]
+__all__ = ["Alongside", "LevelResult", "distill_level"]
+
+Alongside = Callable[[Training], AbstractContextManager[None]]
 
 _MARGIN = 0.05
 """Where no flow does very well, neither does one that loses no more than this against it."""
@@ -71,6 +75,7 @@ def distill_level(
     progress: Callable[[HistoryRow], None] = lambda row: None,
     say: Callable[[str], None] = lambda line: None,
     memory: Callable[[int], TrainingMemory] = lambda attempt: Forgetful(),
+    alongside: Alongside = lambda training: nullcontext(),
 ) -> LevelResult:
     """Distil one level. All tensors are on the device of the path's base.
 
@@ -90,6 +95,7 @@ def distill_level(
     flow_below : the flow of the level below.
     progress, say : are told of each training step, and of each decision.
     memory : where the state of each training is kept, by its number.
+    alongside : entered for each training; other processes may do their part of it meanwhile.
 
     Returns
     -------
@@ -124,7 +130,7 @@ def distill_level(
     def trained(option: int) -> _Trained:
         loss, attempt = options[option], len(trainings)
         kept = memory(attempt)
-        result = _trained(path, step, start, settings, loss, attempt, progress, kept)
+        result = _trained(path, step, start, settings, loss, attempt, progress, kept, alongside)
         trainings.append(result)
         say(
             f"{loss}: conditional ESS {result.pushed.score:.1%} of held-out samples, "
@@ -180,14 +186,16 @@ def _trained(
     attempt: int,
     progress: Callable[[HistoryRow], None],
     memory: TrainingMemory,
+    alongside: Alongside,
 ) -> _Trained:
     flow = step.new_flow(start)
     check_inverse(loss, flow.invertible, flow.kind)
     started, already = time.perf_counter(), path.evaluations
-    transport = step.transport(attempt)
-    history, evaluations = train(
-        *(flow, transport, loss, settings.recipe, progress, memory), lambda: path.evaluations
-    )
+    training = Training(flow, step.transport(attempt), loss, settings.recipe)
+    with alongside(training):
+        history, evaluations = train(
+            *training, progress, memory, lambda: counted_by_all(path.counted.tally)
+        )
     finished, here = time.perf_counter(), path.evaluations - already
     pushed = step.push(flow)
     seconds = finished - started, time.perf_counter() - finished

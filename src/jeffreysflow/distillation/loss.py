@@ -39,7 +39,7 @@ class Ends(NamedTuple):
 class LossValue(NamedTuple):
     """``value``, the scalar to differentiate; what the history keeps: the ``reverse`` and the
     ``forward`` divergence, where there is one, and the weight ``theta`` of the reverse one; how
-    many samples met a wall, an energy of +inf, and were left out (``walls``).
+    many samples of this process met a wall, an energy of +inf, and were left out (``walls``).
 
     All but theta are scalars on the device, which are read back every few steps.
     """
@@ -68,6 +68,10 @@ class Loss(ABC):
         self, flow: TransportMap, batches: Mapping[Side, Batch], ends: Ends, progress: float
     ) -> LossValue:
         """The loss over the ``batches`` that ``draws`` asked for.
+
+        Of several processes that train together each has some rows of a batch, and all must come to
+        one value: every term is to be made of sums over rows by ``Bracket``, or by ``total``
+        (`parallel`).
 
         A value that is not finite, as where no sample is left, makes a step that is skipped.
         """

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cached_property, partial
 from typing import NamedTuple, get_args
 
 import torch
 
-from jeffreysflow.distillation.batches import KnownSamples, fresh_batches, shuffled_batches
+from jeffreysflow.distillation.batches import Batch, FreshBatches, KnownSamples, ShuffledBatches
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
 from jeffreysflow.distillation.outside import outside_facts
@@ -130,10 +130,10 @@ class Step:
         fresh = self._stream("source" + number)
         if self._sources is None:
             draw = partial(self._base.sample, batch, fresh, dtype=dtype)
-            source = fresh_batches(draw, self.energies[0])
+            source: Iterator[Batch] = FreshBatches(draw, self.energies[0])
         else:
-            source = shuffled_batches(self._sources, batch, fresh)
-        reference = shuffled_batches(self._targets, batch, self._stream("reference" + number))
+            source = ShuffledBatches(self._sources, batch, fresh)
+        reference = ShuffledBatches(self._targets, batch, self._stream("reference" + number))
         return Transport(source, reference, *self.energies, *self._variances)
 
     def push(self, flow: TransportMap) -> Pushed:
@@ -188,4 +188,4 @@ def _energy_at(path: AnnealingPath, lam: float) -> Energy:
         return path.base.energy
     if lam == 1.0:
         return path.counted.energy
-    return lambda x: path.energy(x, lam)
+    return partial(path.energy, lam=lam)

@@ -15,10 +15,16 @@ from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.loss import Ends, Loss, Side
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory, restored, state_of
+from jeffreysflow.distillation.parallel import (
+    agreed,
+    from_first,
+    refuse_own_loss,
+    sum_gradients,
+)
 from jeffreysflow.distillation.unread import Unread
 from jeffreysflow.flows.map import TransportMap
 
-__all__ = ["Recipe", "Transport", "train"]
+__all__ = ["Recipe", "Training", "Transport", "train"]
 
 _READ_EVERY = 10
 """Steps after which the scalars of the history are read from their device."""
@@ -67,6 +73,15 @@ class Transport(NamedTuple):
         return {side: next(batches[side]) for side in sides}
 
 
+class Training(NamedTuple):
+    """What is trained, on what, and how."""
+
+    flow: TransportMap
+    transport: Transport
+    loss: Loss
+    recipe: Recipe
+
+
 def train(
     flow: TransportMap,
     transport: Transport,
@@ -84,6 +99,9 @@ def train(
     wall, an energy of +inf, which the loss leaves out. The same batches give the same bits, and so
     do those of a training that goes on from its ``memory``. Nothing of a step is read from the
     device that it runs on; the history is, every ten steps.
+
+    Several processes that are `together` (`parallel`) train one flow when each calls this with the
+    same arguments; the memory and the history that count are those of the first.
     """
     memory = memory or Forgetful()
     already = count()
@@ -95,7 +113,7 @@ def train(
         optimiser, recipe.learning_rate, total_steps=max(recipe.steps, 2)
     )
     history: list[HistoryRow] = []
-    saved = memory.load()
+    saved = from_first(memory.load())
     if saved is not None:
         history = list(saved.history)
         restored(saved, parameters, average, optimiser)
@@ -110,12 +128,15 @@ def train(
             progress(row)
 
     with memory:
-        for step in range(len(history), recipe.steps):
+        for step in range(first := len(history), recipe.steps):
             done = step / recipe.steps
             optimiser.zero_grad()
             batches = transport.drawn(loss.draws(transport.ends, done))
             value, R, D, theta, walls = loss(flow, batches, transport.ends, done)
+            if step == first:
+                refuse_own_loss(value, loss)
             value.backward()  # type: ignore[no-untyped-call]
+            sum_gradients(parameters)
             norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
             bad = ~(norm.isfinite() & value.detach().isfinite())
             # as a gradient scaler tells it: without a read of the device
@@ -127,7 +148,7 @@ def train(
             decay = min(recipe.averaging, (1 + step) / (10 + step))
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
             unread.add(step, theta, learning_rate, value, R, D, norm, bad, walls)
-            due = memory.is_due()
+            due = agreed(memory.is_due())
             if due or len(unread) == _READ_EVERY or step + 1 == recipe.steps:
                 read_back()
             if due:

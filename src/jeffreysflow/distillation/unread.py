@@ -7,6 +7,7 @@ import math
 import torch
 
 from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.parallel import total
 
 __all__ = ["Unread"]
 
@@ -42,11 +43,14 @@ class Unread:
         self._scalars.append(torch.stack(scalars))
 
     def read(self) -> list[HistoryRow]:
-        """The rows of these steps."""
-        rows = []
-        values = torch.stack(self._scalars).tolist() if self._scalars else []
+        """The rows of these steps, with the walls of all processes (`parallel`)."""
+        rows: list[HistoryRow] = []
+        if not self._scalars:
+            return rows
+        values = torch.stack(self._scalars)
+        values[:, -1] = total(values[:, -1])
         for (step, theta, rate), (loss, R, D, norm, skipped, walls) in zip(
-            self._known, values, strict=True
+            self._known, values.tolist(), strict=True
         ):
             self._skipped += int(skipped)
             self._walls += 0 if math.isnan(walls) else int(walls)
