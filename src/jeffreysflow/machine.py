@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["free_disk_mb", "memory_limit_mb"]
+__all__ = ["Card", "cards", "free_disk_mb", "memory_limit_mb"]
 
 _MB = 1 << 20
 _GROUPS = Path("/sys/fs/cgroup")
+_DRIVER = Path("/proc/driver/nvidia/gpus")
+_UUID = re.compile(r"\b(?:GPU|MIG)-[\w/-]+")
+_SECONDS = 60.0
 
 
 def memory_limit_mb() -> float:
@@ -61,3 +67,62 @@ def free_disk_mb(folder: Path) -> float:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free / _MB
+
+
+class Card(NamedTuple):
+    """A GPU, or a part of one that is a device of its own: ``name`` as CUDA_VISIBLE_DEVICES takes
+    it, and ``uuid``, which is the same however it is named.
+    """
+
+    name: str
+    uuid: str
+
+
+def cards() -> list[Card]:
+    """The GPUs of NVIDIA that a process here may use, found without any library: those that
+    `nvidia-smi` lists, or without it the driver, and of these the ones that CUDA_VISIBLE_DEVICES
+    names, where it is set.
+    """
+    found = _uuids()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [Card(uuid, uuid) for uuid in found]
+    named = []
+    for name in map(str.strip, visible.split(",")):
+        if name.isdecimal():
+            uuids = found[int(name) : int(name) + 1]
+        else:
+            uuids = [uuid for uuid in found if name and uuid.startswith(name)][:1]
+        if not uuids:
+            break  # as CUDA does, which sees none of those that follow either
+        named.append(Card(name, uuids[0]))
+    return named
+
+
+def _uuids() -> list[str]:
+    """Of each GPU, or where one is divided of each of its instances."""
+    found: list[str] = []
+    for line in _listed():
+        for uuid in _UUID.findall(line):
+            if uuid.startswith("MIG-") and found and found[-1].startswith("GPU-"):
+                found.pop()
+            found.append(uuid)
+    return found
+
+
+def _listed() -> list[str]:
+    try:
+        command = ["nvidia-smi", "-L"]
+        said = subprocess.run(
+            command, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+        return said.stdout.splitlines() if said.returncode == 0 else []
+    except FileNotFoundError:
+        pass
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    lines: list[str] = []
+    for file in sorted(_DRIVER.glob("*/information")):
+        with suppress(OSError):
+            lines += file.read_text().splitlines()
+    return lines
