@@ -80,6 +80,16 @@ def test_ranks_and_batches_need_more() -> None:
         assert memory_mb(wide, stage, "f") > memory_mb(experiment(), stage, "f")
 
 
+def test_processes_that_train_need_more() -> None:
+    def asked(processes: int) -> int:
+        section = {"reference": "r", "training": {"processes": processes}}
+        return memory_mb(experiment(flows={"f": section}), "distill", "f")
+
+    # its libraries alone take 300 MiB
+    assert asked(1) + 400 < asked(2) < 2 * asked(1)
+    assert asked(4) > asked(1) + 1200
+
+
 def test_an_unknown_source_is_refused() -> None:
     with pytest.raises(UserError, match="unknown flow"):
         memory_mb(experiment(), "generate", "x")

@@ -140,6 +140,7 @@ def run_distill(options: argparse.Namespace) -> None:
     layout, experiment = _resolved(options)
     flow, level, started = options.flow, options.level, time.monotonic()
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
+    processes = experiment.flow(flow).training.processes
     with SoleWriter(files.folder):
         if is_distilled(files, level, hash):
             declare_done(files.level(level), hash)
@@ -147,7 +148,8 @@ def run_distill(options: argparse.Namespace) -> None:
         from jeffreysflow.stages import distill
 
         def measured(level: int) -> AbstractContextManager[None]:
-            return _measured(options, experiment, "distill", flow, hash, level=level, skips=True)
+            more = {"level": level, "skips": True, "processes": processes}
+            return _measured(options, experiment, "distill", flow, hash, **more)
 
         with measured(level):
             distill.run(layout, experiment, flow, level)

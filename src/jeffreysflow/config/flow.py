@@ -36,6 +36,17 @@ class TrainingConfig(Section):
     """Arithmetic of the training; weights are always float64."""
     threads: int = Field(default=1, ge=1)
     """CPU threads; the last bits of a result depend on it, so it belongs to the configuration."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that train a flow together, each with its part of every batch and with so many
+    threads, or with a GPU of its own where there are enough."""
+
+    @model_validator(mode="after")
+    def _a_row_each(self) -> Self:
+        if self.processes > self.batch:
+            raise ValueError(
+                f"processes must be at most batch, found {self.processes} and {self.batch}"
+            )
+        return self
 
 
 class FlowConfig(Section):

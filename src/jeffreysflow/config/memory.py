@@ -53,7 +53,8 @@ def needed_mb(experiment: Experiment, stage: str, source: str = "", ranks: int =
     ------
     UserError : no such reference or flow.
     """
-    base = ranks * _BASE.get(stage, _BASE_OF_OTHERS)
+    processes = experiment.flow(source).training.processes if stage == "distill" else 1
+    base = ranks * processes * _BASE.get(stage, _BASE_OF_OTHERS)
     return base + 8 * _numbers(experiment, stage, source, likely_dimension(experiment)) / _MB
 
 
@@ -108,8 +109,11 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
     size = 0.5 if flow.training.precision == "float32" else 1.0
     # both passes keep what their gradients need, in every layer
     step = 2 * size * flow.training.batch * _spline(flow).layers_of(d) * _of_layer(flow, d)
+    # of what is pushed and moved the first process has all, of what is trained on each
+    others = flow.training.processes - 1
     return (
-        5 * samples * d
+        others * (2 * size * samples * d + _COPIES_OF_WEIGHTS * _of_weights(flow, d))
+        + 5 * samples * d
         + 6 * flow.ensemble * (d + 3)
         + step
         + _COPIES_OF_WEIGHTS * _of_weights(flow, d)

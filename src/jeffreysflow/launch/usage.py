@@ -36,24 +36,26 @@ def measured(
     level: int | None = None,
     rank: int = 0,
     ranks: int = 1,
+    processes: int = 1,
     skips: bool = False,
 ) -> Iterator[None]:
     """Measure the work inside and write it to ``folder``, every few seconds and at the end. Times
-    begin here, where the interpreter and its libraries have started.
+    begin here, where the interpreter and its libraries have started. Of several ``processes`` that
+    this one starts, CPU seconds are counted when they have ended, and threads from the beginning.
 
     A leg of the same configuration that did not end is carried on, so that a run that was stopped,
     however that was, adds up. A user's mistake before any evaluation leaves nothing; so does a leg
     of a stage that ``skips`` (does nothing where its result is there already) and evaluated no
     energy: what the result took to make stands.
     """
-    started, started_cpu, evaluated = time.time(), time.process_time(), EVALUATIONS.count
+    started, started_cpu, evaluated = time.time(), _cpu_seconds(), EVALUATIONS.count
     before: list[Used | None] = []
 
     def worked() -> bool:
         return EVALUATIONS.count > evaluated
 
     def so_far(complete: bool) -> Used:
-        wall, cpu = time.time() - started, time.process_time() - started_cpu
+        wall, cpu = time.time() - started, _cpu_seconds() - started_cpu
         used = Used(
             stage=stage,
             of=of,
@@ -61,7 +63,7 @@ def measured(
             level=level,
             rank=rank,
             ranks=ranks,
-            threads=torch.get_num_threads(),
+            threads=torch.get_num_threads() * processes,
             host=socket.gethostname(),
             finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             complete=complete,
@@ -108,6 +110,12 @@ def measured(
         raise
     if worked() or not skips:
         write(True)
+
+
+def _cpu_seconds() -> float:
+    """Of this process, and of those it has started and waited for."""
+    others = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + others.ru_utime + others.ru_stime
 
 
 def peak_mb() -> float:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.history import HistoryRow
-from jeffreysflow.distillation.level import distill_level
+from jeffreysflow.distillation.level import Alongside, distill_level
 from jeffreysflow.distillation.parts import Reference, of_ensemble, of_walkers, which
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.launch.cards import hold_cards
 from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.flow_settings import level_settings
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.mask_notes import mask_notes
 from jeffreysflow.launch.target import build_path
+from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
@@ -67,7 +70,8 @@ def run(
         if not ahead:
             declare_done(folder, hash)
         return
-    device = use_device(experiment.device, section.training.threads)
+    processes = section.training.processes
+    device = use_device(experiment.device, section.training.threads, processes)
     path = build_path(experiment)
     assert path.base is not None
     path.base.to(device)
@@ -97,19 +101,21 @@ def run(
         print(f"{what}: {error}", file=sys.stderr, flush=True)
         raise error
 
-    result = distill_level(
-        path,
-        level_settings(section, lam_0, lam_1, path.target.derivatives),
-        below,
-        reference.to(device),
-        lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
-        flow_below,
-        report,
-        lambda line: print(f"{what}: {line}", flush=True),
-        lambda attempt: SavedTraining(
-            *(folder, attempt, f"{hash} {below_it} {device}", _SECONDS), signals_kept, stop
-        ),
-    )
+    with _alongside(experiment, path, processes, device) as alongside:
+        result = distill_level(
+            path,
+            level_settings(section, lam_0, lam_1, path.target.derivatives),
+            below,
+            reference.to(device),
+            lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
+            flow_below,
+            report,
+            lambda line: print(f"{what}: {line}", flush=True),
+            lambda attempt: SavedTraining(
+                *(folder, attempt, f"{hash} {below_it} {device}", _SECONDS), signals_kept, stop
+            ),
+            alongside,
+        )
     progress.close(ess=result.facts["ess"], jeffreys_gap=result.facts["jeffreys_gap"])
     save_flow(folder / "flow.safetensors", result.flow, hash)
     write_table(folder / "history.csv", HistoryRow, result.history)
@@ -131,7 +137,8 @@ def run(
         hash,
         started,
         device=device.type,
-        threads=torch.get_num_threads(),
+        threads=torch.get_num_threads() * processes,
+        processes=processes,
         level=level,
         lam=lam_1,
         made_from=below_it,
@@ -155,6 +162,18 @@ def is_next(layout: Layout, experiment: Experiment, flow: str, level: int) -> bo
         return True
     trained_from = layout.flow(name).level(level) / "done.json"
     return is_complete(trained_from, experiment.flow_hash(name))
+
+
+def _alongside(
+    experiment: Experiment, path: AnnealingPath, processes: int, device: torch.device
+) -> AbstractContextManager[Alongside]:
+    """The processes that train together with this one, where there are more."""
+    if processes == 1:
+        return nullcontext(lambda training: nullcontext())
+    from jeffreysflow.launch.training_processes import TrainingProcesses
+
+    cards = hold_cards(processes) if device.type == "cuda" else ()
+    return TrainingProcesses(experiment, path, processes, device, cards)
 
 
 def _task(
