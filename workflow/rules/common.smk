@@ -5,12 +5,13 @@ from pathlib import Path
 from jeffreysflow.config import resolve_project
 from jeffreysflow.config.chains import levels_waiting, levels_waiting_for
 from jeffreysflow.config.folders import check_writable
+from jeffreysflow.config.gpus import gpus_asked
 from jeffreysflow.config.loading import project_of
 from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.config.ranks import useful_ranks
 from jeffreysflow.config.size import refuse_what_does_not_fit
 from jeffreysflow.errors import UserError
-from jeffreysflow.machine import free_disk_mb, memory_limit_mb
+from jeffreysflow.machine import cards, free_disk_mb, memory_limit_mb
 from jeffreysflow.processes import stop_jobs_when_told_to
 from jeffreysflow.report.figures import figure_names
 from jeffreysflow.launch.level_count import flow_steps
@@ -40,6 +41,12 @@ FLOW = LAYOUT.flow("{flow}")
 LOGS = LAYOUT.folder / "logs"
 # a parameter, not an input: what depends on which part of it is told by the hashes
 CONFIG = str(LAYOUT.config)
+
+# jobs that are submitted, and the Snakemake inside of one, ask for what this machine need not have
+ELSEWHERE = workflow.remote_exec or workflow.resource_settings.nodes is not None
+CARDS = None if ELSEWHERE or PROJECT.device == "cpu" else len(cards())
+if CARDS and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", CARDS)
 
 # Snakemake exports {threads} as the thread count of numerical libraries; a stage sets its own.
 # A prefix replaces Snakemake's own, without which a stage that fails before `| tee` seems to succeed
@@ -185,8 +192,16 @@ def reference_estimates(wildcards):
     return [layout.reference(name).estimates for name in references]
 
 
-def training_threads(wildcards):
+def threads_a_process(wildcards):
     return experiment_of(wildcards).flow(wildcards.flow).training.threads
+
+
+def training_processes(wildcards):
+    return experiment_of(wildcards).flow(wildcards.flow).training.processes
+
+
+def training_threads(wildcards):
+    return threads_a_process(wildcards) * training_processes(wildcards)
 
 
 def minutes_of_a_level(wildcards):
@@ -203,12 +218,23 @@ def levels_ahead(wildcards):
 
 
 def gpus(wildcards):
-    return 1 if PROJECT.device == "cuda" else 0
+    """One a flow."""
+    return gpus_asked(PROJECT.device, 1, CARDS)
 
 
-def lsf_gpus(wildcards):
-    """What the plugin for LSF, which knows no GPUs, hands to `bsub`."""
-    return "-gpu num=1" if gpus(wildcards) else ""
+def training_gpus(wildcards):
+    """One a process that trains."""
+    return gpus_asked(PROJECT.device, training_processes(wildcards), CARDS)
+
+
+def lsf(gpus):
+    """What the plugin for LSF, which knows no GPUs, hands to `bsub`: for `lsf_extra`."""
+
+    def extra(wildcards):
+        n = gpus(wildcards)
+        return f"-gpu num={n}" if n else ""
+
+    return extra
 
 
 def estimates(name):

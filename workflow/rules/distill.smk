@@ -14,8 +14,8 @@ rule distill:
         "{experiment}@{flow}"
     threads: training_threads
     resources:
-        gpu=gpus,
-        lsf_extra=lsf_gpus,
+        gpu=training_gpus,
+        lsf_extra=lsf(training_gpus),
         mem_mb=memory("distill"),
         runtime=minutes_of_a_level,
     params:
@@ -36,10 +36,10 @@ rule generate:
         LOGS / "generate_{flow}.log",
     benchmark:
         LOGS / "generate_{flow}.tsv"
-    threads: training_threads
+    threads: threads_a_process
     resources:
         gpu=gpus,
-        lsf_extra=lsf_gpus,
+        lsf_extra=lsf(gpus),
         mem_mb=memory("generate"),
         runtime=120,
     params:
