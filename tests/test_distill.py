@@ -188,8 +188,8 @@ def test_the_levels_are_opened_once(
     *between, reference = distill._task(layout, ONCE, flow, 1)
     assert between == ([0.0, 1.0] if flow == "once" else [0.0, 0.15])
     assert len(opened) == 1
-    # five of a hundred walkers, with all 25 draws
-    assert (len(reference.training), len(reference.test)) == (2375, 125)
+    # five of a hundred walkers, with all 25 draws, of which two are watched
+    assert [len(side) for side in reference.sides] == [2375, 75, 50]
 
 
 def test_the_same_bits_when_run_again(layout: Layout, tmp_path: Path) -> None:

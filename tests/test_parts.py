@@ -50,25 +50,32 @@ def test_islands_are_blocks_of_rows() -> None:
 
 
 def origins(reference: Reference) -> tuple[set[float], set[float]]:
-    """What the first coordinates of both sides say about where they come from."""
-    return set(reference.training[:, 0].tolist()), set(reference.test[:, 0].tolist())
+    """What the first coordinates of what is trained on, and of what is held out, say about where
+    they come from.
+    """
+    _, *held_out = (side for side in reference.sides if side is not None)
+    return set(reference.training[:, 0].tolist()), set(torch.cat(held_out)[:, 0].tolist())
 
 
 @pytest.mark.parametrize(
-    ("walkers", "draws", "test"), [(8, 5, 5), (19, 3, 3), (64, 20, 60), (500, 2, 50), (3, 1, 1)]
+    ("walkers", "draws", "test", "watched"),
+    [(8, 5, 3, 2), (19, 3, 2, 1), (64, 20, 40, 20), (500, 2, 26, 24), (3, 1, 1, 0)],
 )
-def test_whole_walkers_are_held_out(walkers: int, draws: int, test: int) -> None:
+def test_whole_walkers_are_held_out(walkers: int, draws: int, test: int, watched: int) -> None:
     walker = torch.arange(walkers, dtype=torch.float64).repeat(draws)
     x = torch.stack([walker, torch.arange(walkers * draws).double()], dim=1)
     found = of_walkers(x, walkers)
     training_from, test_from = origins(found)
     assert not training_from & test_from
     assert len(found.test) == test
-    both = torch.cat(found[:2])[:, 1]
-    assert sorted(both.tolist()) == list(range(walkers * draws))
+    assert (0 if found.watched is None else len(found.watched)) == watched
+    every = torch.cat([side for side in found.sides if side is not None])[:, 1]
+    assert sorted(every.tolist()) == list(range(walkers * draws))
+    if walkers >= 40 and found.watched is not None:
+        assert not torch.isin(found.watched[:, 0], found.test[:, 0]).any()
     if draws > 1:
         # the control: rows held out at random are of walkers that are trained on
-        order = Stream(1, walkers).permutation(len(x))
+        order, test = Stream(1, walkers).permutation(len(x)), test + watched
         training_from, test_from = origins(Reference(x[order[test:]], x[order[:test]]))
         assert training_from & test_from
 
@@ -78,18 +85,21 @@ def test_of_few_walkers_the_last_draws_are_held_out(walkers: int, draws: int, la
     draw = torch.arange(draws, dtype=torch.float64).repeat_interleave(walkers)
     found = of_walkers(draw[:, None], walkers)
     assert origins(found) == (set(range(draws - last)), set(range(draws - last, draws)))
-    assert len(found.test) == last * walkers
+    assert len(found.test) == -(-last // 2) * walkers
 
 
 def test_energies_go_with_their_samples() -> None:
     x = Stream(4, "x").normal(60, 1)
     found = of_walkers(x, 10, x[:, 0].square())
-    for side, U in ((found.training, found.U_training), (found.test, found.U_test)):
+    energies = found.U_training, found.U_test, found.U_watched
+    for side, U in zip(found.sides, energies, strict=True):
+        assert side is not None
         assert U is not None
         assert U.equal(side[:, 0].square())
     zero = torch.zeros(60, dtype=torch.float64)
     ensemble = Ensemble(x, zero, x[:, 0].square(), x[:, 0])
     found = of_ensemble(ensemble, 6, 0.25, Stream(4, "resampling"))
+    assert found.watched is None, "there is one island to hold out"
     for side, U in ((found.training, found.U_training), (found.test, found.U_test)):
         assert U is not None
         assert U.equal(side[:, 0].square() + 0.25 * side[:, 0])
@@ -109,7 +119,9 @@ def test_no_copy_of_a_sample_trained_on_is_in_the_test_set(islands: int) -> None
     training_from, test_from = origins(found)
     assert not training_from & test_from
     assert len(training_from) < len(found.training), "there are copies"
-    assert (len(found.test), len(found.training)) == (n - len(found.training), n - len(found.test))
+    watched = 0 if found.watched is None else len(found.watched)
+    assert (watched > 0) == (islands == 40)
+    assert len(found.test) + watched == n - len(found.training)
     # those that judged the flow before judge the next one
     island = {int(row) * islands // n for row in test_from}
     assert len(island) == max(islands // 16, 1)

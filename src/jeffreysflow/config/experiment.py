@@ -31,7 +31,7 @@ _NOT_TARGET = {"beads", "added_modes", "published_distance"}
 _NOT_TRAINED = {"generate", "published", "published_by_level"}
 """Of a flow: what is done with it, or known of it."""
 
-FORMAT = 10
+FORMAT = 11
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 
 

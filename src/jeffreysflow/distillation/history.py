@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 __all__ = ["HistoryRow"]
@@ -9,7 +10,9 @@ __all__ = ["HistoryRow"]
 
 class HistoryRow(NamedTuple):
     """One optimiser step. ``reverse`` or ``forward`` is NaN where its weight is 0; ``skipped``
-    (steps) and ``walls`` (samples left out, of infinite energy) are numbers so far.
+    (steps) and ``walls`` (samples left out, of infinite energy) are numbers so far. ``held_out`` is
+    the loss of samples that training never sees, under the averaged weights, NaN where it was not
+    looked at.
     """
 
     step: int
@@ -21,3 +24,4 @@ class HistoryRow(NamedTuple):
     gradient_norm: float
     skipped: int
     walls: int
+    held_out: float = math.nan

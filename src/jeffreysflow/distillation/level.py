@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 
+from jeffreysflow.distillation.best import kept_step
 from jeffreysflow.distillation.divergences import forward_bracket
 from jeffreysflow.distillation.ensemble import (
     Ensemble,
@@ -112,7 +113,8 @@ def distill_level(
     ``gap_relative_to_reference`` (over the test part of the reference: it flatters a reference that
     misses a mode, and chooses nothing; none of a map without inverse); the facts of the loss that
     was chosen (``theta``, ``renyi``), ``warm_start`` (1: from the flow below), ``identity_used``
-    (1: no flow) and the number of trainings, ``attempts``; what lies outside the flow's box, by
+    (1: no flow), the number of trainings, ``attempts``, and ``kept_step``, the step whose weights
+    the flow has; what lies outside the flow's box, by
     ``outside_facts``, at the last level by the energy too;
     ``evaluations_training`` and ``evaluations_ensemble`` of the target's energy, those in the
     losses and all others (pushing, moving, weighing); ``train_seconds``, ``push_seconds``,
@@ -132,6 +134,12 @@ def distill_level(
         kept = memory(attempt)
         result = _trained(path, step, start, settings, loss, attempt, progress, kept, alongside)
         trainings.append(result)
+        kept_at = kept_step(result.history)
+        if kept_at is not None:
+            say(
+                f"{loss}: kept are the weights of step {kept_at} of {settings.recipe.steps}; later "
+                "ones learn the reference by heart"
+            )
         say(
             f"{loss}: conditional ESS {result.pushed.score:.1%} of held-out samples, "
             f"{without:.1%} without a flow"
@@ -157,6 +165,7 @@ def distill_level(
             "warm_start": float(start is not None),
             "identity_used": float(useless),
             "attempts": float(len(trainings)),
+            "kept_step": float(kept_step(best.history) or settings.recipe.steps),
             "train_seconds": sum(each.train_seconds for each in trainings),
             "push_seconds": sum(each.push_seconds for each in trainings),
             "skipped": sum(each.history[-1].skipped for each in trainings),
@@ -190,8 +199,8 @@ def _trained(
 ) -> _Trained:
     flow = step.new_flow(start)
     check_inverse(loss, flow.invertible, flow.kind)
-    started, already = time.perf_counter(), path.evaluations
     training = Training(flow, step.transport(attempt), loss, settings.recipe)
+    started, already = time.perf_counter(), path.evaluations
     with alongside(training):
         history, evaluations = train(
             *training, progress, memory, lambda: counted_by_all(path.counted.tally)

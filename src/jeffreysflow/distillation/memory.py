@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
+from jeffreysflow.distillation.best import BestWeights
 from jeffreysflow.distillation.history import HistoryRow
 
 __all__ = ["Forgetful", "TrainingMemory", "TrainingState", "restored", "state_of"]
@@ -17,8 +18,8 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class TrainingState(NamedTuple):
-    """After ``step`` steps: parameters, their average and the moments of Adam by name, the history,
-    and how many evaluations of the target's energy the steps took.
+    """After ``step`` steps: parameters, their average, the best weights so far and the moments of
+    Adam by name, the history, and how many evaluations of the target's energy the steps took.
     """
 
     step: int
@@ -60,11 +61,13 @@ def state_of(
     parameters: Sequence[nn.Parameter],
     average: Sequence[torch.Tensor],
     optimiser: torch.optim.Adam,
+    best: BestWeights,
     history: Sequence[HistoryRow],
     evaluations: int,
 ) -> TrainingState:
     """The state after as many steps as there are rows in the history."""
-    tensors: dict[str, torch.Tensor] = {}
+    tensors = {f"best.{i}": kept for i, kept in enumerate(best.weights)}
+    tensors["best value"] = best.value
     for i, (parameter, mean) in enumerate(zip(parameters, average, strict=True)):
         tensors[f"parameter.{i}"] = parameter.detach()
         tensors[f"average.{i}"] = mean
@@ -79,8 +82,12 @@ def restored(
     parameters: Sequence[nn.Parameter],
     average: Sequence[torch.Tensor],
     optimiser: torch.optim.Adam,
+    best: BestWeights,
 ) -> None:
     """Put a state back in place."""
+    best.value.copy_(state.tensors["best value"])
+    for i, kept in enumerate(best.weights):
+        kept.copy_(state.tensors[f"best.{i}"])
     for i, (parameter, mean) in enumerate(zip(parameters, average, strict=True)):
         parameter.copy_(state.tensors[f"parameter.{i}"])
         mean.copy_(state.tensors[f"average.{i}"])

@@ -46,20 +46,27 @@ _ISLANDS_HELD_OUT = 16
 
 
 class Reference(NamedTuple):
-    """Samples a level is trained towards: ``training`` [n, d], and ``test`` [m, d] of other origin,
-    which training never sees; ``U_training`` [n] and ``U_test`` [m] their energies at this level,
-    kT, where they are known.
+    """Samples a level is trained towards: ``training`` [n, d], and of other origin ``test`` [m, d],
+    which training never sees, and ``watched`` [k, d], if there are any, by which it is told when it
+    learns others by heart; ``U_training`` [n], ``U_test`` [m] and ``U_watched`` [k] their energies
+    at this level, kT, where they are known.
     """
 
     training: torch.Tensor
     test: torch.Tensor
     U_training: torch.Tensor | None = None
     U_test: torch.Tensor | None = None
+    watched: torch.Tensor | None = None
+    U_watched: torch.Tensor | None = None
+
+    @property
+    def sides(self) -> tuple[torch.Tensor | None, ...]:
+        """All samples, whatever they are for."""
+        return self.training, self.test, self.watched
 
     def to(self, device: torch.device) -> Reference:
         """The same on another device."""
-        known = (None if U is None else U.to(device) for U in (self.U_training, self.U_test))
-        return Reference(self.training.to(device), self.test.to(device), *known)
+        return Reference(*(None if values is None else values.to(device) for values in self))  # type: ignore[arg-type]
 
 
 def parts(islands: int) -> tuple[Part, ...]:
@@ -98,35 +105,51 @@ def of_ensemble(ensemble: Ensemble, islands: int, lam: float, stream: Stream) ->
     """Samples of equal weight, as many as there are, of an ensemble at ``lam`` in ``islands``
     islands.
 
-    About a sixteenth of the islands, at least one, is the test set, of those that no flow was
-    trained on; the others are the training set. The two are resampled each for itself, so that no
-    copy of a sample of one is in the other.
+    About a sixteenth of the islands, at least one, is held out, of those that no flow was trained
+    on: half of these are watched, where there are two, the others are the test set; all the rest is
+    the training set. Each is resampled for itself, so that no copy of a sample of one is in
+    another.
     """
     n = len(ensemble.x)
-    test = which("estimate", islands)[: max(islands // _ISLANDS_HELD_OUT, 1)]
-    training = [island for island in range(islands) if island not in test]
-    rows = (ensemble.rows(rows_of(side, islands, n)) for side in (training, test))
+    held_out = which("estimate", islands)[: max(islands // _ISLANDS_HELD_OUT, 1)]
+    watched, test = held_out[: len(held_out) // 2], held_out[len(held_out) // 2 :]
+    training = [island for island in range(islands) if island not in held_out]
+    rows = (ensemble.rows(rows_of(side, islands, n)) for side in (training, test, watched) if side)
     sides = [resampled(side, len(side.x), stream) for side in rows]
-    energies = (interpolated(side.U_0, side.V, lam) for side in sides)
-    return Reference(*(side.x for side in sides), *energies)
+    energies = [interpolated(side.U_0, side.V, lam) for side in sides]
+    return _reference([side.x for side in sides], energies)
 
 
 def of_walkers(x: torch.Tensor, walkers: int, U: torch.Tensor | None = None) -> Reference:
     """Tempering samples [n, d], n >= 2, of which number ``draw * walkers + walker`` is a walker's,
     and their energies ``U`` [n] at this level, where they are known.
 
-    The last twentieth of the walkers, at least one, is the test set with all its draws: the same
-    ones at all levels, between which their replicas travel. With fewer than eight walkers it is the
-    last twentieth of the draws.
+    The last twentieth of the walkers, at least one, is held out with all its draws: the same ones
+    at all levels, between which their replicas travel. With fewer than eight walkers it is the last
+    twentieth of the draws. Half of these walkers, or of the draws of what is held out where it is a
+    single walker or draws, are watched; the others are the test set.
     """
     if len(x) < 2:
         raise ValueError(f"{len(x)} samples cannot be two parts")
     draws = len(x) // walkers
     row = torch.arange(len(x))
+    draw, walker = row // walkers, row % walkers
     if walkers >= _FEWEST_WALKERS or draws == 1:
-        held_out = row % walkers >= walkers - max(walkers // _HELD_OUT, 1)
+        first = walkers - max(walkers // _HELD_OUT, 1)
+        held_out, by_walker = walker >= first, walkers - first > 1
+        middle = (first + walkers) // 2 if by_walker else draws // 2
     else:
-        held_out = row // walkers >= draws - max(draws // _HELD_OUT, 1)
-    sides = ~held_out, held_out
-    energies = () if U is None else (U[side] for side in sides)
-    return Reference(*(x[side] for side in sides), *energies)
+        first = draws - max(draws // _HELD_OUT, 1)
+        held_out, by_walker, middle = draw >= first, False, (first + draws) // 2
+    watched = held_out & ((walker if by_walker else draw) < middle)
+    sides = ~held_out, held_out & ~watched, watched
+    energies = [None if U is None else U[side] for side in sides]
+    return _reference([x[side] for side in sides], energies)
+
+
+def _reference(sides: Sequence[torch.Tensor], energies: Sequence[torch.Tensor | None]) -> Reference:
+    """Of samples to train on, to test with and, if there are any, to watch."""
+    (training, test, *watched), (U_training, U_test, *U_watched) = sides, energies
+    if not watched or not len(watched[0]):
+        return Reference(training, test, U_training, U_test)
+    return Reference(training, test, U_training, U_test, watched[0], U_watched[0])

@@ -12,6 +12,7 @@ import torch
 from jeffreysflow.distillation.batches import Batch, FreshBatches, KnownSamples, ShuffledBatches
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
+from jeffreysflow.distillation.loss import Side
 from jeffreysflow.distillation.outside import outside_facts
 from jeffreysflow.distillation.parts import Part, Reference, rows_of, which
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
@@ -26,6 +27,9 @@ from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.streams import Stream
 
 __all__ = ["Pushed", "Step"]
+
+
+_FEWEST_WATCHED = 50
 
 
 class Pushed(NamedTuple):
@@ -134,7 +138,31 @@ class Step:
         else:
             source = ShuffledBatches(self._sources, batch, fresh)
         reference = ShuffledBatches(self._targets, batch, self._stream("reference" + number))
-        return Transport(source, reference, *self.energies, *self._variances)
+        return Transport(source, reference, *self.energies, *self._variances, self._held_out)
+
+    @cached_property
+    def _held_out(self) -> dict[Side, Batch]:
+        """A batch of each side that training never sees: of the islands that choose, and of what of
+        the reference is watched; none where that is next to nothing.
+        """
+        settings, reference = self._settings, self.reference
+        if reference.watched is None or len(reference.watched) < _FEWEST_WATCHED:
+            return {}
+        source = self.below.rows(self.rows["choose"])
+        n = min(settings.recipe.batch, len(source.x))
+        if self.trained_on:
+            source = resampled(source, n, self._stream("resampled held-out source"))
+        U_0 = interpolated(source.U_0, source.V, settings.lam_0)[:n]
+        few = slice(None, None, -(-len(reference.watched) // settings.recipe.batch))
+        watched = reference.watched[few]
+        known = reference.U_watched
+        U_1 = self.energies[1](watched) if known is None else known[few]
+        batches: dict[Side, tuple[torch.Tensor, torch.Tensor]]
+        batches = {"source": (source.x[:n], U_0), "reference": (watched, U_1)}
+        return {
+            side: Batch(*(values.to(settings.dtype) for values in batch))
+            for side, batch in batches.items()
+        }
 
     def push(self, flow: TransportMap) -> Pushed:
         """The ensemble below through ``flow``, which is in float64 from then on."""
@@ -146,7 +174,7 @@ class Step:
         energy lies outside the box of this level.
         """
         energy = self.energies[1] if self._settings.lam_1 == 1.0 else None
-        reference = torch.cat((self.reference.training, self.reference.test))
+        reference = torch.cat([side for side in self.reference.sides if side is not None])
         return outside_facts(self._base, self._box, reference, ensemble, energy)
 
     def moved(self, ensemble: Ensemble, stream: Stream) -> tuple[Ensemble, float]:

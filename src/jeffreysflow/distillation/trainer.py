@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from jeffreysflow.distillation.batches import Batch
+from jeffreysflow.distillation.best import BestWeights
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.loss import Ends, Loss, Side
@@ -52,7 +54,8 @@ class Transport(NamedTuple):
     """What a flow is asked to do: carry the source (energy_0) to the target (energy_1).
 
     ``source`` and ``reference`` yield batches for ever, with their energies under energy_0 and
-    under energy_1; variances as in the loss.
+    under energy_1; variances as in the loss. ``held_out`` are batches that training never sees, by
+    which it is told when it learns others by heart.
     """
 
     source: Iterator[Batch]
@@ -61,6 +64,7 @@ class Transport(NamedTuple):
     energy_1: Energy
     variance_0: float
     variance_1: float
+    held_out: Mapping[Side, Batch] = MappingProxyType({})
 
     @property
     def ends(self) -> Ends:
@@ -91,9 +95,9 @@ def train(
     memory: TrainingMemory | None = None,
     count: Callable[[], int] = lambda: 0,
 ) -> tuple[list[HistoryRow], int]:
-    """Train ``flow`` in place on ``loss``; it ends with the averaged weights. Returns the history,
-    and by how much ``count``, of energy evaluations, has grown, all legs of a training that was
-    stopped together.
+    """Train ``flow`` in place on ``loss``; it ends with the averaged weights, those of an earlier
+    step where held-out samples were better served (`best`). Returns the history, and by how much
+    ``count``, of energy evaluations, has grown, all legs of a training that was stopped together.
 
     A step whose loss or gradient is not finite is skipped and counted. So are samples that meet a
     wall, an energy of +inf, which the loss leaves out. The same batches give the same bits, and so
@@ -112,11 +116,12 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=max(recipe.steps, 2)
     )
+    best = BestWeights(loss, transport.held_out, transport.ends, recipe.steps, average)
     history: list[HistoryRow] = []
     saved = from_first(memory.load())
     if saved is not None:
         history = list(saved.history)
-        restored(saved, parameters, average, optimiser)
+        restored(saved, parameters, average, optimiser, best)
         _pass_over(transport, schedule, loss, recipe, saved.step)
         # what was evaluated again to come here was counted already
         already = count() - saved.evaluations
@@ -147,15 +152,16 @@ def train(
             # a young average forgets its start sooner
             decay = min(recipe.averaging, (1 + step) / (10 + step))
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
-            unread.add(step, theta, learning_rate, value, R, D, norm, bad, walls)
+            held_out = best.look(flow) if best.is_due(step + 1) else None
+            unread.add(step, theta, learning_rate, value, R, D, norm, bad, walls, held_out)
             due = agreed(memory.is_due())
             if due or len(unread) == _READ_EVERY or step + 1 == recipe.steps:
                 read_back()
             if due:
-                state = state_of(parameters, average, optimiser, history, count() - already)
-                memory.save(state)
+                evaluations = count() - already
+                memory.save(state_of(parameters, average, optimiser, best, history, evaluations))
     with torch.no_grad():
-        for parameter, mean in zip(parameters, average, strict=True):
+        for parameter, mean in zip(parameters, best.chosen(), strict=True):
             parameter.copy_(mean)
     return history, count() - already
 

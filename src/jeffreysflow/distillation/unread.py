@@ -34,10 +34,11 @@ class Unread:
         norm: torch.Tensor,
         skipped: torch.Tensor,
         walls: torch.Tensor | None,
+        held_out: torch.Tensor | None = None,
     ) -> None:
         """One step; ``skipped`` and ``walls`` are its own."""
         none = loss.new_tensor(math.nan)
-        given = (loss, reverse, forward, norm, skipped, walls)
+        given = (loss, reverse, forward, norm, skipped, walls, held_out)
         scalars = [none if value is None else value.detach().to(loss) for value in given]
         self._known.append((step, theta, learning_rate))
         self._scalars.append(torch.stack(scalars))
@@ -49,13 +50,13 @@ class Unread:
             return rows
         values = torch.stack(self._scalars)
         values[:, -1] = total(values[:, -1])
-        for (step, theta, rate), (loss, R, D, norm, skipped, walls) in zip(
+        for (step, theta, rate), (loss, R, D, norm, skipped, walls, held_out) in zip(
             self._known, values.tolist(), strict=True
         ):
             self._skipped += int(skipped)
             self._walls += 0 if math.isnan(walls) else int(walls)
-            row = HistoryRow(step, loss, R, D, theta, rate, norm, self._skipped, self._walls)
-            rows.append(row)
+            counts = self._skipped, self._walls
+            rows.append(HistoryRow(step, loss, R, D, theta, rate, norm, *counts, held_out))
         self._known.clear()
         self._scalars.clear()
         return rows
