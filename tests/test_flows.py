@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import spline_box
+from jeffreysflow.flows.conditioner import Conditioner
 from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.flows.masks import coupling_masks, enough_layers, unmet_pairs, usual_layers
 from jeffreysflow.potentials import Base
@@ -39,9 +41,19 @@ def base(request: pytest.FixtureRequest) -> Base:
     return Base(domain, mean=[0.1 * i for i in range(d)], sd=[1 + 0.2 * i for i in range(d)])
 
 
+@pytest.fixture(params=["layers", "residual blocks"], autouse=True)
+def _network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "residual blocks":
+        monkeypatch.setitem(NETWORK, "hidden", (16,) * 5)
+        monkeypatch.setitem(NETWORK, "residual", True)
+
+
+NETWORK: dict[str, Any] = {"hidden": (16, 16), "residual": False}
+
+
 def identity(base: Base) -> SplineFlow:
     box = spline_box(base, base.sample(100, Stream(0)))
-    return SplineFlow(*box, layers=4, hidden=(16, 16), bins=6, stream=Stream(1, "weights"))
+    return SplineFlow(*box, layers=4, bins=6, stream=Stream(1, "weights"), **NETWORK)
 
 
 def scrambled(base: Base) -> SplineFlow:
@@ -201,6 +213,19 @@ def test_samples_at_a_time_fit_in_200_mb() -> None:
         flow = SplineFlow(*spline_box(Base(Domain.euclidean(d))), **settings)
         assert flow.rows_at_once == rows
         assert rows == 20_000 or rows * flow.numbers * 8 == pytest.approx(200e6, rel=1e-3)
+
+
+def test_a_residual_block_does_nothing_to_begin_with() -> None:
+    offset, x = torch.zeros(3), Stream(4, "x").normal(5, 40, dtype=torch.float32)
+    deep = Conditioner(5, (8,) * 7, offset, Stream(4, "weights"), residual=True)
+    flat = Conditioner(5, (8,), offset, Stream(4, "weights"))
+    with torch.no_grad():
+        for network in (deep, flat):
+            network.weights[-1].fill_(1.0)
+    assert torch.equal(deep(x), flat(x))
+    deep(x).sum().backward()
+    ends = [weight.grad for weight in deep.weights[2:-1:2]]
+    assert all(gradient is not None and bool((gradient != 0).any()) for gradient in ends)
 
 
 def test_box() -> None:

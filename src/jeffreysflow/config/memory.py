@@ -122,10 +122,11 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
 
 
 def _of_weights(flow: FlowConfig, d: int) -> float:
-    """Parameters of all layers: two hidden layers, and the spline of half the coordinates."""
+    """Parameters of all layers: hidden layers, and the spline of half the coordinates."""
     network = _spline(flow)
     knots = 3 * math.ceil(d / 2) * network.bins
-    return network.layers_of(d) * float(network.hidden) * (d + network.hidden + knots)
+    between = network.hidden * (len(network.hidden_layers) - 1)
+    return network.layers_of(d) * float(network.hidden) * (d + between + knots)
 
 
 def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
@@ -134,9 +135,9 @@ def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
 
 
 def _of_layer(flow: FlowConfig, d: int) -> int:
-    """Numbers a row in one coupling: two hidden layers, and the spline of half the coordinates."""
+    """Numbers a row in one coupling: hidden layers, and the spline of half the coordinates."""
     network = _spline(flow)
-    return spline_numbers(d, (network.hidden, network.hidden), network.bins)
+    return spline_numbers(d, network.hidden_layers, network.bins)
 
 
 def _rows_pushed(flow: FlowConfig, d: int) -> int:

@@ -28,16 +28,24 @@ class SplineNetwork(Section):
     """Coupling layers; `auto`: as many as every coordinate needs to have said how every other one
     moves, `2 ceil(log2 d)`, at least 6."""
     hidden: int = Field(default=64, ge=1)
-    """Width of the two hidden layers of each conditioner."""
+    """Width of the hidden layers of each conditioner, two where there are no `blocks`."""
+    blocks: int = Field(default=0, ge=0, le=1000)
+    """Residual blocks of two layers in each conditioner, after a first hidden layer."""
     bins: int = Field(default=16, ge=2, le=900)
     """Spline bins."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the map takes."""
-        hidden = (self.hidden, self.hidden)
         layers = None if self.layers == "auto" else self.layers
-        return {"layers": layers, "hidden": hidden, "bins": self.bins}
+        residual = self.blocks > 0
+        sizes = {"hidden": self.hidden_layers, "bins": self.bins}
+        return {"layers": layers, **sizes, "residual": residual}
+
+    @property
+    def hidden_layers(self) -> tuple[int, ...]:
+        """The width of each."""
+        return (self.hidden,) * (1 + 2 * self.blocks if self.blocks else 2)
 
     def layers_of(self, dimension: int) -> int:
         """How many coupling layers there are."""

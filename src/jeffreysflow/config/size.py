@@ -167,6 +167,7 @@ def refuse_without_memory(
 _KEYS = (
     *("walkers", "rounds", "warmup_rounds", "local_steps", "levels", "max_levels"),
     *("pilot_walkers", "pilot_rounds", "leapfrog_steps", "layers", "hidden", "batch", "steps"),
+    "blocks",
     *("ensemble", "rejuvenation_steps", "samples", "points", "modes", "action_beads", "bins"),
 )
 

@@ -43,6 +43,7 @@ class Coupling(nn.Module):
         hidden: tuple[int, ...],
         stream: Stream | None = None,
         heavy_tails: bool = False,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         mask = torch.tensor(moved)
@@ -62,7 +63,7 @@ class Coupling(nn.Module):
         inputs = len(kept_circular) + int(kept_circular.sum())
         self._heavy_tails = heavy_tails
         self._any_circular = bool(kept_circular.any())
-        self.conditioner = Conditioner(inputs, hidden, offset.flatten(), stream)
+        self.conditioner = Conditioner(inputs, hidden, offset.flatten(), stream, residual)
         self.bins = knots.shape[1]
 
     def forward(self, u: torch.Tensor, inverse: bool = False) -> tuple[torch.Tensor, torch.Tensor]:

@@ -38,6 +38,7 @@ class SplineFlow(TransportMap):
     layers, hidden, bins : coupling layers (``usual_layers`` of the dimension where there is no
         number), widths of the conditioners' hidden layers, spline bins.
     stream : where the initial weights come from; without it they are zero, to be loaded.
+    residual : whether hidden layers but for the first are blocks of two (``Conditioner``).
     heavy_tails : whether samples lie very far out, as those of a base with tails do.
 
     Example
@@ -60,6 +61,7 @@ class SplineFlow(TransportMap):
         bins: int = 16,
         stream: Stream | None = None,
         heavy_tails: bool = False,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         dimension = len(lower)
@@ -73,6 +75,7 @@ class SplineFlow(TransportMap):
             "hidden": list(hidden),
             "bins": bins,
             "heavy_tails": heavy_tails,
+            "residual": residual,
         }
         self._intervals = Intervals(lower, upper, scale, periodic)
         relative, circular = self._intervals.relative_scale, self._intervals.circular
@@ -83,7 +86,7 @@ class SplineFlow(TransportMap):
             ]
         )
         self.couplings = nn.ModuleList(
-            Coupling(moved, knots, relative, circular, tuple(hidden), stream, heavy_tails)
+            Coupling(moved, knots, relative, circular, tuple(hidden), stream, heavy_tails, residual)
             for moved in coupling_masks(dimension, layers)
         )
 
@@ -96,9 +99,10 @@ class SplineFlow(TransportMap):
         layers: int | None = None,
         hidden: Sequence[int] = (64, 64),
         bins: int = 16,
+        residual: bool = False,
     ) -> SplineFlow:
         """A flow on ``box``; its parameters are those of the class."""
-        return cls(*box, layers, hidden, bins, stream, base.tails is not None)
+        return cls(*box, layers, hidden, bins, stream, base.tails is not None, residual)
 
     @property
     def numbers(self) -> int:
