@@ -191,7 +191,9 @@ def test_where_there_is_no_card_there_is_none(
 def _with_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     machine_with(monkeypatch, tmp_path, TWO)
     monkeypatch.setattr(torch.version, "cuda", "12.8")
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    # set first, so that it is taken away again afterwards
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     yield
     torch.use_deterministic_algorithms(False)
