@@ -27,7 +27,10 @@ from jeffreysflow.launch.device import use_device
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages.generate import generated
 from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.archive import MemoryArchive
+from jeffreysflow.tempering.engine import Engine
 from jeffreysflow.tempering.kernels import get_kernel
+from jeffreysflow.tempering.settings import TemperingSettings
 
 STREAM = Stream(0, "benchmark")
 
@@ -38,6 +41,22 @@ def tempering_rate(path: AnnealingPath, rows: int, rate: Callable[..., float]) -
     kernel, x = get_kernel("mala"), path.base.sample(rows, STREAM)
     point, lam, step_size = path.evaluate(x), x.new_full((rows, 1), 0.5), x.new_full((rows, 1), 0.1)
     return rows * rate(lambda: kernel.step(point, lam, step_size, path, STREAM))
+
+
+def engine_rate(path: AnnealingPath, rows: int, rate: Callable[..., float]) -> float:
+    """The same of whole rounds of one tile on eight levels: redraws, swaps, and what they read."""
+    assert path.base is not None
+    base, levels, rounds, steps = path.base, 8, 20, 10
+    ladder = tuple(k / (levels - 1) for k in range(levels))
+    settings = TemperingSettings(
+        ladder, rows // levels, rounds, thin=rounds, local_steps=steps, walkers_per_tile=rows
+    )
+
+    def run() -> None:
+        archive = MemoryArchive(settings, path.domain.dimension)
+        Engine(path, base, get_kernel("mala"), settings).run(archive)
+
+    return (levels - 1) * settings.walkers * steps * rounds * rate(run)
 
 
 def training_rate(
@@ -100,6 +119,7 @@ def main() -> None:
     print(f"{'what':46s} {'rows':>9s} {'a second':>12s}")
     for what, n, value in (
         ("tempering, MALA row-steps, float64", rows, tempering_rate(path, rows, rate)),
+        ("tempering, the same in whole rounds", rows, engine_rate(path, rows, rate)),
         ("training, steps of both sides, float32", batch, training_rate(path, flow, batch, rate)),
         ("generation, float64", rows, generation_rate(path, flow.double(), rows, rate)),
     ):

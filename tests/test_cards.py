@@ -141,7 +141,7 @@ def test_who_finds_too_few_holds_none_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine_with(monkeypatch, tmp_path, TWO)
-    monkeypatch.setattr(held, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(held, "POLL_SECONDS", 0.02)
     one = holding(1)
     try:
         assert one.stdout is not None
@@ -256,13 +256,19 @@ def test_slurm_is_asked_for_several() -> None:
 GENERATED = "results/periodic_well/flows/theta-0.50/generated/done.json"
 
 
-def planned(folder: Path, *arguments: str) -> dict[str, dict[str, str]]:
-    """The resources of the rules that train and generate, threads among them."""
+def planned(
+    folder: Path, *arguments: str, device: str = "auto", tempering: str = "cpu"
+) -> dict[str, dict[str, str]]:
+    """The resources of the rules that temper, train and generate, threads among them."""
     training = {"processes": 2, "threads": 3}
-    changed = json.dumps({"periodic_well": {"flows": {"theta-0.50": {"training": training}}}})
+    changed = {
+        "flows": {"theta-0.50": {"training": training}},
+        "references": {"tempered": {"device": tempering, "tile": {"walkers": 10}}},
+    }
+    overrides = json.dumps({"periodic_well": changed})
     run = snakemake(
-        *(folder, GENERATED, "--dry-run", *arguments, "--config", f"overrides={changed}"),
-        *(["device=cuda"] if "--workflow-profile" in arguments else []),
+        *(folder, GENERATED, "--dry-run", *arguments),
+        *("--config", f"overrides={overrides}", f"device={device}"),
     )
     assert run.returncode == 0, run.stdout + run.stderr
     found: dict[str, dict[str, str]] = {}
@@ -271,34 +277,92 @@ def planned(folder: Path, *arguments: str) -> dict[str, dict[str, str]]:
         key, _, value = line.strip().partition(" ")
         if key in ("rule", "checkpoint"):
             rule = value.rstrip(":")
+            found.setdefault(rule, {})["threads"] = "1"
         elif key == "threads:":
-            found.setdefault(rule, {})["threads"] = value
+            found[rule]["threads"] = value
         elif key == "resources:":
-            pairs = (pair.split("=", 1) for pair in value.split(", "))
-            found.setdefault(rule, {}).update(dict(pairs))
+            found[rule].update(dict(pair.split("=", 1) for pair in value.split(", ")))
     return found
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the project's configuration, and one with `nvidia-smi` that comes first."""
+    (tmp_path / "config.yaml").write_text("experiments: [periodic_well]\nscale: smoke\n")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\necho '{TWO}'\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setattr("test_workflow.PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
 
 
 @pytest.mark.pipeline
 def test_the_workflow_asks_for_a_card_a_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "config.yaml").write_text("experiments: [periodic_well]\nscale: smoke\n")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "nvidia-smi").write_text(f"#!/bin/sh\necho '{TWO}'\n")
-    (tools / "nvidia-smi").chmod(0o755)
-    monkeypatch.setattr("test_workflow.PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     local = planned(tmp_path, "--cores", "8")
     assert local["distill"]["gpu"] == "2"
     assert local["distill"]["lsf_extra"] == "-gpu num=2"
     assert local["distill"]["threads"] == "6"
     assert local["generate"]["gpu"] == "1"
     assert local["generate"]["threads"] == "3"
+    assert local["temper"]["gpu"] == "0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert planned(tmp_path, "--cores", "8")["distill"]["gpu"] == "1", "there is one"
     (tools / "nvidia-smi").unlink()
-    elsewhere = planned(tmp_path, "--workflow-profile", "slurm")
+    elsewhere = planned(tmp_path, "--workflow-profile", "slurm", device="cuda")
     assert elsewhere["distill"]["gpu"] == "2"
     assert elsewhere["distill"]["nodes"] == "1"
+    assert elsewhere["temper"]["gpu"] == "0", "references stay on the CPU"
+
+
+@pytest.mark.pipeline
+def test_the_workflow_tempers_with_a_rank_a_card(tools: Path, tmp_path: Path) -> None:
+    local = planned(tmp_path, "--cores", "8", device="cpu", tempering="cuda")
+    assert local["temper"]["threads"] == local["temper"]["tasks"] == "2"
+    assert local["temper"]["gpu"] == "2"
+    assert local["temper"]["lsf_extra"] == "-gpu num=2"
+    assert local["temper"]["mpi"] == "mpiexec"
+    assert local["distill"]["gpu"] == "0", "the project's device is that of flows"
+    one = planned(tmp_path, "--cores", "8", "--resources", "gpu=1", tempering="cuda")["temper"]
+    assert (one["tasks"], one["gpu"], one["mpi"]) == ("1", "1", "")
+    (tools / "nvidia-smi").unlink()
+    none = planned(tmp_path, "--cores", "8", tempering="cuda")["temper"]
+    assert (none["tasks"], none["gpu"]) == ("1", "0")
+
+
+@pytest.mark.pipeline
+def test_a_cluster_is_asked_for_one_card_and_more_where_the_user_says_so(
+    tools: Path, tmp_path: Path
+) -> None:
+    slurm = ("--cores", "8", "--workflow-profile", "slurm")
+    one = planned(tmp_path, *slurm, tempering="cuda")["temper"]
+    assert (one["tasks"], one["gpu"], one["mpi"]) == ("1", "1", "")
+    more = planned(tmp_path, *slurm, "--set-threads", "temper=4", tempering="cuda")["temper"]
+    assert (more["tasks"], more["gpu"], more["mpi"]) == ("4", "4", "mpiexec")
+    shared = ("--set-threads", "temper=4", "--set-resources", "temper:gpu=1")
+    few = planned(tmp_path, *slurm, *shared, tempering="cuda")["temper"]
+    assert (few["tasks"], few["gpu"]) == ("4", "1")
+
+
+@pytest.mark.parametrize(
+    ("ranks", "gpu", "submitted"),
+    [(1, 1, "--cpus-per-task=1"), (4, 4, "--ntasks=4 --cpus-per-task=1")],
+)
+def test_slurm_binds_no_rank_to_a_card(ranks: int, gpu: int, submitted: str) -> None:
+    """Nor is one rank an MPI job, which the plugin refuses."""
+    submit = pytest.importorskip("snakemake_executor_plugin_slurm.submit_string")
+    resources = {"mpi": "mpiexec" if ranks > 1 else "", "tasks": ranks, "gpu": gpu}
+    resources |= {"tasks_per_gpu": 0, "cpus_per_task": 1}
+    job = SimpleNamespace(resources=Resources(resources), threads=ranks)
+    places = ("run_uuid", "slurm_logfile", "comment_str", "account", "partition", "workdir")
+    command = submit.get_submit_command(job, dict.fromkeys(places, ""))
+    assert command.endswith(f" {submitted}")
+
+
+class Resources(dict[str, object]):
+    """As Snakemake's, which are attributes too."""
+
+    __getattr__ = dict.__getitem__

@@ -31,3 +31,22 @@ def test_ranks(changes: dict[str, object], stage: str, ranks: int) -> None:
     if stage == "temper" and "ladder" not in changes and ranks < 256:
         ladder = (0.0, 0.1, 0.4, 1.0)
         assert max(2, len(tempering_settings(made, "r", ladder).grid.tiles)) == ranks
+
+
+@pytest.mark.parametrize(
+    ("changes", "here", "ranks"),
+    [
+        ({}, None, 1),
+        ({}, 0, 1),
+        ({}, 1, 1),
+        ({"tile": {"walkers": 100}}, 4, 4),
+        ({"tile": {"walkers": 1000}}, 4, 1),
+    ],
+)
+def test_on_gpus_there_is_a_rank_for_each(
+    changes: dict[str, object], here: int | None, ranks: int
+) -> None:
+    made = experiment(references={"r": {**REFERENCE, **changes, "device": "cuda"}})
+    assert useful_ranks(made, "temper", "r", here) == ranks
+    on_cpu = experiment(references={"r": {**REFERENCE, **changes}})
+    assert useful_ranks(on_cpu, "temper", "r", here) == useful_ranks(on_cpu, "temper", "r")

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from jeffreysflow import __version__, commands
 from jeffreysflow.config import (
+    Experiment,
     Project,
     experiment_file,
     experiment_names,
@@ -176,6 +177,8 @@ def _validate(options: argparse.Namespace) -> None:
     here = () if options.elsewhere else (memory_limit_mb(), free_disk_mb(Path(project.results)))
     for experiment in experiments.values():
         size = refuse_what_does_not_fit(experiment, *here)
+        if not options.elsewhere:
+            _check_devices(experiment)
         if options.energies:
             from jeffreysflow.launch.check import check_experiment
 
@@ -191,6 +194,15 @@ def _validate(options: argparse.Namespace) -> None:
         for flow in experiment.flows:
             for note in mask_notes(experiment, flow):
                 print(f"  {flow}: {note}")
+
+
+def _check_devices(experiment: Experiment) -> None:
+    """Of references; asking for what is there takes a library that is slow to import."""
+    for name, reference in experiment.references.items():
+        if reference.device != "cpu":
+            from jeffreysflow.launch.rank_device import check_reference_device
+
+            check_reference_device(experiment, name)
 
 
 def _results(options: argparse.Namespace) -> None:

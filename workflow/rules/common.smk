@@ -44,9 +44,16 @@ CONFIG = str(LAYOUT.config)
 
 # jobs that are submitted, and the Snakemake inside of one, ask for what this machine need not have
 ELSEWHERE = workflow.remote_exec or workflow.resource_settings.nodes is not None
-CARDS = None if ELSEWHERE or PROJECT.device == "cpu" else len(cards())
-if CARDS and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", CARDS)
+ON_GPUS = PROJECT.device != "cpu" or any(
+    reference.device == "cuda"
+    for experiment in EXPERIMENTS.values()
+    for reference in experiment.references.values()
+)
+CARDS = None if ELSEWHERE or not ON_GPUS else len(cards())
+if CARDS:
+    if "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", CARDS)
+    CARDS = min(CARDS, workflow.global_resources.get("gpu").value)
 
 # Snakemake exports {threads} as the thread count of numerical libraries; a stage sets its own.
 # A prefix replaces Snakemake's own, without which a stage that fails before `| tee` seems to succeed
@@ -117,10 +124,15 @@ def ranks(wildcards, threads):
 
 
 def most_ranks(stage):
-    """As many as a tempering run has tiles; Snakemake takes no more than there are cores."""
+    """As many as a tempering run has tiles, or GPUs; Snakemake takes no more than there are cores."""
     return lambda wildcards: useful_ranks(
-        experiment_of(wildcards), stage, wildcards.reference
+        experiment_of(wildcards), stage, wildcards.reference, CARDS
     )
+
+
+def launcher(wildcards, threads):
+    """None for one rank, for which some batch systems refuse one."""
+    return "mpiexec" if threads > 1 else ""
 
 
 def memory(stage):
@@ -217,21 +229,27 @@ def levels_ahead(wildcards):
     return levels_waiting_for(experiment, wildcards.reference)
 
 
-def gpus(wildcards):
+def gpus(wildcards, threads):
     """One a flow."""
     return gpus_asked(PROJECT.device, 1, CARDS)
 
 
-def training_gpus(wildcards):
+def training_gpus(wildcards, threads):
     """One a process that trains."""
     return gpus_asked(PROJECT.device, training_processes(wildcards), CARDS)
+
+
+def tempering_gpus(wildcards, threads):
+    """One a rank, where the reference lives on GPUs."""
+    device = experiment_of(wildcards).reference(wildcards.reference).device
+    return gpus_asked(device, threads, CARDS)
 
 
 def lsf(gpus):
     """What the plugin for LSF, which knows no GPUs, hands to `bsub`: for `lsf_extra`."""
 
-    def extra(wildcards):
-        n = gpus(wildcards)
+    def extra(wildcards, threads):
+        n = gpus(wildcards, threads)
         return f"-gpu num={n}" if n else ""
 
     return extra

@@ -8,9 +8,13 @@ rule pilot:
     priority: levels_ahead
     threads: most_ranks("pilot")
     resources:
-        mpi="mpiexec",
+        mpi=launcher,
         tasks=ranks,
         cpus_per_task=1,
+        gpu=tempering_gpus,
+        # Slurm is not to bind them: each rank finds its own
+        tasks_per_gpu=0,
+        lsf_extra=lsf(tempering_gpus),
         mem_mb=memory("pilot"),
         runtime=60,
     params:
@@ -46,9 +50,13 @@ rule temper:
     priority: levels_ahead
     threads: most_ranks("temper")
     resources:
-        mpi="mpiexec",
+        mpi=launcher,
         tasks=ranks,
         cpus_per_task=1,
+        gpu=tempering_gpus,
+        # Slurm is not to bind them: each rank finds its own
+        tasks_per_gpu=0,
+        lsf_extra=lsf(tempering_gpus),
         mem_mb=memory("temper"),
         runtime=120,
     params:

@@ -31,6 +31,9 @@ _NOT_TARGET = {"beads", "added_modes", "published_distance"}
 _NOT_TRAINED = {"generate", "published", "published_by_level"}
 """Of a flow: what is done with it, or known of it."""
 
+_OF_PILOT = {"path", "target", "kernel", "ladder", "tile", "device", "local_steps", "swap"}
+"""Of a reference: what its pilot depends on."""
+
 FORMAT = 11
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 
@@ -49,7 +52,8 @@ class Experiment(Section):
     seed: int = Field(ge=0)
     """The one seed all random streams come from."""
     device: Device = "auto"
-    """Where flows are trained: `auto` takes a GPU when there is one."""
+    """Where flows are trained: `auto` takes a GPU when there is one. References are tempered on the
+    CPU, whatever it is, unless they say otherwise (`references: {name: {device: cuda}}`)."""
     potential: PotentialConfig
     """The target energy."""
     sources: dict[str, str] = Field(default_factory=dict)
@@ -198,9 +202,7 @@ class Experiment(Section):
 
     def pilot_hash(self, name: str) -> str:
         """Hash of all that determines the ladder a reference's pilot suggests."""
-        section = self.reference(name).model_dump(
-            include={"path", "target", "kernel", "ladder", "tile", "local_steps", "swap"}
-        )
+        section = self.reference(name).model_dump(include=_OF_PILOT)
         return _hash(
             {
                 "target": self.target_hash(),

@@ -6,10 +6,11 @@ __all__ = ["gpus_asked"]
 
 
 def gpus_asked(device: str, processes: int, here: int | None) -> int:
-    """GPUs for a flow that ``processes`` work at, on a machine that has ``here`` of them; None
-    where jobs run elsewhere, on machines of which only the user knows what they have.
+    """GPUs for what ``processes`` work at, a flow or a reference, on a machine that has ``here`` of
+    them; None where jobs run elsewhere, on machines of which only the user knows what they have.
 
-    ``device`` is that of the project. Where there are fewer than processes, these share them.
+    ``device`` is that of the project for a flow, and its own for a reference. Where there are fewer
+    than processes, these share them.
 
     >>> gpus_asked("auto", 2, here=8), gpus_asked("auto", 2, here=1), gpus_asked("auto", 2, None)
     (2, 1, 0)

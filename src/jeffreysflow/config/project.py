@@ -23,7 +23,8 @@ class Project(Section):
     seed: int = Field(default=1, ge=0)
     """The one seed all random streams come from."""
     device: Device = "auto"
-    """Where flows are trained: `auto` takes a GPU when there is one."""
+    """Where flows are trained: `auto` takes a GPU when there is one. References are tempered on the
+    CPU, whatever it is, unless they say otherwise (`references: {name: {device: cuda}}`)."""
     results: str = "results"
     """Folder for everything that is produced; `~` is your home."""
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)

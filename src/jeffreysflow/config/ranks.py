@@ -1,4 +1,4 @@
-"""How many MPI ranks a tempering run can use: as many as it has tiles."""
+"""How many MPI ranks a tempering run can use: as many as it has tiles, or a GPU for."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ __all__ = ["useful_ranks"]
 _MOST = 256
 
 
-def useful_ranks(experiment: Experiment, stage: str, reference: str) -> int:
-    """Ranks of ``stage`` (`pilot` or `temper`) that have something to do; at least two, since a
-    scheduler may take one for no MPI at all. What comes out does not depend on it.
+def useful_ranks(
+    experiment: Experiment, stage: str, reference: str, cards: int | None = None
+) -> int:
+    """Ranks of ``stage`` (`pilot` or `temper`) that have something to do; what comes out does not
+    depend on it.
+
+    On the CPU at least two, since a scheduler may take one for no MPI at all. On GPUs one for each
+    of the ``cards`` of this machine, and one where jobs run elsewhere (None), on machines of which
+    only the user knows what they have.
 
     Raises
     ------
@@ -24,4 +30,7 @@ def useful_ranks(experiment: Experiment, stage: str, reference: str) -> int:
     if stage == "pilot" and isinstance(ladder, SuggestedLadder):
         walkers = ladder.pilot_walkers
     grid = tile_grid(section.most_levels, walkers, section.tile.replicas, section.tile.walkers)
-    return max(2, min(grid.groups * grid.blocks, _MOST))
+    tiles = grid.groups * grid.blocks
+    if section.device == "cuda":
+        return max(1, min(tiles, cards or 1))
+    return max(2, min(tiles, _MOST))

@@ -147,6 +147,11 @@ class ReferenceConfig(Section):
     """Independent ladders that run side by side."""
     tile: TileConfig = TileConfig()
     """The unit of work."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where replicas live and move. `cuda` is for energies that are dear, written in torch, and for
+    large tiles (`tile: {walkers: 100000}`); many small tiles are faster on the ranks of a CPU. The
+    project's `device`, which is that of the flows, has no say in it: bits differ between kinds of
+    device, so that this one belongs to what a reference is."""
     warmup_rounds: int = Field(ge=0)
     """Swap rounds before recording; step sizes and ladder adapt here and are frozen afterwards."""
     rounds: int = Field(ge=1)

@@ -14,15 +14,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from jeffreysflow.machine import Card, cards
 
-__all__ = ["hold_cards"]
+__all__ = ["POLL_SECONDS", "held_cards", "hold_cards", "use_cards", "wait_for_cards"]
 
-_POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0
 _held: list[Card] = []
 _locks = ExitStack()
 
@@ -35,26 +35,41 @@ def hold_cards(processes: int) -> Sequence[Card]:
     """
     if not _held:
         visible = cards()
-        wanted = min(processes, len(visible))
-        named = "CUDA_VISIBLE_DEVICES" in os.environ and wanted == len(visible)
-        _held.extend(visible if named else _locked(visible, wanted))
-        if _held:
-            os.environ["CUDA_VISIBLE_DEVICES"] = _held[0].name
+        use_cards(wait_for_cards(visible, min(processes, len(visible)), POLL_SECONDS))
+    return held_cards()
+
+
+def held_cards() -> Sequence[Card]:
+    """The cards of this process so far, of which it sees the first."""
     return tuple(_held)
 
 
-def _locked(visible: Sequence[Card], wanted: int) -> list[Card]:
+def use_cards(cards: Sequence[Card]) -> None:
+    """From now on these are the cards of this process, and CUDA sees the first one only."""
+    _held.extend(cards)
+    if _held:
+        os.environ["CUDA_VISIBLE_DEVICES"] = _held[0].name
+
+
+def wait_for_cards(
+    visible: Sequence[Card],
+    wanted: int,
+    pause: float,
+    agreed: Callable[[bool], bool] = bool,
+) -> list[Card]:
+    """``wanted`` of the visible cards, which this process holds until it ends.
+
+    It tries every ``pause`` seconds until it finds so many free and ``agreed``, which is told
+    whether it does, says that others have found theirs too; between two tries it holds none.
+    """
     said = False
     while True:
         with ExitStack() as locks:
-            taken: list[Card] = []
-            for card in visible:
-                if len(taken) < wanted and _lock(card, locks):
-                    taken.append(card)
-            if len(taken) == wanted:
+            taken = _free(visible, wanted, locks)
+            if agreed(len(taken) == wanted):
                 _locks.push(locks.pop_all())
                 return taken
-        if not said:
+        if not said and len(taken) < wanted:
             print(
                 f"{wanted} of {len(visible)} GPUs wanted, {len(taken)} free: waiting for others "
                 "to end",
@@ -62,7 +77,18 @@ def _locked(visible: Sequence[Card], wanted: int) -> list[Card]:
                 flush=True,
             )
             said = True
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
+
+
+def _free(visible: Sequence[Card], wanted: int, locks: ExitStack) -> list[Card]:
+    """So many of the cards as are free, at most those wanted."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ and wanted == len(visible):
+        return list(visible)
+    taken: list[Card] = []
+    for card in visible:
+        if len(taken) < wanted and _lock(card, locks):
+            taken.append(card)
+    return taken
 
 
 def _lock(card: Card, locks: ExitStack) -> bool:

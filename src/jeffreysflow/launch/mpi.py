@@ -18,7 +18,14 @@ from jeffreysflow.processes import is_launched
 from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
 
-__all__ = ["MpiCommunicator", "check_ranks", "on_rank_0", "sole_launch", "world"]
+__all__ = [
+    "MpiCommunicator",
+    "check_ranks",
+    "of_this_node",
+    "on_rank_0",
+    "sole_launch",
+    "world",
+]
 
 T = TypeVar("T")
 
@@ -46,6 +53,12 @@ class MpiCommunicator:
 
     def barrier(self) -> None:
         self._communicator.Barrier()
+
+    def node(self) -> MpiCommunicator:
+        """The ranks that share memory with this one, in the same order. Collective."""
+        from mpi4py import MPI
+
+        return MpiCommunicator(self._communicator.Split_type(MPI.COMM_TYPE_SHARED, key=self.rank))
 
 
 @contextmanager
@@ -83,6 +96,11 @@ def world() -> Communicator:
         )
         return SerialCommunicator()
     return MpiCommunicator(MPI.COMM_WORLD)
+
+
+def of_this_node(communicator: Communicator) -> Communicator:
+    """Those of the ranks that are on this node. Collective."""
+    return communicator.node() if isinstance(communicator, MpiCommunicator) else communicator
 
 
 def on_rank_0(communicator: Communicator, work: Callable[[], T]) -> T:

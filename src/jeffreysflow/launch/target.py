@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.usage import EVALUATIONS
@@ -18,6 +20,7 @@ __all__ = [
     "build_base",
     "build_path",
     "build_potential",
+    "build_tempering",
     "counted",
     "dimension_of",
 ]
@@ -89,6 +92,18 @@ def build_path(experiment: Experiment, reference: str | None = None) -> Annealin
         assert isinstance(potential, RingPolymer)
         target = ClassicalRing(potential)
     return AnnealingPath(None if section.path == "power" else base, target, EVALUATIONS)
+
+
+def build_tempering(
+    experiment: Experiment, reference: str, device: torch.device
+) -> tuple[AnnealingPath, Base]:
+    """The path a reference is tempered along, and where its replicas start, on a device."""
+    path = build_path(experiment, reference)
+    start = build_base(experiment, path.target)
+    for part in (path.target, path.base, start):
+        if part is not None:
+            part.to(device)
+    return path, start
 
 
 def counted(potential: Potential) -> Potential:

@@ -12,7 +12,8 @@ from jeffreysflow.config.reference import SuggestedLadder
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.launch.mpi import on_rank_0, sole_launch
-from jeffreysflow.launch.target import build_base, build_path
+from jeffreysflow.launch.rank_device import check_reference_device, device_of_rank
+from jeffreysflow.launch.target import build_tempering
 from jeffreysflow.progress import Progress
 from jeffreysflow.stages.temper import tempering_settings
 from jeffreysflow.stores.completion import is_complete, write_record
@@ -70,8 +71,10 @@ def _pilot(
     hash, file = experiment.pilot_hash(reference), layout.reference(reference).ladder
     if on_rank_0(ranks, lambda: is_complete(file, hash)):
         return
+    on_rank_0(ranks, lambda: check_reference_device(experiment, reference))
     on_rank_0(ranks, lambda: check_experiment(experiment))
-    path = build_path(experiment, reference)
+    device = device_of_rank(experiment, reference, ranks)
+    path, start = build_tempering(experiment, reference, device)
     rounds = section.pilot_rounds
     settings = replace(
         tempering_settings(experiment, reference, starting_ladder(section.max_levels)),
@@ -82,8 +85,7 @@ def _pilot(
         address=(experiment.name, reference, "pilot"),
     )
     kernel = experiment.reference(reference).kernel
-    base = build_base(experiment, path.target)
-    engine = Engine(path, base, get_kernel(kernel.name, **kernel.parameters), settings, ranks)
+    engine = Engine(path, start, get_kernel(kernel.name, **kernel.parameters), settings, ranks)
     what = f"pilot {experiment.name}/{reference}"
     progress = Progress(engine.rounds, what, "rounds", enabled=ranks.rank == 0)
     archive = MemoryArchive(settings, path.domain.dimension)
@@ -109,6 +111,7 @@ def _pilot(
         "pilot",
         hash,
         started,
+        device=device.type,
         ranks=ranks.size,
         threads=1,
         ladder=list(suggested),

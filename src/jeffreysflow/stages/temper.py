@@ -19,7 +19,8 @@ from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.launch.ladder_notes import ladder_notes
 from jeffreysflow.launch.level_count import pilot_ladder
 from jeffreysflow.launch.mpi import on_rank_0, sole_launch
-from jeffreysflow.launch.target import build_base, build_path
+from jeffreysflow.launch.rank_device import check_reference_device, device_of_rank
+from jeffreysflow.launch.target import build_tempering
 from jeffreysflow.processes import SignalledError, signals_kept
 from jeffreysflow.progress import Progress
 from jeffreysflow.stores.completion import KEPT_RECORD, declare_done, write_record
@@ -73,9 +74,10 @@ def _temper(
 ) -> None:
     section, hash = experiment.reference(reference), experiment.reference_hash(reference)
     folder = layout.reference(reference).replicas
-    if on_rank_0(ranks, lambda: _is_there(experiment, folder, hash, started)):
+    if on_rank_0(ranks, lambda: _is_there(experiment, reference, folder, hash, started)):
         return
-    path = build_path(experiment, reference)
+    device = device_of_rank(experiment, reference, ranks)
+    path, start = build_tempering(experiment, reference, device)
     settings = tempering_settings(experiment, reference, _ladder(layout, experiment, reference))
     archive = ReplicasArchive(
         folder,
@@ -106,8 +108,7 @@ def _temper(
         for note in ladder_notes(experiment, reference):
             print(f"{experiment.name}/{reference}: {note}", file=sys.stderr, flush=True)
     kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
-    base = build_base(experiment, path.target)
-    engine = Engine(path, base, kernel, settings, ranks)
+    engine = Engine(path, start, kernel, settings, ranks)
     what = f"temper {experiment.name}/{reference}"
     reporter = _Reporter(engine.rounds, what, enabled=ranks.rank == 0)
     statistics = _run(engine, archive, section.checkpoint_seconds, reporter, ranks)
@@ -118,6 +119,7 @@ def _temper(
             "temper",
             hash,
             started,
+            device=device.type,
             ranks=ranks.size,
             threads=1,
             levels=len(settings.ladder),
@@ -192,17 +194,13 @@ class _Reporter:
             self._progress.close()
 
 
-def _is_there(experiment: Experiment, folder: Path, hash: str, started: float) -> bool:
+def _is_there(
+    experiment: Experiment, reference: str, folder: Path, hash: str, started: float
+) -> bool:
     """Make room for the run; whether its result is there already. On rank 0."""
     found = found_hash(folder)
-    if found is not None and found != hash:
-        previous = set_aside(folder)
-        print(
-            f"{folder}: made from another configuration, moved to {previous.name}",
-            file=sys.stderr,
-            flush=True,
-        )
-    elif (folder / "store.zarr").exists():
+    foreign = found is not None and found != hash
+    if not foreign and (folder / "store.zarr").exists():
         try:
             verify_replicas(folder / "store.zarr", hash)
         except DamagedError as error:
@@ -220,6 +218,14 @@ def _is_there(experiment: Experiment, folder: Path, hash: str, started: float) -
                     )
                 declare_done(folder, hash)
             return True
+    check_reference_device(experiment, reference)
+    if foreign:
+        previous = set_aside(folder)
+        print(
+            f"{folder}: made from another configuration, moved to {previous.name}",
+            file=sys.stderr,
+            flush=True,
+        )
     check_experiment(experiment)
     return False
 
