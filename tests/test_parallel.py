@@ -241,7 +241,7 @@ def test_training_in_parts_is_training(size: int) -> None:
     for parameters, found in in_each(size, trained):
         assert relative(parameters, one) < 1e-12
         for row, expected in zip(found, history, strict=True):
-            assert row == pytest.approx(expected, rel=1e-9, nan_ok=True)
+            assert tuple(row) == pytest.approx(tuple(expected), rel=1e-9, nan_ok=True)
 
 
 def test_processes_have_the_same_bits() -> None:

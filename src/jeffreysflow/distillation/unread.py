@@ -38,7 +38,7 @@ class Unread:
     ) -> None:
         """One step; ``skipped`` and ``walls`` are its own."""
         none = loss.new_tensor(math.nan)
-        given = (loss, reverse, forward, norm, skipped, walls, held_out)
+        given = (loss, reverse, forward, norm, skipped, held_out, walls)
         scalars = [none if value is None else value.detach().to(loss) for value in given]
         self._known.append((step, theta, learning_rate))
         self._scalars.append(torch.stack(scalars))
@@ -50,7 +50,7 @@ class Unread:
             return rows
         values = torch.stack(self._scalars)
         values[:, -1] = total(values[:, -1])
-        for (step, theta, rate), (loss, R, D, norm, skipped, walls, held_out) in zip(
+        for (step, theta, rate), (loss, R, D, norm, skipped, held_out, walls) in zip(
             self._known, values.tolist(), strict=True
         ):
             self._skipped += int(skipped)
