@@ -7,7 +7,7 @@ import pytest
 LONGEST = (
     *("test_workflow", "test_benchmarks", "test_beads", "test_temper_ranks", "test_replicas"),
     *("test_distill", "test_workflow_pilot", "test_temper_signals", "test_training_memory"),
-    "test_data_parallel",
+    *("test_data_parallel", "test_elsewhere"),
 )
 
 

@@ -251,7 +251,7 @@ def main() -> None:
     draw, started = random.Random(options.seed), time.time()
     each = 1 if options.tiny else options.each
     with tempfile.TemporaryDirectory() as place:
-        tallies = finished_files(Path(place) / "finished", each, draw, 8 if options.tiny else None)
+        tallies = finished_files(Path(place) / "finished", each, draw, 3 if options.tiny else None)
         tallies |= checkpoints(Path(place) / "half", each, draw)
     print("| file | damages | named in one line | harmless | else |\n|---|---|---|---|---|")
     for kind, tally in tallies.items():

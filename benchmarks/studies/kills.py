@@ -328,7 +328,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--way", choices=[*WAYS], action="append", help="only this way (or these)")
-    parser.add_argument("--tiny", action="store_true", help="one stage in every way")
+    parser.add_argument("--tiny", action="store_true", help="a stage in two of the ways")
     options = parser.parse_args()
     # a shell has what it starts in the background ignore SIGINT, and so would all that is killed
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -336,6 +336,8 @@ def main() -> None:
         del WAYS[way]
     counts = {stages: options.stages, runs: options.runs}
     if options.tiny:
+        for way in list(WAYS)[1:-2] + list(WAYS)[-1:]:
+            del WAYS[way]
         counts = {stages: len(WAYS), runs: 0}
     failed = []
     for kind, count in counts.items():
