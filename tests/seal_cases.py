@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sealed import seal
 
 PROVENANCE = ("done.json", "record.json", ".lock")
@@ -21,3 +22,13 @@ def rewrite(file: Path, text: str) -> None:
     file.write_text(text)
     store = next((part for part in file.parents if part.suffix == ".zarr"), None)
     seal(store or file)
+
+
+def made(layout: Layout) -> dict[str, bytes]:
+    """What the flow `f` has left, but for what tells of its making."""
+    folder = layout.flow("f").folder
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and not is_provenance(file)
+    }

@@ -30,7 +30,7 @@ from jeffreysflow.stores.tables import read_table
 from jeffreysflow.stores.training import SavedTraining
 from jeffreysflow.stores.usage import read_used
 from parallel_cases import HARD, WALLED, experiment, prepared
-from seal_cases import is_provenance
+from seal_cases import made
 
 SECONDS = 60
 """Until something is given up that takes two or three."""
@@ -42,15 +42,6 @@ def distilled(folder: Path, of: Experiment) -> Layout:
     layout = prepared(folder, of)
     distill.run(layout, of, "f", 1)
     return layout
-
-
-def made(layout: Layout) -> dict[str, bytes]:
-    folder = layout.flow("f").folder
-    return {
-        str(file.relative_to(folder)): file.read_bytes()
-        for file in folder.rglob("*")
-        if file.is_file() and not is_provenance(file)
-    }
 
 
 def parameters(layout: Layout, of: Experiment) -> torch.Tensor:

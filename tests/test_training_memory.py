@@ -20,7 +20,7 @@ from jeffreysflow.stores.levels import write_levels
 from jeffreysflow.stores.training import SavedTraining, forget_trainings
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.archive import Draws
-from seal_cases import is_provenance
+from seal_cases import made
 
 STEPS = 9
 EXPERIMENT = Experiment.model_validate(
@@ -79,15 +79,6 @@ def prepared(folder: Path) -> Layout:
 def run(layout: Layout) -> None:
     for level in (1, 2):
         distill.run(layout, EXPERIMENT, "f", level)
-
-
-def made(layout: Layout) -> dict[str, bytes]:
-    folder = layout.flow("f").folder
-    return {
-        str(file.relative_to(folder)): file.read_bytes()
-        for file in folder.rglob("*")
-        if file.is_file() and not is_provenance(file)
-    }
 
 
 @pytest.fixture(scope="module")

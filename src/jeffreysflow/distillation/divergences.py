@@ -24,6 +24,7 @@ __all__ = [
     "InvertibleMap",
     "forward_bracket",
     "jeffreys_weights",
+    "ramped",
     "reverse_bracket",
 ]
 
@@ -124,3 +125,12 @@ def jeffreys_weights(theta: float, variance_0: float, variance_1: float) -> tupl
     """
     l_0, l_1 = theta * variance_0, (1.0 - theta) * variance_1
     return l_0 / (l_0 + l_1), l_1 / (l_0 + l_1)
+
+
+def ramped(theta: float, ramp: float, progress: float) -> float:
+    """Theta at ``progress`` of the training, 0 to 1: it rises linearly over the share ``ramp``, but
+    for theta = 1, which never sees the reference that a rise is for.
+    """
+    if theta == 1.0 or ramp == 0.0:
+        return theta
+    return theta * min(1.0, progress / ramp)

@@ -12,6 +12,7 @@ from jeffreysflow.distillation.batches import Batch
 from jeffreysflow.distillation.divergences import (
     forward_bracket,
     jeffreys_weights,
+    ramped,
     reverse_bracket,
 )
 from jeffreysflow.distillation.loss import Ends, Loss, LossValue, Side
@@ -133,6 +134,4 @@ class JeffreysLoss(Loss):
 
     def _ramped(self, progress: float) -> float:
         theta, _ = self._chosen()
-        if theta == 1.0 or self.ramp == 0.0:
-            return theta
-        return theta * min(1.0, progress / self.ramp)
+        return ramped(theta, self.ramp, progress)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from jeffreysflow.distillation.batches import Batch
-from jeffreysflow.distillation.divergences import forward_bracket, jeffreys_weights
+from jeffreysflow.distillation.divergences import forward_bracket, jeffreys_weights, ramped
 from jeffreysflow.distillation.loss import Ends, Loss, LossValue, Side
-from jeffreysflow.distillation.parallel import totals
+from jeffreysflow.distillation.parallel import total, totals
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
 
@@ -91,10 +91,9 @@ class ScoreFunctionLoss(Loss):
         a = -log_weight.detach()
         sum_a, n = totals(a.sum(), free.sum())
         excess = (a - middle).clamp(-self.clip, self.clip).masked_fill(~free, 0.0)
-        sum_excess, _ = totals(excess.sum(), free.sum())
-        centred = (excess - sum_excess / n).masked_fill(~free, 0.0)
-        surrogate, _ = totals((-centred * log_weight).sum(), free.sum())
+        centred = (excess - total(excess.sum()) / n).masked_fill(~free, 0.0)
+        surrogate = total((-centred * log_weight).sum())
         return sum_a / n, surrogate / n, (~free).sum()
 
     def _ramped(self, progress: float) -> float:
-        return self.theta if self.ramp == 0 else self.theta * min(1.0, progress / self.ramp)
+        return ramped(self.theta, self.ramp, progress)
