@@ -40,12 +40,12 @@ class BestWeights:
     ) -> None:
         self._loss, self._ends, self._steps = loss, ends, steps
         self._average = average
+        sides = loss.draws(ends, 1.0)
+        looks = all(side in held_out for side in sides)
         self._batches = {
-            side: Batch(*(values[share(len(values))] for values in batch))
-            for side, batch in held_out.items()
-            if side in loss.draws(ends, 1.0)
+            side: Batch(*(values[share(len(values))] for values in held_out[side]))
+            for side in (sides if looks else ())
         }
-        looks = all(side in self._batches for side in loss.draws(ends, 1.0))
         self._every = max(1, steps // _LOOKS) if looks else 0
         self.value = average[0].new_full((), torch.inf)
         self.weights = [mean.clone() for mean in average] if looks else []

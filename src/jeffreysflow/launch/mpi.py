@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.device import use_threads
 from jeffreysflow.processes import is_launched
 from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
@@ -71,8 +71,7 @@ def sole_launch(
     ------
     UserError : a wrong number of ranks, or another launch is at work in the folder.
     """
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    use_threads(1)
     ranks = communicator or world()
     on_rank_0(ranks, lambda: check_ranks(ranks, expect_ranks))
     with ExitStack() as held:
