@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 
 from jeffreysflow.domain import Domain
@@ -38,3 +39,27 @@ def test_euclidean_centre_and_variance_are_the_ordinary_ones() -> None:
     domain = Domain.euclidean(2)
     assert domain.centre(x).tolist() == [1.0, 3.0]
     assert domain.variance(x).tolist() == [1.0, 4.0]
+
+
+def test_walls_reflect_as_often_as_it_takes_and_say_which_way_a_coordinate_then_points() -> None:
+    domain = Domain((None, (0.0, 1.0), None), (None, None, (0.0, 2.0)))
+    x = torch.tensor([[9.0, 1.25, 0.5], [9.0, 0.5, -0.5], [9.0, 0.5, 4.5], [9.0, 0.5, 7.5]])
+    folded, sign = domain.fold(x)
+    assert folded.tolist() == [[9.0, 0.25, 0.5], [9.0, 0.5, 0.5], [9.0, 0.5, 0.5], [9.0, 0.5, 0.5]]
+    assert sign[:, 2].tolist() == [1.0, -1.0, 1.0, -1.0]
+    assert bool((sign[:, :2] == 1).all())
+    assert domain.walled.tolist() == [False, False, True]
+
+
+def test_what_lies_between_walls_keeps_its_bits_and_a_wall_belongs_to_the_box() -> None:
+    x = torch.rand(1000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    x[0] = torch.tensor([3.0, 0.0])
+    folded, sign = Domain.box(2, 0.0, 3.0).fold(x)
+    assert torch.equal(folded, x)
+    assert bool((sign == 1).all())
+
+
+@pytest.mark.parametrize("walls", [((0.0, 1.0),), ((0.0, 1.0), None)])
+def test_walls_are_one_pair_a_coordinate_and_not_on_a_circle(walls: tuple[object, ...]) -> None:
+    with pytest.raises(ValueError, match=r"walls"):
+        Domain(((0.0, 1.0), None), walls)

@@ -1,4 +1,4 @@
-"""The space the samples live in: each coordinate Euclidean or periodic."""
+"""The space the samples live in: each coordinate on a line, on a circle or between two walls."""
 
 from __future__ import annotations
 
@@ -7,21 +7,40 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Domain"]
+__all__ = ["Domain", "Interval"]
+
+Interval = tuple[float, float]
+"""A lower and an upper end."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Which coordinates are periodic, and over which interval.
+    """Which coordinates are periodic, which lie between walls, and over which interval.
 
-    ``periods[i]`` is ``None`` for a Euclidean coordinate, ``(lower, upper)`` for one on a circle.
+    ``periods[i]`` is ``(lower, upper)`` for a coordinate on a circle, ``walls[i]`` for one between
+    reflecting walls; both are ``None`` for a Euclidean coordinate. No walls at all are ``()``.
 
     >>> torus = Domain.torus(2)
     >>> torus.wrap(torch.tensor([[4.0, 0.0]]))
     tensor([[-2.2832,  0.0000]])
+    >>> Domain.box(2).wrap(torch.tensor([[1.25, -0.5]]))
+    tensor([[0.7500, 0.5000]])
     """
 
-    periods: tuple[tuple[float, float] | None, ...]
+    periods: tuple[Interval | None, ...]
+    walls: tuple[Interval | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.walls:
+            return
+        if len(self.walls) != len(self.periods):
+            raise ValueError(f"{len(self.periods)} periods, but {len(self.walls)} pairs of walls")
+        if any(
+            p is not None and w is not None for p, w in zip(self.periods, self.walls, strict=True)
+        ):
+            raise ValueError("a coordinate is on a circle or between walls, not both")
+        if not any(self.walls):
+            object.__setattr__(self, "walls", ())
 
     @classmethod
     def euclidean(cls, dimension: int) -> Domain:
@@ -33,6 +52,11 @@ class Domain:
         """[lower, upper)^d with opposite faces joined."""
         return cls(((lower, upper),) * dimension)
 
+    @classmethod
+    def box(cls, dimension: int, lower: float = 0.0, upper: float = 1.0) -> Domain:
+        """[lower, upper]^d with reflecting faces."""
+        return cls((None,) * dimension, ((lower, upper),) * dimension)
+
     @property
     def dimension(self) -> int:
         return len(self.periods)
@@ -43,13 +67,30 @@ class Domain:
         return torch.tensor([period is not None for period in self.periods])
 
     @property
+    def walled(self) -> torch.Tensor:
+        """Boolean mask [d]: between walls."""
+        walls = self.walls or (None,) * self.dimension
+        return torch.tensor([wall is not None for wall in walls])
+
+    @property
     def is_euclidean(self) -> bool:
-        return all(period is None for period in self.periods)
+        return not self.walls and all(period is None for period in self.periods)
 
     def wrap(self, x: torch.Tensor) -> torch.Tensor:
-        """Bring periodic coordinates of ``x`` [n, d] back into [lower, upper)."""
+        """Bring ``x`` [n, d] back: periodic coordinates into [lower, upper), those between walls
+        into [lower, upper] by as many reflections as it takes.
+        """
+        return self.fold(x)[0]
+
+    def fold(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``x`` [n, d] brought back, and the sign [n, d] of each coordinate's direction there: -1
+        after an odd number of reflections; None where nothing reflects.
+
+        A function f of the folded point is, on the unfolded line, even about every wall, with the
+        derivative ``sign f'``.
+        """
         if self.is_euclidean:
-            return x
+            return x, None
         columns = list(x.unbind(dim=-1))
         for i, period in enumerate(self.periods):
             if period is not None:
@@ -57,7 +98,20 @@ class Domain:
                 wrapped = lower + torch.remainder(columns[i] - lower, upper - lower)
                 # remainder may round up to the period itself
                 columns[i] = torch.where(wrapped >= upper, wrapped.new_tensor(lower), wrapped)
-        return torch.stack(columns, dim=-1)
+        if not self.walls:
+            return torch.stack(columns, dim=-1), None
+        signs = [torch.ones_like(column) for column in columns]
+        for i, wall in enumerate(self.walls):
+            if wall is not None:
+                lower, upper = wall
+                height = torch.remainder(columns[i] - lower, 2 * (upper - lower))
+                back = height > upper - lower
+                inside = torch.where(back, 2 * (upper - lower) - height, height) + lower
+                # inside already: no bit of it changes
+                kept = (columns[i] >= lower) & (columns[i] <= upper)
+                columns[i] = torch.where(kept, columns[i], inside.clamp(lower, upper))
+                signs[i] = torch.where(back & ~kept, -signs[i], signs[i])
+        return torch.stack(columns, dim=-1), torch.stack(signs, dim=-1)
 
     def centre(self, x: torch.Tensor) -> torch.Tensor:
         """Mean of each coordinate [d]: arithmetic, or circular where periodic."""
