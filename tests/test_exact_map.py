@@ -51,6 +51,12 @@ RASTRIGIN: Checks = {
     "x8**2": (2.1925, 2e-3),
 }
 CASES: dict[str, tuple[str, dict[str, float], Checks, tuple[float, float]]] = {
+    "noisy mixture": (
+        "noisy_mixture_2d",
+        {},
+        {"cos(x1)": (0.399957, 3e-7), "tanh(x1)": (0.228809, 3e-7), "sin(x2)": (0.000163, 3e-7)},
+        (0.0, 0.0),
+    ),
     "mixture": ("gaussian_mixture_3d", {}, MIXTURE, (0.0, 0.0)),
     "rosenbrock": (
         "rosenbrock_4d",

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-__all__ = ["known_finite"]
+__all__ = ["known_finite", "known_outside"]
 
 _ANSWERS_AT_ONCE = {"cpu"}
 
@@ -21,3 +21,13 @@ def known_finite(*tensors: torch.Tensor) -> bool:
         return False
     # an overflowing sum is a no that costs time only
     return math.isfinite(float(sum(values.sum() for values in tensors)))
+
+
+def known_outside(values: torch.Tensor, lower: int, upper: int) -> bool:
+    """Whether a whole number is known to lie outside ``lower``..``upper``; of a GPU's, nothing is
+    known.
+    """
+    if values.device.type not in _ANSWERS_AT_ONCE or not values.numel():
+        return False
+    smallest, largest = values.aminmax()
+    return int(smallest) < lower or int(largest) > upper

@@ -30,6 +30,11 @@ class ClassicalRing(Potential):
         omega_squared = torch.tensor(ring.base_sd, dtype=torch.float64).pow(-2) - 1
         self.register_buffer("_springs", 0.5 * omega_squared)
 
+    @property
+    def evaluations_a_row(self) -> int:
+        """Of V, at the centroid."""
+        return self.ring.V.evaluations_a_row
+
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         V, beta = self.ring.V, self.ring.beta
         centroid = x[:, : V.dimension] / math.sqrt(beta)

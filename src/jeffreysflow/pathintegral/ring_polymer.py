@@ -125,7 +125,7 @@ class RingPolymer(Potential):
     @property
     def evaluations_a_row(self) -> int:
         """Of V: one a bead, and one for the curvature at the centroid."""
-        return self.beads + int(self._has_curvature)
+        return (self.beads + int(self._has_curvature)) * self.V.evaluations_a_row
 
     @property
     def _has_curvature(self) -> bool:

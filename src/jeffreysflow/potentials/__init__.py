@@ -11,6 +11,7 @@ from jeffreysflow.discovery import build, names_in
 from jeffreysflow.potentials import energies
 from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.counted import Counted, Tally
+from jeffreysflow.potentials.finite_sum import FiniteSum
 from jeffreysflow.potentials.path import AnnealingPath, PathPoint
 from jeffreysflow.potentials.potential import Potential
 
@@ -18,6 +19,7 @@ __all__ = [
     "AnnealingPath",
     "Base",
     "Counted",
+    "FiniteSum",
     "PathPoint",
     "Potential",
     "Tally",

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import torch
 
+from jeffreysflow.errors import UserError
+from jeffreysflow.potentials.finite_sum import FiniteSum
 from jeffreysflow.potentials.potential import Potential
 
 __all__ = ["Counted", "Tally"]
 
 
 class Tally:
-    """A number that only grows; take the difference of ``count`` around some work."""
+    """A number that only grows; take the difference of ``count`` around some work.
+
+    ``terms`` is how many of those counted one energy takes, where it is a finite sum.
+    """
+
+    terms: int | None = None
 
     def __init__(self) -> None:
         self.count = 0
@@ -25,15 +32,16 @@ class Counted(Potential):
 
     An energy with its gradient, or with its second derivatives, is one evaluation: what differs is
     how many rows a method needs, not how it differentiates them. A row that stands for several
-    points of an underlying potential, as a ring polymer does, counts as so many
-    (``evaluations_a_row``).
+    points of an underlying potential, as a ring polymer does, or for several terms of a finite sum,
+    counts as so many (``evaluations_a_row``). Of a finite sum mini-batches can be had as from the
+    sum itself, a row of B terms counting as B.
     """
 
     def __init__(self, potential: Potential, tally: Tally | None = None) -> None:
         super().__init__()
         self.potential = potential
         self.domain, self.exact_inputs = potential.domain, potential.exact_inputs
-        self.derivatives = potential.derivatives
+        self.derivatives, self.terms = potential.derivatives, potential.terms
         self.tally = Tally() if tally is None else tally
 
     @property
@@ -48,6 +56,35 @@ class Counted(Potential):
         self._count(x)
         return self.potential.energy_and_gradient(x)
 
+    @property
+    def finite_sum(self) -> FiniteSum:
+        """The potential, uncounted.
+
+        Raises
+        ------
+        UserError : it is no finite sum.
+        """
+        if not isinstance(self.potential, FiniteSum):
+            raise UserError("a mini-batch needs an energy that is a sum of terms")
+        return self.potential
+
+    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Those of a finite sum, B evaluations a row."""
+        self._count_batch(x, index)
+        return self.finite_sum.energy_terms(x, index)
+
+    def batch_energy(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """That of a finite sum, B evaluations a row."""
+        self._count_batch(x, index)
+        return self.finite_sum.batch_energy(x, index)
+
+    def batch_energy_and_gradient(
+        self, x: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those of a finite sum, B evaluations a row."""
+        self._count_batch(x, index)
+        return self.finite_sum.batch_energy_and_gradient(x, index)
+
     def exact_map(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """That of the potential; its weights hold the energy, so it counts."""
         self._count(u)
@@ -55,3 +92,6 @@ class Counted(Potential):
 
     def _count(self, rows: torch.Tensor) -> None:
         self.tally.add(len(rows) * self.potential.evaluations_a_row)
+
+    def _count_batch(self, rows: torch.Tensor, index: torch.Tensor) -> None:
+        self.tally.add(len(rows) * index.shape[-1])

@@ -28,6 +28,8 @@ class Potential(nn.Module, ABC):
     where it has gradients of its own, 0 where there are values only."""
     exact_inputs: int | None = None
     """How many uniform numbers the exact map takes; None where there is no such map."""
+    terms: int | None = None
+    """How many terms U is the sum of, where single ones can be evaluated (``FiniteSum``)."""
 
     @abstractmethod
     def energy(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,8 +65,8 @@ class Potential(nn.Module, ABC):
 
     @property
     def evaluations_a_row(self) -> int:
-        """Points at which the energy of interest is evaluated for one row: more than one for a
-        path of several beads.
+        """What one row counts as: the points of a path at which the energy of interest is
+        evaluated, and of a finite sum its terms.
         """
         return 1
 
