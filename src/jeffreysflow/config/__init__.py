@@ -22,6 +22,7 @@ from jeffreysflow.config.reference import (
     KernelConfig,
     ReferenceConfig,
     SuggestedLadder,
+    SwapRuleConfig,
     TileConfig,
 )
 from jeffreysflow.config.schema import schemas
@@ -43,6 +44,7 @@ __all__ = [
     "ReferenceConfig",
     "SplineNetwork",
     "SuggestedLadder",
+    "SwapRuleConfig",
     "TileConfig",
     "TrainingConfig",
     "TruthConfig",

@@ -34,7 +34,7 @@ _NOT_TRAINED = {"generate", "published", "published_by_level"}
 _OF_PILOT = {"path", "target", "kernel", "ladder", "tile", "device", "local_steps", "swap"}
 """Of a reference: what its pilot depends on."""
 
-FORMAT = 11
+FORMAT = 12
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 
 

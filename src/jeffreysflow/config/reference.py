@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from jeffreysflow.config.kernels import checked_kernel
+from jeffreysflow.config.kernels import checked_kernel, checked_swap_rule
 from jeffreysflow.config.published import OF_REFERENCE, check_published
 from jeffreysflow.config.section import Section
 
@@ -19,6 +19,7 @@ __all__ = [
     "LadderConfig",
     "ReferenceConfig",
     "SuggestedLadder",
+    "SwapRuleConfig",
     "TileConfig",
 ]
 
@@ -28,7 +29,8 @@ class KernelConfig(Section):
 
     name: str = "mala"
     """Name of a kernel: `mala`, `hmc` (exact), `slice`, `random_walk` (exact, and without
-    gradients), `ula`, `heun`, `tamed` (biased on purpose)."""
+    gradients), `ula`, `heun`, `tamed` (biased on purpose), `sgld`, `tamed_sgld` (biased, for an
+    energy that is a finite sum, of which they see mini-batches)."""
     step_size: float = Field(default=0.1, gt=0)
     """Step size h (of the leapfrog for `hmc`, the width of an interval for `slice`); where it
     adapts, only its start."""
@@ -48,6 +50,21 @@ class KernelConfig(Section):
     @classmethod
     def _is_known(cls, name: str) -> str:
         return checked_kernel(name)
+
+
+class SwapRuleConfig(Section):
+    """How a swap of two samples is decided."""
+
+    name: str = "exact"
+    """Name of a swap rule: `exact`, or for an energy that is a finite sum, of which they see a
+    mini-batch, `naive` (biased) and `penalty` (corrected for its noise)."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Further keyword arguments of the rule, e.g. `tau` of `penalty`."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        return checked_swap_rule(name)
 
 
 class FixedLadder(Section):
@@ -162,6 +179,11 @@ class ReferenceConfig(Section):
     """Local moves between swaps."""
     swap: Literal["deo", "seo"] = "deo"
     """Even and odd pairs in turn (`deo`) or at random (`seo`)."""
+    swap_rule: SwapRuleConfig = SwapRuleConfig()
+    """How each swap is decided."""
+    redraw_base: bool = True
+    """On the annealed path, draw replicas at lambda = 0 afresh from the base every round; false:
+    the kernel moves them as it does all others."""
     checkpoint_seconds: float = Field(default=120.0, ge=0)
     """Seconds between checkpoints; has no influence on results."""
     published: dict[str, float] = Field(default_factory=dict)

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
+from jeffreysflow.config.reference import ReferenceConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.flow_settings import loss_of
 from jeffreysflow.potentials import Potential
 from jeffreysflow.potentials.potential import require
+from jeffreysflow.tempering.adaptation import LEAST_WARMUP, adapts
 from jeffreysflow.tempering.kernel import Kernel
-from jeffreysflow.tempering.kernels import get_kernel, kernel_names
+from jeffreysflow.tempering.kernels import get_kernel, kernel_class, kernel_names
+from jeffreysflow.tempering.minibatches import check_minibatches
+from jeffreysflow.tempering.swap_rule import get_swap_rule
 
 __all__ = ["check_capabilities"]
 
@@ -29,24 +33,41 @@ def check_capabilities(experiment: Experiment, target: Potential) -> None:
         kernel = get_kernel(section.name, **section.parameters)
         where = f"references.{name}.kernel"
         if kernel.gradients:
-            instead = f"kernels without: {_names(lambda each: not each.gradients)}"
+            instead = (
+                f"kernels without: {_names(lambda each: _is_exact(each) and not each.gradients)}"
+            )
             require(target, 1, f"{where}: '{section.name}'", instead)
         if section.metric != "unit" and not kernel.exact:
             raise UserError(
                 f"{where}.metric: '{section.metric}' would change what the biased kernel "
                 f"'{section.name}' samples; kernels with a metric: "
-                f"{_names(lambda each: each.exact)}"
+                f"{_names(_is_exact)}"
             )
+        _check_minibatches(f"references.{name}", reference, kernel, target)
     for name, flow in experiment.flows.items():
         _check_flow(f"flows.{name}", flow, target)
 
 
-def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
-    kernel, key = get_kernel(flow.rejuvenation_kernel), f"{where}.rejuvenation_kernel"
-    if not kernel.exact:
+def _check_minibatches(
+    where: str, section: ReferenceConfig, kernel: Kernel, target: Potential
+) -> None:
+    rule = get_swap_rule(section.swap_rule.name, **section.swap_rule.parameters)
+    try:
+        check_minibatches(kernel, rule, target.terms)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    if rule.measures is not None and not adapts(section.warmup_rounds):
         raise UserError(
-            f"{key}: '{flow.rejuvenation_kernel}' is biased; exact kernels: "
-            f"{_names(lambda each: each.exact)}"
+            f"{where}.warmup_rounds: swap rule '{rule.name}' measures its noise in at least "
+            f"{LEAST_WARMUP} rounds of warm-up, found {section.warmup_rounds}"
+        )
+
+
+def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
+    kernel, key = kernel_class(flow.rejuvenation_kernel), f"{where}.rejuvenation_kernel"
+    if not _is_exact(kernel):
+        raise UserError(
+            f"{key}: '{flow.rejuvenation_kernel}' is biased; exact kernels: {_names(_is_exact)}"
         )
     if flow.levels == "all":
         # between levels both divergences have the target's energy in them
@@ -59,5 +80,9 @@ def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
         require(target, 1, f"{where}.{given}", "theta 0 needs none")
 
 
-def _names(wanted: Callable[[Kernel], bool]) -> str:
-    return ", ".join(name for name in kernel_names() if wanted(get_kernel(name)))
+def _is_exact(kernel: type[Kernel]) -> bool:
+    return kernel.target_acceptance is not None
+
+
+def _names(wanted: Callable[[type[Kernel]], bool]) -> str:
+    return ", ".join(name for name in kernel_names() if wanted(kernel_class(name)))

@@ -68,7 +68,9 @@ def run(layout: Layout, experiment: Experiment, reference: str) -> None:
         evidence.add(k, lam, samples.V)
     notes = evidence.notes + ladder_notes(experiment, reference)
     predicted_rate = deo_round_trip_rate if section.swap == "deo" else seo_round_trip_rate
-    swaps = _swap_rows(levels.lam, statistics, section.rounds, predicted_rate(statistics.rejection))
+    rate = predicted_rate(statistics.rejection)
+    estimated = section.swap_rule.name != "exact"
+    swaps = _swap_rows(levels.lam, statistics, section.rounds, rate, estimated=estimated)
     write_table(files.diagnostics, DiagnosticRow, [*swaps, *sampled, *evidence.all_rows()])
     lines = advice(
         statistics.swap_acceptance.mean(axis=1).tolist(),
@@ -100,9 +102,16 @@ def _watched(replicas: Replicas, what: str) -> Iterator[Draws]:
 
 
 def _swap_rows(
-    lam: np.ndarray, statistics: Statistics, rounds: int, predicted_rate: float
+    lam: np.ndarray,
+    statistics: Statistics,
+    rounds: int,
+    predicted_rate: float,
+    *,
+    estimated: bool,
 ) -> list[DiagnosticRow]:
-    """What the engine counted: moves and swaps by level and pair, round trips."""
+    """What the engine counted: moves and swaps by level and pair, round trips, and where swaps see
+    estimates the variance and the excess kurtosis of their noise.
+    """
     rows = []
     barrier = cumulative_barrier(statistics.rejection)
     for k, value in enumerate(lam.tolist()):
@@ -116,7 +125,11 @@ def _swap_rows(
             rows.append(DiagnosticRow("level", k, value, "", quantity, float(found)))
     for k, acceptance in enumerate(statistics.swap_acceptance, start=1):
         mean, error = _mean_and_error(acceptance)
-        rows.append(DiagnosticRow("pair", k, float(lam[k]), "", "swap_acceptance", mean, error))
+        pair: list[tuple[str, float, float | None]] = [("swap_acceptance", mean, error)]
+        if estimated:
+            pair.append(("swap_noise", float(statistics.swap_noise[k - 1]), None))
+            pair.append(("swap_kurtosis", float(statistics.swap_kurtosis[k - 1]), None))
+        rows += [DiagnosticRow("pair", k, float(lam[k]), "", *row) for row in pair]
     rate, error = _mean_and_error(statistics.round_trips / rounds)
     run: list[tuple[str, float, float | None]] = [
         ("barrier", float(barrier[-1]), None),

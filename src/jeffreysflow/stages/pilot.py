@@ -28,6 +28,7 @@ from jeffreysflow.tempering.ladder import (
     starting_ladder,
     suggested_levels,
 )
+from jeffreysflow.tempering.swap_rule import get_swap_rule
 
 __all__ = ["run"]
 
@@ -75,7 +76,7 @@ def _pilot(
     on_rank_0(ranks, lambda: check_experiment(experiment))
     device = device_of_rank(experiment, reference, ranks)
     path, start = build_tempering(experiment, reference, device)
-    rounds = section.pilot_rounds
+    rounds, tempered = section.pilot_rounds, experiment.reference(reference)
     settings = replace(
         tempering_settings(experiment, reference, starting_ladder(section.max_levels)),
         walkers=section.pilot_walkers,
@@ -84,8 +85,15 @@ def _pilot(
         thin=rounds - rounds // 2,
         address=(experiment.name, reference, "pilot"),
     )
-    kernel = experiment.reference(reference).kernel
-    engine = Engine(path, start, get_kernel(kernel.name, **kernel.parameters), settings, ranks)
+    kernel, rule = tempered.kernel, tempered.swap_rule
+    engine = Engine(
+        path,
+        start,
+        get_kernel(kernel.name, **kernel.parameters),
+        settings,
+        ranks,
+        get_swap_rule(rule.name, **rule.parameters),
+    )
     what = f"pilot {experiment.name}/{reference}"
     progress = Progress(engine.rounds, what, "rounds", enabled=ranks.rank == 0)
     archive = MemoryArchive(settings, path.domain.dimension)

@@ -39,6 +39,7 @@ from jeffreysflow.tempering.engine import Engine, StoppedError
 from jeffreysflow.tempering.kernels import get_kernel
 from jeffreysflow.tempering.ladder import check_ladder, geometric_ladder, starting_ladder
 from jeffreysflow.tempering.settings import TemperingSettings
+from jeffreysflow.tempering.swap_rule import get_swap_rule
 
 __all__ = ["run", "tempering_settings"]
 
@@ -93,6 +94,7 @@ def _temper(
             "local_steps": section.local_steps,
             "thin": section.thin,
             "swap": section.swap,
+            "swap_rule": section.swap_rule.name,
         },
         ranks,
     )
@@ -108,7 +110,8 @@ def _temper(
         for note in ladder_notes(experiment, reference):
             print(f"{experiment.name}/{reference}: {note}", file=sys.stderr, flush=True)
     kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
-    engine = Engine(path, start, kernel, settings, ranks)
+    rule = get_swap_rule(section.swap_rule.name, **section.swap_rule.parameters)
+    engine = Engine(path, start, kernel, settings, ranks, rule)
     what = f"temper {experiment.name}/{reference}"
     reporter = _Reporter(engine.rounds, what, enabled=ranks.rank == 0)
     statistics = _run(engine, archive, section.checkpoint_seconds, reporter, ranks)
@@ -250,6 +253,7 @@ def tempering_settings(
         adapt_ladder=isinstance(section.ladder, AdaptiveLadder | SuggestedLadder),
         largest_step=getattr(section.ladder, "largest_step", 1.0),
         swap=section.swap,
+        redraw_base=section.redraw_base,
         walkers_per_tile=section.tile.walkers,
         replicas_per_tile=section.tile.replicas,
         seed=experiment.seed,

@@ -45,6 +45,8 @@ _STATISTICS = {
     "rejected_nan": ("level",),
     "rejected_wall": ("level",),
     "swap_acceptance": ("pair", "walker"),
+    "swap_noise": ("pair",),
+    "swap_kurtosis": ("pair",),
     "round_trips": ("walker",),
     "evaluations": ("phase",),
 }

@@ -45,9 +45,10 @@ class Statistics:
     ``metric`` [M + 1, d], the scale of each coordinate (geometric mean 1) at each level;
     ``ladder``, ``step_size``, ``move_acceptance`` (NaN where nothing moved), ``rejected_nan`` and
     ``rejected_wall`` (numbers of proposals) [M + 1]; ``swap_acceptance`` [M, walker], mean
-    probabilities; ``round_trips`` [walker], of all replicas together; ``evaluations`` [2] of the
-    target's energy, with or without gradient, in warm-up and in the recorded rounds; ``first_nan``
-    where a proposal was not a number.
+    probabilities; ``swap_noise`` and ``swap_kurtosis`` [M], see ``Tuned``; ``round_trips``
+    [walker], of all replicas together; ``evaluations`` [2] of the target's energy, with or without
+    gradient, in warm-up and in the recorded rounds; ``first_nan`` where a proposal was not a
+    number.
     """
 
     ladder: np.ndarray
@@ -57,6 +58,8 @@ class Statistics:
     rejected_nan: np.ndarray
     rejected_wall: np.ndarray
     swap_acceptance: np.ndarray
+    swap_noise: np.ndarray
+    swap_kurtosis: np.ndarray
     round_trips: np.ndarray
     evaluations: np.ndarray
     first_nan: FirstNan | None = None

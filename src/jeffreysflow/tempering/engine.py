@@ -14,8 +14,11 @@ from jeffreysflow.tempering.archive import Archive, Draws, Statistics
 from jeffreysflow.tempering.block_state import BlockState
 from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
 from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.minibatches import Minibatches
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.swap_energies import SwapEnergies
+from jeffreysflow.tempering.swap_rule import SwapRule
+from jeffreysflow.tempering.swap_rules.exact import Exact
 from jeffreysflow.tempering.tally import run_statistics
 from jeffreysflow.tempering.tile_state import TileState
 from jeffreysflow.tempering.tuning import Tuned, retuned, untuned
@@ -45,10 +48,12 @@ class Engine:
     path : what is tempered along; without a base it is the power path.
     start : where replicas start (independent samples). Samples live on its device, that of path
         and target.
+    rule : how swaps are decided, by default exactly.
 
     Raises
     ------
-    UserError : the kernel needs gradients, and the target has none.
+    UserError : the kernel needs gradients, and the target has none; kernel or rule see mini-batches
+        of what is no finite sum, or of fewer terms.
     """
 
     def __init__(
@@ -58,12 +63,14 @@ class Engine:
         kernel: Kernel,
         settings: TemperingSettings,
         communicator: Communicator | None = None,
+        rule: SwapRule | None = None,
     ) -> None:
         if kernel.gradients:
             require(path.target, 1, f"kernel '{kernel.name}'", "slice and random_walk do without")
         else:
             path = path.without_gradients()
         self._path, self._start, self._kernel, self._settings = path, start, kernel, settings
+        self._rule = rule or Exact()
         self._communicator = communicator or SerialCommunicator()
         self._tuned = untuned(settings, annealed=path.base is not None)
         self.round = 0
@@ -74,8 +81,9 @@ class Engine:
         device = start.mean.device
         self._tiles = {tile.index: TileState(tile, settings, path, device) for tile in mine}
         self._blocks = {
-            tile.block: BlockState(tile.block, tile.shape[1], settings) for tile in mine
+            tile.block: BlockState(tile.block, tile.shape[1], settings, self._rule) for tile in mine
         }
+        self._minibatches = Minibatches(kernel, self._rule, path, settings.local_steps)
         # of the owners of a block, that of its first replicas speaks for it
         self._spoken_for = {
             tile.block: self._blocks[tile.block] for tile in mine if tile.group == 0
@@ -152,28 +160,40 @@ class Engine:
             self._communicator,
             self._tiles.values(),
             self._spoken_for,
-            self._tuned.ladder,
-            self._tuned.step_size,
-            self._tuned.metric.expand(-1, self._path.domain.dimension),
+            ladder=self._tuned.ladder,
+            step_size=self._tuned.step_size,
+            metric=self._tuned.metric.expand(-1, self._path.domain.dimension),
+            swap_noise=self._tuned.noise,
+            swap_kurtosis=self._tuned.kurtosis,
         )
         archive.finish(statistics)
         return statistics
 
     def _one_round(self, archive: Archive) -> None:
         settings = self._settings
-        steps = self._tuned.steps(self._kernel.power)
-        for state in self._tiles.values():
-            level = self._blocks[state.tile.block].level[state.tile.replicas]
-            before = self._path.evaluations
-            state.advance(level, self.ladder, steps, self._kernel)
-            phase = int(self.round >= settings.warmup_rounds)
-            state.evaluations[phase] += self._path.evaluations - before
+        steps, warming = self._tuned.steps(self._kernel.power), self.round < settings.warmup_rounds
         recorded = self.round - settings.warmup_rounds + 1
-        if recorded > 0 and recorded % settings.thin == 0:
+        records = recorded > 0 and recorded % settings.thin == 0
+        batches = self._minibatches
+        batches.draw(self._blocks, again=warming and self._rule.measures is not None)
+        estimates: list[dict[int, torch.Tensor]] = [{} for _ in range(batches.estimates)]
+        for index, state in self._tiles.items():
+            labels, before = self._blocks[state.tile.block], self._path.evaluations
+            level = labels.level[state.tile.replicas]
+            of_kernel = batches.of_kernel(state)
+            state.advance(level, self.ladder, steps, self._kernel, of_kernel)
+            if records or not self._rule.estimates:
+                state.evaluate(level, self.ladder)
+            found = batches.swap_energies(state, of_kernel)
+            for kept, values in zip(estimates, found, strict=True):
+                kept[index] = values.cpu()
+            state.evaluations[int(not warming)] += self._path.evaluations - before
+        if records:
             self._record(archive, recorded // settings.thin - 1)
-        mine = {index: state.point.V.cpu() for index, state in self._tiles.items()}
-        for block, V in self._energies.by_block(mine).items():
-            self._blocks[block].swap(V, self.ladder, self.round)
+        V, *again = (self._energies.by_block(mine) for mine in estimates)
+        for block, values in V.items():
+            more = again[0][block] if again else None
+            self._blocks[block].swap(values, self.ladder, self.round, self._tuned.noise, more)
         self.round += 1
         if self.round <= settings.warmup_rounds:
             self._adapt()
@@ -207,6 +227,7 @@ class Engine:
             self.round,
             self._settings,
             self._kernel,
+            self._rule,
             self._path.domain,
             self._communicator,
             self._tiles.values(),

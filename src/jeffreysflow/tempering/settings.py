@@ -35,6 +35,7 @@ class TemperingSettings:
     adapt_ladder: bool = False
     largest_step: float = 1.0
     swap: SwapScheme = "deo"
+    redraw_base: bool = True
     walkers_per_tile: int | None = None
     replicas_per_tile: int | None = None
     seed: int = 0

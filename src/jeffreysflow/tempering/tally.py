@@ -18,6 +18,7 @@ __all__ = [
     "run_statistics",
     "total_evaluations",
     "total_moves",
+    "total_noise",
     "total_refusals",
     "total_spread",
     "total_swaps",
@@ -95,15 +96,19 @@ def total_swaps(
     )
 
 
+def total_noise(communicator: Communicator, blocks: Mapping[int, BlockState]) -> np.ndarray:
+    """The sums [5, M] of ``SwapNoise``."""
+    mine = {block: labels.noise.sums.numpy() for block, labels in blocks.items()}
+    return np.asarray(sum(gather_by_key(communicator, mine).values()))
+
+
 def run_statistics(
     communicator: Communicator,
     tiles: Iterable[TileState],
     blocks: Mapping[int, BlockState],
-    ladder: torch.Tensor,
-    step_size: torch.Tensor,
-    metric: torch.Tensor,
+    **tuned: torch.Tensor,
 ) -> Statistics:
-    """The statistics of all ranks, on every rank."""
+    """The statistics of all ranks, on every rank; ``tuned`` are those that warm-up found."""
     tiles = list(tiles)
     accepted, attempts = total_moves(communicator, tiles)
     nan, wall, first_nan = total_refusals(communicator, tiles)
@@ -111,9 +116,7 @@ def run_statistics(
     moved = np.full(len(accepted), math.nan)
     np.divide(accepted, attempts, out=moved, where=attempts > 0)
     return Statistics(
-        ladder=ladder.double().numpy(),
-        step_size=step_size.double().numpy(),
-        metric=metric.double().numpy(),
+        **{name: values.double().numpy() for name, values in tuned.items()},
         move_acceptance=moved,
         rejected_nan=nan,
         rejected_wall=wall,

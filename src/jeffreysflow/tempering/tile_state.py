@@ -13,17 +13,19 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.host_reads import known_finite
 from jeffreysflow.potentials import AnnealingPath, Base, PathPoint
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.kernel import Kernel, Move, selected
+from jeffreysflow.tempering.kernel import Kernel, Move
 from jeffreysflow.tempering.metric import Spread
+from jeffreysflow.tempering.noisy_kernel import NoisyKernel
 from jeffreysflow.tempering.refusals import Refusals
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.tiles import Tile
+from jeffreysflow.tempering.usable import check_stays, check_usable, left_alone, usable
 
 __all__ = ["TileState"]
 
 _DRAWS_FOR_A_START = 1000
 _READ_EVERY = 16
-"""Moves after which it is looked whether one met what has no energy, where that was not known."""
+"""Moves after which it is asked whether one met what has no energy, where that was not known."""
 
 
 class TileState:
@@ -46,6 +48,7 @@ class TileState:
     ) -> None:
         n, d = math.prod(tile.shape), path.domain.dimension
         self.tile, self._device = tile, torch.device(device)
+        self._name = "/".join(settings.address)
         self.stream = Stream(settings.seed, *settings.address, "tile", tile.index)
         self._settings, self._path = settings, path
         self.evaluations = torch.zeros(2, dtype=torch.int64)
@@ -55,6 +58,7 @@ class TileState:
                 for shape in _shapes(n, d, d if path.gradients else 0)
             )
         )
+        self._redraws, self._known = path.base is not None and settings.redraw_base, True
         self.spread: Spread | None = None
         if settings.metric == "diagonal":
             self.measure_spread()
@@ -88,18 +92,24 @@ class TileState:
             if not len(walled):
                 return
         raise UserError(
-            f"{'/'.join(self._settings.address)}: {len(walled)} of {len(rows)} replicas found no "
+            f"{self._name}: {len(walled)} of {len(rows)} replicas found no "
             f"start in {_DRAWS_FOR_A_START} draws each: hardly any sample of the base has a finite "
             "energy; choose base.mean and base.sd where the energy is finite"
         )
 
     def advance(
-        self, level: torch.Tensor, ladder: torch.Tensor, step_size: torch.Tensor, kernel: Kernel
+        self,
+        level: torch.Tensor,
+        ladder: torch.Tensor,
+        step_size: torch.Tensor,
+        kernel: Kernel,
+        batches: torch.Tensor | None = None,
     ) -> None:
         """One round: local moves of every replica, an exact redraw of those at lambda = 0.
 
         ``level`` [replica, walker] are the labels of this tile, ``step_size`` is [M + 1, 1] or, one
-        a coordinate, [M + 1, d].
+        a coordinate, [M + 1, d]. A kernel that sees mini-batches is given ``batches`` [move, row,
+        B], and energies are not known afterwards, until ``evaluate``.
 
         Raises
         ------
@@ -107,15 +117,21 @@ class TileState:
             kernel without an accept step is in a wall.
         """
         rows = level.reshape(-1)
-        base = self._path.base
+        base = self._path.base if self._redraws else None
         if base is None:
             moving, idle = torch.arange(len(rows)), rows.new_empty(0)
         else:
             moving, idle = rows.nonzero().squeeze(1), (rows == 0).nonzero().squeeze(1)
-        if len(moving):
+        if len(moving) and isinstance(kernel, NoisyKernel):
+            assert batches is not None
+            self._drift(moving, rows, ladder, step_size, kernel, batches)
+        elif len(moving):
             self._move(moving, rows, ladder, step_size, kernel)
-        if base is not None and len(idle):
+        if base is not None and len(idle) and self._known:
             self._draw(base, idle, rows, ladder)
+        elif base is not None and len(idle):
+            x = base.sample(len(idle), self.stream, self._settings.dtype)
+            self.point.x.index_copy_(0, idle.to(self._device), x)
         self.refused.rounds += 1
         if self.spread is not None:
             self.spread.add(self.point.x, rows)
@@ -151,7 +167,7 @@ class TileState:
                 total += move.acceptance
             else:
                 doubtful.append(move)
-                point = move.point if kernel.exact else _left_alone(move, point)
+                point = move.point if kernel.exact else left_alone(move, point)
             if len(doubtful) == _READ_EVERY:
                 settle()
         if doubtful:
@@ -162,11 +178,51 @@ class TileState:
         self.attempts += torch.bincount(level, minlength=levels) * self._settings.local_steps
         self._put(where, point)
 
+    def _drift(
+        self,
+        moving: torch.Tensor,
+        rows: torch.Tensor,
+        ladder: torch.Tensor,
+        step_size: torch.Tensor,
+        kernel: NoisyKernel,
+        batches: torch.Tensor,
+    ) -> None:
+        where, at = moving.to(self._device), rows[moving].to(self._device)
+        lam, h = (values.to(self._device)[at] for values in (ladder.unsqueeze(1), step_size))
+        x = kernel.sweep(
+            self.point.x.index_select(0, where),
+            lam,
+            h,
+            self._path,
+            batches[:, moving],
+            self.stream,
+        )
+        check_stays(x, lambda bad: self._place(int(moving[bad]), rows, ladder), self._name)
+        self.point.x.index_copy_(0, where, x)
+        self._known = False
+
+    def evaluate(self, level: torch.Tensor, ladder: torch.Tensor) -> None:
+        """Find the energies where they are not known.
+
+        Raises
+        ------
+        UserError : one is not finite.
+        """
+        if self._known:
+            return
+        self.point, self._known = self._path.evaluate(self.point.x), True
+        rows = level.reshape(-1)
+        drawn = (rows == 0) if self._redraws else torch.zeros_like(rows, dtype=torch.bool)
+        for which, of_base in ((drawn, True), (~drawn, False)):
+            where = which.nonzero().squeeze(1)
+            part = PathPoint(*(field[where.to(self._device)] for field in self.point))
+            self._refuse_unusable(part, where, rows, ladder, of_base=of_base)
+
     def _draw(
         self, base: Base, idle: torch.Tensor, rows: torch.Tensor, ladder: torch.Tensor
     ) -> None:
         point = self._path.evaluate(base.sample(len(idle), self.stream, self._settings.dtype))
-        self._check(point, idle, rows, ladder, of_base=True)
+        self._refuse_unusable(point, idle, rows, ladder, of_base=True)
         self._put(idle.to(self._device), point)
 
     def _put(self, where: torch.Tensor, point: PathPoint) -> None:
@@ -180,12 +236,12 @@ class TileState:
         rows: torch.Tensor,
         ladder: torch.Tensor,
     ) -> None:
-        if bool(torch.stack([_usable(move.point) for move in moves]).all()):
+        if bool(torch.stack([usable(move.point) for move in moves]).all()):
             return
         for move in moves:
-            self._check(move.point, moving, rows, ladder)
+            self._refuse_unusable(move.point, moving, rows, ladder)
 
-    def _check(
+    def _refuse_unusable(
         self,
         point: PathPoint,
         where: torch.Tensor,
@@ -194,29 +250,16 @@ class TileState:
         *,
         of_base: bool = False,
     ) -> None:
-        good = _usable(point)
-        if of_base:
-            # the base knows nothing of the walls of the target
-            good |= point.V.isposinf() & point.U_0.isfinite()
-        if bool(good.all()):
-            return
-        bad = int((~good).nonzero()[0])
-        row = int(where[bad])
-        level = int(rows[row])
-        walker = self.tile.walkers.start + row % self.tile.shape[1]
-        value = float(point.V[bad])
-        what = "gradient" if math.isfinite(value) else "energy"
-        if of_base:
-            advice = "a sample of the base: mend the energy there, or move base.mean and base.sd"
-        elif value == math.inf:
-            advice = "a wall, at which only an exact kernel (mala, hmc, slice, random_walk) stops"
-        else:
-            advice = "check the energy there, or take a smaller kernel.step_size"
-        raise UserError(
-            f"{'/'.join(self._settings.address)}: the {what} is not finite at level {level} "
-            f"(lambda {float(ladder[level]):.6g}), walker {walker}, x = {point.x[bad].tolist()}; "
-            f"{advice}"
+        check_usable(
+            point,
+            lambda bad: self._place(int(where[bad]), rows, ladder),
+            self._name,
+            of_base=of_base,
         )
+
+    def _place(self, row: int, rows: torch.Tensor, ladder: torch.Tensor) -> str:
+        level, walker = int(rows[row]), self.tile.walkers.start + row % self.tile.shape[1]
+        return f"level {level} (lambda {float(ladder[level]):.6g}), walker {walker}"
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A snapshot of everything, to be given to ``restore``."""
@@ -224,7 +267,9 @@ class TileState:
         sums = {name: getattr(self, name).numpy() for name in _KEPT}
         stream = np.array(json.dumps(self.stream.state))
         spread = {} if self.spread is None else self.spread.arrays()
-        return {**fields, **sums, **spread, **self.refused.arrays(), "stream": stream}
+        known = np.array(self._known)
+        parts = {**fields, **sums, **spread, **self.refused.arrays()}
+        return {**parts, "known": known, "stream": stream}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from a snapshot."""
@@ -232,6 +277,7 @@ class TileState:
         self.point = PathPoint(*fields)
         for name in _KEPT:
             setattr(self, name, torch.tensor(arrays[name]))
+        self._known = bool(arrays["known"])
         self.refused.restore(arrays)
         if "spread_count" not in arrays:
             self.spread = None
@@ -248,18 +294,6 @@ def _known_usable(move: Move, kernel: Kernel) -> bool:
     if kernel.exact:
         return known_finite(move.acceptance, proposed.V)
     return known_finite(proposed.U_0, proposed.V, proposed.grad_V)
-
-
-def _usable(point: PathPoint) -> torch.Tensor:
-    """Where energies and force are finite [n]."""
-    return point.grad_V.isfinite().all(dim=1) & point.V.isfinite() & point.U_0.isfinite()
-
-
-def _left_alone(move: Move, point: PathPoint) -> PathPoint:
-    """Samples after a move without an accept step, but for those that would have no energy or force
-    where they are going, so that these are never asked for more.
-    """
-    return selected(_usable(move.point), move.point, point)
 
 
 def _shapes(n: int, d: int, gradients: int) -> tuple[tuple[int, ...], ...]:

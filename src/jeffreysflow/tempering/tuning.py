@@ -22,7 +22,9 @@ from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.ladder import adapted_ladder, check_ladder
 from jeffreysflow.tempering.metric import interpolated_metric, metric_of
 from jeffreysflow.tempering.settings import TemperingSettings
-from jeffreysflow.tempering.tally import total_moves, total_spread, total_swaps
+from jeffreysflow.tempering.swap_noise import excess_kurtosis, noise_variance
+from jeffreysflow.tempering.swap_rule import SwapRule
+from jeffreysflow.tempering.tally import total_moves, total_noise, total_spread, total_swaps
 from jeffreysflow.tempering.tile_state import TileState
 
 __all__ = ["Tuned", "retuned", "untuned"]
@@ -30,12 +32,16 @@ __all__ = ["Tuned", "retuned", "untuned"]
 
 class Tuned(NamedTuple):
     """``ladder`` and ``step_size`` [M + 1], and ``metric`` [M + 1, d], the scales of coordinates of
-    geometric mean 1; [M + 1, 1] where all are alike.
+    geometric mean 1; [M + 1, 1] where all are alike. ``noise`` [M] is the variance of the estimated
+    ``(lambda_k - lambda_{k-1}) (V(x_{k-1}) - V(x_k))`` that a swap rule asked for, else 0, and
+    ``kurtosis`` [M] the excess kurtosis of that noise.
     """
 
     ladder: torch.Tensor
     step_size: torch.Tensor
     metric: torch.Tensor
+    noise: torch.Tensor
+    kurtosis: torch.Tensor
 
     def steps(self, power: int) -> torch.Tensor:
         """Step size of each level and coordinate, in the ``power`` of a length."""
@@ -56,7 +62,8 @@ def untuned(settings: TemperingSettings, *, annealed: bool) -> Tuned:
     """What a run starts from."""
     ladder = torch.tensor(check_ladder(settings.ladder, annealed=annealed), dtype=settings.dtype)
     h = settings.initial_step_sizes(ladder)
-    return Tuned(ladder, h, ladder.new_ones(len(ladder), 1))
+    none = ladder.new_zeros(len(ladder) - 1)
+    return Tuned(ladder, h, ladder.new_ones(len(ladder), 1), none, none)
 
 
 def retuned(
@@ -64,6 +71,7 @@ def retuned(
     round: int,
     settings: TemperingSettings,
     kernel: Kernel,
+    rule: SwapRule,
     domain: Domain,
     communicator: Communicator,
     tiles: Iterable[TileState],
@@ -71,7 +79,7 @@ def retuned(
     blocks: Iterable[BlockState],
 ) -> Tuned:
     """After ``round`` rounds of warm-up, from what all ranks counted; the counts that were used are
-    reset. Step sizes change every few rounds, ladder and metric at the end of a phase.
+    reset. Step sizes change every few rounds, all else at the end of a phase.
     """
     tiles, target = list(tiles), settings.target_acceptance or kernel.target_acceptance
     adapts = settings.adapt_step_size and kernel.exact
@@ -79,9 +87,10 @@ def retuned(
     phase_ends = round in ladder_rounds(settings.warmup_rounds)
     moves_ladder = settings.adapt_ladder and phase_ends
     moves_metric = adapts and settings.metric == "diagonal" and phase_ends
-    if gain is None and not moves_ladder:
+    measures_noise = phase_ends and rule.measures is not None
+    if gain is None and not moves_ladder and not measures_noise:
         return tuned
-    ladder, h, metric = (values.double().numpy() for values in tuned)
+    ladder, h, metric, noise, kurtosis = (values.double().numpy() for values in tuned)
     if gain is not None and target is not None:
         accepted, attempts = total_moves(communicator, tiles)
         h = updated_step_sizes(h, accepted, attempts, target, gain, _largest_step(domain, kernel))
@@ -103,10 +112,15 @@ def retuned(
         else:
             h = settings.initial_step_sizes(torch.from_numpy(new)).numpy()
         ladder = new
+    if measures_noise:
+        sums = total_noise(communicator, spoken_for)
+        noise = np.diff(ladder) ** 2 * noise_variance(sums, str(rule.measures))
+        kurtosis = excess_kurtosis(sums)
+    if moves_ladder or measures_noise:
         for labels in blocks:
             labels.reset()
     # of unlike processors, rank 0's arithmetic counts
-    values = communicator.broadcast((ladder, h, metric))
+    values = communicator.broadcast((ladder, h, metric, noise, kurtosis))
     return Tuned(*(torch.from_numpy(value).to(settings.dtype) for value in values))
 
 

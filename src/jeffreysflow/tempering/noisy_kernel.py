@@ -1,0 +1,126 @@
+"""Kernels that see the target's gradient through mini-batches of its terms."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal, get_args
+
+import torch
+
+from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.potentials import AnnealingPath, PathPoint
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.batches import random_batches
+from jeffreysflow.tempering.kernel import Kernel, Move
+
+__all__ = ["Batches", "Noise", "NoisyKernel"]
+
+Noise = Literal["scaled", "unscaled"]
+Batches = Literal["walker", "replica"]
+
+
+class NoisyKernel(Kernel):
+    """Langevin moves with an unbiased estimate of ``grad U_lambda``, for a finite sum
+    ``U_M = prior + sum_i u_i`` of L terms. Without an accept step, hence biased.
+
+    With ``g_B`` the gradient of ``U_M^B = prior + (L/B) sum_{i in B} u_i``, the estimate is
+
+        scaled     ``(1 - lambda) grad U_0 + lambda g_B``
+        unscaled   ``grad U_lambda + (g_B - grad U_M)``: as much noise at every level, which the
+                   code of arXiv 2604.05303 has, at the price of the full gradient
+
+    and with a control variate ``g_B(x) - g_B(x') + grad U_M(x')`` in the place of ``g_B``, x' where
+    the sweep of local moves began (Johnson and Zhang 2013, "SVRG"; Dubey et al. 2016).
+
+    Parameters
+    ----------
+    batch : terms of a mini-batch, B.
+    noise : how it enters, as above.
+    batches : who has a batch of its own at each step: each ``walker``, all its levels sharing it,
+        or each ``replica``.
+    control_variate : see above; costs 2B terms a step and L a sweep instead of B a step.
+    """
+
+    gradients = False
+
+    def __init__(
+        self,
+        batch: int,
+        noise: Noise = "scaled",
+        batches: Batches = "walker",
+        control_variate: bool = False,
+    ) -> None:
+        if type(batch) is not int or batch < 1:
+            raise UserError(
+                f"kernel '{self.name}': batch must be a positive integer, found {batch!r}"
+            )
+        for key, value, allowed in (
+            ("noise", noise, get_args(Noise)),
+            ("batches", batches, get_args(Batches)),
+        ):
+            if value not in allowed:
+                raise UserError(
+                    f"kernel '{self.name}': unknown {key} {value!r}; "
+                    f"{allowed_names(str(value), allowed)}"
+                )
+        if not isinstance(control_variate, bool):
+            raise UserError(
+                f"kernel '{self.name}': control_variate must be true or false, "
+                f"found {control_variate!r}"
+            )
+        self.batch, self.noise, self.batches = batch, noise, batches
+        self.control_variate = control_variate
+
+    @abstractmethod
+    def moved(
+        self, x: torch.Tensor, gradient: torch.Tensor, step_size: torch.Tensor, stream: Stream
+    ) -> torch.Tensor:
+        """``x`` [n, d] after a step with this estimate of the gradient [n, d]."""
+
+    def sweep(
+        self,
+        x: torch.Tensor,
+        lam: torch.Tensor,
+        step_size: torch.Tensor,
+        path: AnnealingPath,
+        batches: torch.Tensor,
+        stream: Stream,
+    ) -> torch.Tensor:
+        """``x`` [n, d] after a move with each of ``batches`` [moves, n, B] in turn; ``lam`` and
+        ``step_size`` as for ``step``.
+
+        Raises
+        ------
+        UserError : the target is not a finite sum.
+        """
+        target = path.counted
+        start = x
+        anchor = target.energy_and_gradient(start)[1] if self.control_variate else None
+        for index in batches.to(x.device):
+            g = target.batch_energy_and_gradient(x, index)[1]
+            if anchor is not None:
+                g += anchor - target.batch_energy_and_gradient(start, index)[1]
+            if path.base is None:
+                g = lam * g
+            else:
+                ours = g if self.noise == "scaled" else target.energy_and_gradient(x)[1]
+                noise = 0.0 if self.noise == "scaled" else g - ours
+                grad_U_0 = path.base.energy_and_gradient(x)[1]
+                g = grad_U_0 + lam * (ours - grad_U_0) + noise
+            x = path.domain.wrap(self.moved(x, g, step_size, stream))
+        return x
+
+    def step(
+        self,
+        point: PathPoint,
+        lam: torch.Tensor,
+        step_size: torch.Tensor,
+        path: AnnealingPath,
+        stream: Stream,
+    ) -> Move:
+        """One move with a batch of its own for every sample, and the full sum where it ends."""
+        terms = path.counted.finite_sum.terms
+        batches = random_batches(stream, terms, self.batch, 1, len(point.x))
+        x = self.sweep(point.x, lam, step_size, path, batches, stream)
+        there = path.without_gradients().evaluate(x)
+        return Move(there, torch.ones_like(there.V), there)

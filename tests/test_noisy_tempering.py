@@ -1,0 +1,267 @@
+"""Kernels and swaps that see mini-batches of a finite sum."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
+from jeffreysflow.potentials import AnnealingPath, Base, Potential
+from jeffreysflow.potentials.finite_sum import FiniteSum
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.archive import MemoryArchive, Statistics
+from jeffreysflow.tempering.batches import random_batches
+from jeffreysflow.tempering.block_state import BlockState
+from jeffreysflow.tempering.engine import Engine
+from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.kernels import get_kernel
+from jeffreysflow.tempering.minibatches import check_minibatches
+from jeffreysflow.tempering.settings import TemperingSettings
+from jeffreysflow.tempering.swap_noise import SwapNoise, excess_kurtosis, noise_variance
+from jeffreysflow.tempering.swap_rule import SwapRule, get_swap_rule
+
+SIGNS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]], dtype=torch.float64)
+
+
+class Narrow(FiniteSum):
+    """``2 |x|^2`` in two dimensions, as four terms that differ by ``+-4 cos x_j``."""
+
+    domain = Domain.euclidean(2)
+    terms = 4
+
+    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        noise = (4 * SIGNS[index] * x.cos().unsqueeze(1)).sum(dim=-1)
+        return (2 * x.square().sum(dim=1, keepdim=True) + noise) / 4
+
+
+PATH = AnnealingPath(Base(Domain.euclidean(2)), Narrow())
+LADDER = (0.0, 0.3, 1.0)
+
+
+def run(kernel: Kernel, rule: SwapRule | None = None, **changes: object) -> tuple[Statistics, ...]:
+    settings = TemperingSettings(
+        **{
+            "ladder": LADDER,
+            "walkers": 400,
+            "warmup_rounds": 64,
+            "rounds": 100,
+            "thin": 5,
+            "local_steps": 4,
+            "step_size": 0.02,
+            **changes,
+        }
+    )
+    archive = MemoryArchive(settings, 2)
+    path = AnnealingPath(PATH.base, PATH.target)
+    assert path.base is not None
+    statistics = Engine(path, path.base, kernel, settings, rule=rule).run(archive)
+    return statistics, archive
+
+
+def test_every_batch_is_as_likely() -> None:
+    batches = random_batches(Stream(1, "batches"), 5, 2, 20_000)
+    sets = Counter(tuple(sorted(batch)) for batch in batches.tolist())
+    assert len(sets) == 10
+    z = [(n - 2000) / math.sqrt(20_000 * 0.1 * 0.9) for n in sets.values()]
+    assert max(map(abs, z)) < 4
+    # negative control: with replacement, pairs of one term appear
+    again = Stream(1, "batches").integers(5, 20_000, 2).tolist()
+    assert any(a == b for a, b in again)
+
+
+@pytest.mark.parametrize(("noisy", "plain"), [("sgld", "ula"), ("tamed_sgld", "tamed")])
+@pytest.mark.parametrize("noise", ["scaled", "unscaled"])
+@pytest.mark.parametrize("control_variate", [True, False])
+def test_with_all_terms_it_is_the_kernel_without_noise(
+    noisy: str, plain: str, noise: str, control_variate: bool
+) -> None:
+    x, lam, h = Stream(1, "x").normal(50, 2), torch.full((50, 1), 0.3), torch.full((50, 1), 0.05)
+    every = torch.arange(4).expand(3, 50, 4)
+    kernel = get_kernel(noisy, batch=4, noise=noise, control_variate=control_variate)
+    moved = kernel.sweep(x, lam, h, PATH, every, Stream(2, "noise"))
+    stream, point = Stream(2, "noise"), PATH.evaluate(x)
+    for _ in range(3):
+        point = get_kernel(plain).step(point, lam, h, PATH, stream).point
+    assert torch.allclose(moved, point.x, rtol=0, atol=1e-6)
+
+
+def gradient_noise(kernel: Kernel, x: torch.Tensor, lam: float, batches: torch.Tensor) -> float:
+    """The spread of where a step without thermal noise leads."""
+    seen = []
+    kernel.moved = lambda x, gradient, step_size, stream: x - step_size * gradient
+    for index in batches:
+        level, h = torch.full((len(x), 1), lam), torch.ones(len(x), 1)
+        seen.append(kernel.sweep(x, level, h, PATH, index, Stream(0)))
+    return float(torch.stack(seen).var(dim=0).sum(dim=1).mean())
+
+
+def test_noise_is_scaled_by_lambda_or_not_and_a_control_variate_takes_it_away() -> None:
+    x = Stream(3, "x").normal(100, 2).double()
+    one = random_batches(Stream(3, "b"), 4, 1, 200, 1, 100)
+    # the gradient of one term in the place of all has the variance 16 sum_j sin^2 x_j
+    exact = float(16 * x.sin().square().sum(dim=1).mean())
+    for lam in (0.3, 1.0):
+        assert gradient_noise(get_kernel("sgld", batch=1), x, lam, one) == pytest.approx(
+            lam**2 * exact, rel=0.05
+        )
+    unscaled = get_kernel("sgld", batch=1, noise="unscaled")
+    assert gradient_noise(unscaled, x, 0.3, one) == pytest.approx(exact, rel=0.05)
+    # where the sweep begins there is none, and it grows as the square of the distance
+    reduced = get_kernel("sgld", batch=1, control_variate=True)
+    assert gradient_noise(reduced, x, 1.0, one) < 1e-20
+    near, far = (
+        float((4 * ((x + step).sin() - x.sin())).square().sum(dim=1).mean()) for step in (0.1, 0.2)
+    )
+    assert far / near == pytest.approx(4, rel=0.1)
+    assert far < 0.1 * exact
+
+
+def test_walkers_share_their_batches_and_replicas_need_not() -> None:
+    block = BlockState(0, 3, TemperingSettings(LADDER, 3, 1), get_swap_rule("naive"))
+    assert block.batches(4, 2, 5).shape == (5, 3, 2)
+
+
+@pytest.mark.parametrize("batches", ["walker", "replica"])
+@pytest.mark.parametrize("rule", ["exact", "naive", "penalty"])
+def test_samples_are_those_of_each_level_but_for_the_step_size(batches: str, rule: str) -> None:
+    kernel = get_kernel("sgld", batch=2, batches=batches)
+    statistics, archive = run(kernel, get_swap_rule(rule))
+    x = torch.from_numpy(archive.draws.x)
+    at = torch.from_numpy(archive.draws.level)
+    assert np.isfinite(archive.draws.V).all()
+    for k, lam in enumerate(LADDER):
+        variance = 1 / (1 + 3 * lam)
+        here = x[at == k]
+        found = float(here.square().mean())
+        # 400 walkers know nothing of each other
+        assert found == pytest.approx(variance, rel=0.25), (k, found)
+        assert abs(float(here.mean())) < 5 * math.sqrt(variance / 400)
+    assert (statistics.swap_noise > 0).all() == (rule == "penalty")
+
+
+def test_energies_are_counted_by_terms() -> None:
+    statistics, _ = run(get_kernel("sgld", batch=1), get_swap_rule("naive"), walkers=50)
+    # two moving levels of four moves, three of one swap; records and starts are full sums
+    a_round = 50 * (2 * 4 + 3)
+    records = 20 * 3 * 50 * 4
+    assert statistics.evaluations[1] == 100 * a_round + records
+    assert statistics.evaluations[0] == 64 * a_round + 3 * 50 * 4
+
+
+def test_the_variance_of_a_swap_is_that_of_its_batches() -> None:
+    statistics, archive = run(get_kernel("sgld", batch=1), get_swap_rule("penalty"), walkers=1000)
+    x, level = (torch.from_numpy(a) for a in (archive.draws.x, archive.draws.level))
+    order = level.long().argsort(dim=1).unsqueeze(-1).expand(x.shape)
+    by_level = x.gather(1, order).cos()
+    exact = 16 * by_level.diff(dim=1).square().sum(dim=-1).mean(dim=(0, 2))
+    gaps = torch.tensor(LADDER).diff().square()
+    assert np.allclose(statistics.swap_noise, (gaps * exact).numpy(), rtol=0.05)
+    # normal noise of one variance would have none
+    assert (statistics.swap_kurtosis > 1).all()
+
+
+def test_noise_of_normal_numbers() -> None:
+    stream, sums = Stream(5, "noise"), SwapNoise(1)
+    state = 3 * stream.normal(2, 100_000)
+    sums.add(state + stream.normal(2, 100_000), state + stream.normal(2, 100_000))
+    kept = sums.sums.numpy()
+    assert noise_variance(kept, "state")[0] == pytest.approx(2, rel=0.03)
+    assert noise_variance(kept, "total")[0] == pytest.approx(20, rel=0.03)
+    assert abs(excess_kurtosis(kept)[0]) < 0.15
+    assert math.isnan(excess_kurtosis(SwapNoise(1).sums.numpy())[0])
+
+
+def test_rules_against_their_closed_forms() -> None:
+    V = torch.tensor([[3.0, math.inf], [1.0, 1.0]], dtype=torch.float64)
+    ladder = torch.tensor([0.5, 1.0], dtype=torch.float64)
+    noise = torch.tensor([0.8], dtype=torch.float64)
+    for rule, tau in (("exact", 0.0), ("naive", 0.0), ("penalty", 1.0)):
+        found = get_swap_rule(rule).acceptance(V, ladder, noise)
+        expected = [math.exp(-0.5 * 2 - tau / 2 * 0.8), 0.0]
+        assert found[0].tolist() == pytest.approx(expected), rule
+    half = get_swap_rule("penalty", tau=0.5).acceptance(V, ladder, noise)
+    assert float(half[0, 0]) == pytest.approx(math.exp(-1.2))
+    # the average over normal noise of the penalised rule is in detailed balance, that of the
+    # naive one is not
+    stream, n, s2 = Stream(1, "balance"), 1_000_000, 1.5
+    spread = math.sqrt(s2 / 2) * 2
+    for rule, balanced in (("penalty", True), ("naive", False)):
+        both = []
+        for difference in (0.7, -0.7):
+            states = torch.tensor([[2 * difference], [0.0]], dtype=torch.float64)
+            estimated = states + spread * stream.normal(2, n)
+            accepted = get_swap_rule(rule).acceptance(
+                estimated, ladder, torch.tensor([s2], dtype=torch.float64)
+            )[0]
+            both.append((float(accepted.mean()), float(accepted.std()) / math.sqrt(n)))
+        (forth, e_1), (back, e_2) = both
+        z = (forth - math.exp(-0.7) * back) / math.hypot(e_1, math.exp(-0.7) * e_2)
+        assert (abs(z) < 4) == balanced, (rule, z)
+
+
+class _NormalNoise(SwapRule):
+    """Another rule's decision, on energies with normal noise of one variance."""
+
+    def __init__(self, rule: SwapRule, sd: float) -> None:
+        self._rule, self._sd, self._stream = rule, sd, Stream(9, "noise")
+
+    def acceptance(
+        self, V: torch.Tensor, ladder: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        noise = 2 * (ladder.diff() * self._sd) ** 2
+        return self._rule.acceptance(V + self._sd * self._stream.normal(*V.shape), ladder, noise)
+
+
+@pytest.mark.parametrize(("tau", "exact"), [(1.0, True), (0.5, False)])
+def test_with_normal_noise_the_penalty_is_exact_at_tau_1_only(tau: float, exact: bool) -> None:
+    # the upper level of two hardly moves but by swaps with fresh samples of the lower one
+    rule = _NormalNoise(get_swap_rule("penalty", tau=tau), 1.0)
+    changes = {"ladder": (0.0, 1.0), "local_steps": 1, "step_size": 1e-4, "adapt_step_size": False}
+    _, archive = run(
+        get_kernel("random_walk"), rule, walkers=5_000, warmup_rounds=100, rounds=40, **changes
+    )
+    x, level = archive.draws.x, archive.draws.level
+    squares = np.where(level == 1, (x**2).sum(axis=-1), 0).sum(axis=1)
+    by_walker = squares.mean(axis=0)
+    z = (by_walker.mean() - 0.5) / (by_walker.std() / math.sqrt(5_000))
+    assert (abs(z) < 4) == exact, z
+
+
+def test_what_is_refused() -> None:
+    class Whole(Potential):
+        domain = Domain.euclidean(2)
+
+        def energy(self, x: torch.Tensor) -> torch.Tensor:
+            return x.square().sum(dim=1)
+
+    mala, sgld, exact = get_kernel("mala"), get_kernel("sgld", batch=5), get_swap_rule("exact")
+    for kernel, rule, terms, why in (
+        (sgld, exact, None, "needs an energy that is a finite sum"),
+        (sgld, exact, 4, "a mini-batch of 5 terms, and the energy has 4"),
+        (mala, get_swap_rule("naive"), 4, "give its 'size'"),
+        (mala, get_swap_rule("naive", batch="reused"), 4, "has no batch to reuse"),
+        (mala, get_swap_rule("naive", size=9), 4, "a mini-batch of 9 terms"),
+    ):
+        with pytest.raises(UserError, match=why):
+            check_minibatches(kernel, rule, terms)
+    for parameters, why in (
+        ({"batch": 0}, "batch must be a positive integer"),
+        ({"batch": True}, "batch must be a positive integer"),
+        ({"batch": 1, "noise": "scalde"}, "did you mean 'scaled'"),
+        ({"batch": 1, "control_variate": "yes"}, "must be true or false"),
+    ):
+        with pytest.raises(UserError, match=why):
+            get_kernel("sgld", **parameters)
+    for parameters, why in (
+        ({"tau": 0}, "above 0"),
+        ({"tau": 1.5}, "at most 1"),
+        ({"tau": math.nan}, "above 0"),
+        ({"variance": "both"}, "'state' or 'total'"),
+        ({"size": 2, "batch": "reused"}, "leave 'size' out"),
+        ({"batch": "old"}, "'fresh' or 'reused'"),
+    ):
+        with pytest.raises(UserError, match=why):
+            get_swap_rule("penalty", **parameters)
