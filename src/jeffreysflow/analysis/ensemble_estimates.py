@@ -71,10 +71,14 @@ def add_from_groups(
 
 
 def island_sums(
-    store: Ensembles, measured: Measured, largest: LargestWeights | None = None
+    store: Ensembles,
+    measured: Measured,
+    largest: LargestWeights | None = None,
+    learned: str | None = None,
 ) -> list[WeightedSums]:
     """The sums over each island of an ensemble that no flow was trained on or chosen by; over all
-    of it where it does not tell islands. ``largest`` is shown all their weights.
+    of it where it does not tell islands. ``largest`` is shown all their weights, which are exact,
+    or those ``learned`` of this name.
 
     Raises
     ------
@@ -85,7 +89,8 @@ def island_sums(
         raise UserError(f"{store.path}: {n} samples cannot be {islands} equal islands")
     each, sums = n // islands, []
     for island in store.attributes.get("estimate_islands", range(islands)):
-        slabs = checked_slabs(store, ROWS_AT_A_TIME, island * each, (island + 1) * each)
+        rows = island * each, (island + 1) * each
+        slabs = checked_slabs(store, ROWS_AT_A_TIME, *rows, learned=learned)
         parts = []
         for x, log_weights, U in slabs:
             parts.append(WeightedSums.of(log_weights, measured.values(x, U)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from jeffreysflow.analysis.ensemble_estimates import add_ensemble
 from jeffreysflow.analysis.estimate_table import EstimateTable
+from jeffreysflow.analysis.learned_estimates import learned_rows
 from jeffreysflow.analysis.level_facts import add_level
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.config import Experiment
@@ -51,4 +52,5 @@ def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
     if ensemble.profile_rows:
         write_table(files.profiles, ProfileRow, ensemble.profile_rows)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
-    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed])
+    learned = learned_rows(layout, experiment, flow, measured)
+    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])

@@ -82,7 +82,8 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        check_names(self.name, [*self.references, *self.flows])
+        learned = [name for flow in self.flows.values() for name in flow.residual_weights]
+        check_names(self.name, [*self.references, *self.flows, *learned])
         if self.path_integral is not None and self.base.tails is not None:
             raise ValueError("base.tails: a path_integral has a base of its own, leave it out")
         if self.path_integral is not None and self.truth is not None and self.truth.box is not None:

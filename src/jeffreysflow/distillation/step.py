@@ -13,6 +13,7 @@ from jeffreysflow.distillation.batches import Batch, FreshBatches, KnownSamples,
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
 from jeffreysflow.distillation.loss import Side
+from jeffreysflow.distillation.minibatch_energies import MinibatchEnergies
 from jeffreysflow.distillation.outside import outside_facts
 from jeffreysflow.distillation.parts import Part, Reference, rows_of, which
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
@@ -138,7 +139,14 @@ class Step:
         else:
             source = ShuffledBatches(self._sources, batch, fresh)
         reference = ShuffledBatches(self._targets, batch, self._stream("reference" + number))
-        return Transport(source, reference, *self.energies, *self._variances, self._held_out)
+        estimated, settings = None, self._settings
+        if settings.terms is not None:
+            estimated = MinibatchEnergies(
+                *(self._path, settings.lam_0, settings.lam_1, settings.terms),
+                lambda step: self._stream(f"terms{number} of step {step}"),
+            )
+        sides = source, reference, *self.energies, *self._variances
+        return Transport(*sides, self._held_out, estimated)
 
     @cached_property
     def _held_out(self) -> dict[Side, Batch]:

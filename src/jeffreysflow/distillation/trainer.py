@@ -17,6 +17,7 @@ from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.loss import Ends, Loss, Side
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory, restored, state_of
+from jeffreysflow.distillation.minibatch_energies import MinibatchEnergies
 from jeffreysflow.distillation.parallel import (
     agreed,
     from_first,
@@ -55,7 +56,8 @@ class Transport(NamedTuple):
 
     ``source`` and ``reference`` yield batches for ever, with their energies under energy_0 and
     under energy_1; variances as in the loss. ``held_out`` are batches that training never sees, by
-    which it is told when it learns others by heart.
+    which it is told when it learns others by heart. ``estimated`` are energies that losses see in
+    the place of full sums.
     """
 
     source: Iterator[Batch]
@@ -65,14 +67,25 @@ class Transport(NamedTuple):
     variance_0: float
     variance_1: float
     held_out: Mapping[Side, Batch] = MappingProxyType({})
+    estimated: MinibatchEnergies | None = None
 
     @property
     def ends(self) -> Ends:
         """What a loss knows of both sides beside the batches."""
         return Ends(self.energy_0, self.energy_1, self.variance_0, self.variance_1)
 
+    @property
+    def training_ends(self) -> Ends:
+        """``ends``, but for the energies that a loss sees."""
+        if self.estimated is None:
+            return self.ends
+        energies = self.estimated.energy_0, self.estimated.energy_1
+        return Ends(*energies, self.variance_0, self.variance_1)
+
     def drawn(self, sides: Sequence[Side]) -> dict[Side, Batch]:
-        """The next batch of each of these sides."""
+        """The next batch of each of these sides, for the next step."""
+        if self.estimated is not None:
+            self.estimated.next_step()
         batches = {"source": self.source, "reference": self.reference}
         return {side: next(batches[side]) for side in sides}
 
@@ -137,7 +150,7 @@ def train(
             done = step / recipe.steps
             optimiser.zero_grad()
             batches = transport.drawn(loss.draws(transport.ends, done))
-            value, R, D, theta, walls = loss(flow, batches, transport.ends, done)
+            value, R, D, theta, walls = loss(flow, batches, transport.training_ends, done)
             if step == first:
                 refuse_own_loss(value, loss)
             value.backward()  # type: ignore[no-untyped-call]

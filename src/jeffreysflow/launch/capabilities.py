@@ -64,6 +64,18 @@ def _check_minibatches(
 
 
 def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
+    learned = flow.residual_weights.items()
+    for key, terms in (
+        ("training", flow.training.terms),
+        *((f"residual_weights.{name}", section.terms) for name, section in learned),
+    ):
+        if terms is not None and target.terms is None:
+            raise UserError(f"{where}.{key}.terms: the energy is no finite sum of terms")
+        if terms is not None and target.terms is not None and terms > target.terms:
+            raise UserError(
+                f"{where}.{key}.terms: a mini-batch of {terms} terms, and the energy has "
+                f"{target.terms}"
+            )
     kernel, key = kernel_class(flow.rejuvenation_kernel), f"{where}.rejuvenation_kernel"
     if not _is_exact(kernel):
         raise UserError(

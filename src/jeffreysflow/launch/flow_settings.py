@@ -7,6 +7,7 @@ import torch
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
 from jeffreysflow.distillation.loss import Loss, check_inverse, get_loss
+from jeffreysflow.distillation.residual import ResidualSettings
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.flows.map import check_map
@@ -56,6 +57,17 @@ def level_settings(
         # a single flow's ensemble goes nowhere
         rejuvenation_steps=0 if section.levels == "last" else section.rejuvenation_steps,
         rejuvenation_kernel=get_kernel(section.rejuvenation_kernel, **kernel),
+        terms=training.terms,
+        residual_weights={
+            name: ResidualSettings(
+                terms=residual.terms,
+                hidden=residual.widths,
+                steps=residual.steps,
+                batch=residual.batch,
+                learning_rate=residual.learning_rate,
+            )
+            for name, residual in section.residual_weights.items()
+        },
     )
 
 

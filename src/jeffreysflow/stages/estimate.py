@@ -13,6 +13,7 @@ from jeffreysflow.analysis.ensemble_estimates import add_ensemble
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.exact_divergence import EXACT_SAMPLES, exact_divergence
 from jeffreysflow.analysis.generated_sums import GeneratedSums
+from jeffreysflow.analysis.learned_estimates import learned_rows
 from jeffreysflow.analysis.level_facts import add_level
 from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
 from jeffreysflow.analysis.source_flow import run_source
@@ -168,7 +169,8 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         say(experiment, f"ensemble:{flow}", doubts)
     _write_profiles(files.profiles, table, ensemble)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
-    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed])
+    learned = learned_rows(layout, experiment, flow, measured)
+    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])
 
 
 def _first_nan(files: ReferenceLayout) -> Mapping[str, Any] | None:
