@@ -20,8 +20,9 @@ class PotentialConfig(Section):
     name: str | None = None
     """Name of an energy of the package."""
     file: str | None = None
-    """Python file with `dimension` and `energy(x)`, or `energy_and_gradient(x)`; relative to the
-    experiment file. Modules beside it may be imported by it."""
+    """Python file with `dimension` and `energy(x)`, `energy_and_gradient(x)`, or of a sum
+    `energy_terms` with `terms` or a `data` file; relative to the experiment file. Modules beside it
+    may be imported by it."""
     files: list[str] = Field(default_factory=list)
     """Data that the file reads, relative to the experiment file. Those that it opens by Python when
     it is imported and first evaluated are found without being named here."""

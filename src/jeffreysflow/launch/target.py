@@ -42,6 +42,12 @@ def build_potential(experiment: Experiment) -> Potential:
 
 def build_bare_potential(experiment: Experiment) -> Potential:
     """The potential that an experiment names; of a path integral V, in units of energy."""
+    potential = _named_or_own(experiment)
+    EVALUATIONS.terms = potential.terms
+    return potential
+
+
+def _named_or_own(experiment: Experiment) -> Potential:
     section = experiment.potential
     if section.file is not None:
         potential = load_user_potential(Path(section.file))

@@ -9,7 +9,7 @@ from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.potential import Potential
 from jeffreysflow.streams import Stream
 
-__all__ = ["check_consistency"]
+__all__ = ["check_consistency", "rounding_of"]
 
 _ROWS = 24
 _APART = 6
@@ -41,7 +41,7 @@ def check_consistency(potential: Potential, base: Base, name: str, seed: int = 0
     with torch.no_grad():
         U = potential.energy(x)
     _refuse(not x.equal(given), f"{name}: energy(x) changes x in place; let it work on a copy")
-    slack = _slack(U)
+    slack = rounding_of(U)
     _check_repeated(potential, x, U, slack, name)
     _check_apart(potential, x, U, slack, name)
     _check_single(potential, x, U, name)
@@ -56,7 +56,10 @@ def check_consistency(potential: Potential, base: Base, name: str, seed: int = 0
     _check_periods(potential, base, x, slack, name)
 
 
-def _slack(U: torch.Tensor) -> float:
+def rounding_of(U: torch.Tensor) -> float:
+    """By how much values like these may differ in their last bits; more where all of them are
+    numbers of float32.
+    """
     finite = U[U.isfinite()].double()
     largest = float(finite.abs().max()) if len(finite) else 0.0
     single = bool((finite == finite.float().double()).all())

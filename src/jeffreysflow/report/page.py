@@ -31,6 +31,7 @@ from jeffreysflow.report.provenance import (
     facts_by_source,
     samples_a_second,
     stage_table,
+    terms_of,
     versions,
     wall_seconds,
 )
@@ -133,7 +134,16 @@ def _cost(found: Results, records: Sequence[StageRecord]) -> dict[str, object]:
         "observables": {name: filled(table) for name, table in tables.items() if table},
         "paths": None if paths is None else filled(paths),
         "no_comparison": NO_COMPARISON,
+        "evaluation": _evaluation(terms_of(records), paths is not None),
     }
+
+
+def _evaluation(terms: int | None, paths: bool) -> str:
+    """What is counted as one, in words."""
+    whole = "V at one bead" if paths else "the energy"
+    if terms is None:
+        return f"one of {whole}"
+    return f"one of a single component: {whole} is a sum of {terms:,} terms and counts as so many"
 
 
 def _shown(picture: Picture) -> dict[str, object]:
