@@ -14,6 +14,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.estimates import from_groups, jackknifed
 from jeffreysflow.estimation.pareto import LargestWeights
+from jeffreysflow.launch.flow_settings import rejuvenation_kernel
 from jeffreysflow.launch.measured import Measured
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import Ensembles, open_ensemble
@@ -48,6 +49,8 @@ def add_ensemble(
         record = read_record(layout.flow(flow).level(level) / "done.json")
         if record.get("overfitting") is not None:
             table.add("overfitting", float(record["overfitting"]), level=level)
+    if table.level > 1 and experiment.flow(flow).rejuvenation_steps:
+        table.add("exact_moves", float(rejuvenation_kernel(experiment.flow(flow)).exact))
     table.add_measured(measured, from_groups(groups, copies=True), whole.n)
 
 

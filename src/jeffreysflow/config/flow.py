@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -114,7 +114,12 @@ class FlowConfig(Section):
     rejuvenation_steps: int = Field(default=20, ge=0)
     """Moves of the ensemble after each level of a sequence."""
     rejuvenation_kernel: str = "mala"
-    """Name of an exact kernel; its step size adapts. `hmc` takes twenty leapfrog steps a move."""
+    """Name of a kernel; the step size of an exact one adapts. `hmc` takes twenty leapfrog steps a
+    move. A biased one, for comparison, takes `rejuvenation_step`: then weights are not exact."""
+    rejuvenation_parameters: dict[str, Any] = Field(default_factory=dict)
+    """Further keyword arguments of that kernel, e.g. `batch`."""
+    rejuvenation_step: float | None = Field(default=None, gt=0)
+    """Step size of the moves; left out it is found for each level, as an exact kernel allows."""
     residual_weights: dict[str, ResidualWeightsConfig] = Field(default_factory=dict)
     """Learned weights beside the exact ones, by name, to see how biased they are."""
     generate: bool | Literal["auto"] = "auto"

@@ -196,9 +196,8 @@ class Step:
     ) -> tuple[Ensemble, float]:
         settings = self._settings
         steps, batch = settings.rejuvenation_steps, settings.batch or MOST_ROWS
-        return rejuvenated(
-            ensemble, self._path, lam, settings.rejuvenation_kernel, steps, batch, stream, tuned_on
-        )
+        kernel, size = settings.rejuvenation_kernel, settings.rejuvenation_step
+        return rejuvenated(ensemble, self._path, lam, kernel, steps, batch, stream, tuned_on, size)
 
     def _variance(self, x: torch.Tensor) -> float:
         if self._base.tails is not None:

@@ -66,6 +66,8 @@ def doubts_about_ensemble(
     weights = _about_weights(last, "ess_after_resampling")
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ISLAND_ERROR)]
+    if "exact_moves" in last and not last["exact_moves"].value:
+        doubts.append(Doubt("its samples were moved by a biased kernel: its weights are not exact"))
     overfitting = max((row.value for row in rows if row.quantity == "overfitting"), default=0.0)
     if overfitting > _OVERFITTED:
         text = (

@@ -9,7 +9,7 @@ from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
 from jeffreysflow.config.reference import ReferenceConfig
 from jeffreysflow.errors import UserError
-from jeffreysflow.launch.flow_settings import loss_of
+from jeffreysflow.launch.flow_settings import loss_of, rejuvenation_kernel
 from jeffreysflow.potentials import Potential
 from jeffreysflow.potentials.potential import require
 from jeffreysflow.tempering.adaptation import LEAST_WARMUP, adapts
@@ -17,6 +17,7 @@ from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel, kernel_class, kernel_names
 from jeffreysflow.tempering.minibatches import check_minibatches
 from jeffreysflow.tempering.swap_rule import get_swap_rule
+from jeffreysflow.tempering.swap_rules.exact import Exact
 
 __all__ = ["check_capabilities"]
 
@@ -76,11 +77,16 @@ def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
                 f"{where}.{key}.terms: a mini-batch of {terms} terms, and the energy has "
                 f"{target.terms}"
             )
-    kernel, key = kernel_class(flow.rejuvenation_kernel), f"{where}.rejuvenation_kernel"
-    if not _is_exact(kernel):
+    kernel, key = rejuvenation_kernel(flow), f"{where}.rejuvenation_kernel"
+    if not kernel.exact and flow.rejuvenation_step is None:
         raise UserError(
-            f"{key}: '{flow.rejuvenation_kernel}' is biased; exact kernels: {_names(_is_exact)}"
+            f"{key}: '{kernel.name}' is biased and needs a rejuvenation_step; exact kernels: "
+            f"{_names(_is_exact)}"
         )
+    try:
+        check_minibatches(kernel, Exact(), target.terms)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
     if flow.levels == "all":
         # between levels both divergences have the target's energy in them
         instead = "levels: last needs none"

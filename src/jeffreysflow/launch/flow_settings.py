@@ -11,9 +11,10 @@ from jeffreysflow.distillation.residual import ResidualSettings
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.flows.map import check_map
+from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel
 
-__all__ = ["check_flow", "level_settings", "loss_of"]
+__all__ = ["check_flow", "level_settings", "loss_of", "rejuvenation_kernel"]
 
 _LEAPFROG_STEPS = 20
 
@@ -36,7 +37,6 @@ def level_settings(
     derivatives.
     """
     training = section.training
-    kernel = {"leapfrog_steps": _LEAPFROG_STEPS} if section.rejuvenation_kernel == "hmc" else {}
     return LevelSettings(
         lam_0=lam_0,
         lam_1=lam_1,
@@ -56,7 +56,8 @@ def level_settings(
         resample_below=section.resample_below,
         # a single flow's ensemble goes nowhere
         rejuvenation_steps=0 if section.levels == "last" else section.rejuvenation_steps,
-        rejuvenation_kernel=get_kernel(section.rejuvenation_kernel, **kernel),
+        rejuvenation_kernel=rejuvenation_kernel(section),
+        rejuvenation_step=section.rejuvenation_step,
         terms=training.terms,
         residual_weights={
             name: ResidualSettings(
@@ -69,6 +70,18 @@ def level_settings(
             for name, residual in section.residual_weights.items()
         },
     )
+
+
+def rejuvenation_kernel(section: FlowConfig) -> Kernel:
+    """The kernel that moves the ensembles of a flow.
+
+    Raises
+    ------
+    UserError : it does not take these parameters.
+    """
+    name = section.rejuvenation_kernel
+    usual = {"leapfrog_steps": _LEAPFROG_STEPS} if name == "hmc" else {}
+    return get_kernel(name, **{**usual, **section.rejuvenation_parameters})
 
 
 def loss_of(section: FlowConfig, derivatives: int = 2) -> Loss:

@@ -84,7 +84,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
         if (row.scope, row.quantity) == ("run", "log_z"):
             table.add("log_z", row.value, row.stderr, dof=row.dof)
     kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
-    table.add("exact_kernel", float(kernel.exact))
+    table.add("exact_kernel", float(kernel.exact and section.swap_rule.name == "exact"))
     doubts = doubts_about_reference(table.rows, diagnostics, _first_nan(files))
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"reference:{reference}", doubts)

@@ -26,13 +26,13 @@ def check_minibatches(kernel: Kernel, rule: SwapRule, terms: int | None) -> None
     UserError : they need a finite sum, one of more terms, or a size of mini-batches.
     """
     wanted = {}
-    if isinstance(kernel, NoisyKernel):
-        wanted[f"kernel '{kernel.name}'"] = kernel.batch
+    if kernel.minibatch is not None:
+        wanted[f"kernel '{kernel.name}'"] = kernel.minibatch
     if rule.estimates:
         what = f"swap rule '{rule.name}'"
-        if rule.size is None and not wanted:
+        if rule.size is None and not isinstance(kernel, NoisyKernel):
             also = ", and has no batch to reuse" if rule.reused else ": give its 'size'"
-            raise UserError(f"{what}: kernel '{kernel.name}' sees no mini-batches{also}")
+            raise UserError(f"{what}: kernel '{kernel.name}' shares no mini-batches{also}")
         wanted[what] = rule.size or next(iter(wanted.values()))
     for what, size in wanted.items():
         if terms is None:
@@ -65,10 +65,10 @@ class Minibatches:
         noisy, rule = self._noisy, self._rule
         if noisy is not None and noisy.batches == "walker":
             self._of_kernel = {
-                block: labels.batches(self._terms, noisy.batch, self._steps)
+                block: labels.batches(self._terms, noisy.minibatch, self._steps)
                 for block, labels in blocks.items()
             }
-        size = rule.size or (noisy.batch if noisy is not None else None)
+        size = rule.size or (noisy.minibatch if noisy is not None else None)
         if rule.estimates and size is not None:
             fresh = self.estimates - int(rule.reused)
             self._of_swaps = [
@@ -84,7 +84,7 @@ class Minibatches:
         if noisy.batches == "walker":
             return _of_rows(self._of_kernel[state.tile.block], state)
         rows = state.tile.shape[0] * state.tile.shape[1]
-        return random_batches(state.stream, self._terms, noisy.batch, self._steps, rows)
+        return random_batches(state.stream, self._terms, noisy.minibatch, self._steps, rows)
 
     def swap_energies(self, state: TileState, of_kernel: torch.Tensor | None) -> list[torch.Tensor]:
         """V of the tile's rows, or as many ``estimates``: ``U_M^B - U_0``."""
