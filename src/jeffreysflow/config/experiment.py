@@ -86,6 +86,8 @@ class Experiment(Section):
         check_names(self.name, [*self.references, *self.flows, *learned])
         if self.path_integral is not None and self.base.tails is not None:
             raise ValueError("base.tails: a path_integral has a base of its own, leave it out")
+        if self.path_integral is not None and self.base.walls != "uniform":
+            raise ValueError("base.walls: a path_integral has no walls, leave it out")
         if self.path_integral is not None and self.truth is not None and self.truth.box is not None:
             raise ValueError("truth.box: a path_integral finds its own, leave it out")
         for name, reference in self.references.items():
@@ -183,7 +185,7 @@ class Experiment(Section):
                 "potential": self.potential.model_dump(exclude={"file", "files", "workers"}),
                 "sources": self.sources,
                 "python": self.python,
-                "base": self.base.model_dump(),
+                "base": self.base.hashed(),
             }
             | ({} if ring is None else {"path_integral": ring.model_dump(exclude=_NOT_TARGET)})
         )
