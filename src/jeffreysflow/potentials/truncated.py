@@ -86,7 +86,8 @@ class TruncatedGaussian(nn.Module):
         """
         u = torch.where(self._side > 0, u, 1 - u)
         z = torch.special.ndtri(self._below + self._share * u)
-        return self._location + self._scale * self._side * z.clamp(*self._ends)
+        x: torch.Tensor = self._location + self._scale * self._side * z.clamp(*self._ends)
+        return x
 
 
 def _nearest(z: torch.Tensor) -> torch.Tensor:
@@ -100,7 +101,7 @@ def _moments(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     """
     nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(_NODES))
     top = _nearest(z)[:, None]
-    lower, upper = z.clamp(top - _FAR, top + _FAR).split(1, dim=1)
+    lower, upper = z.clamp(top - _FAR, top + _FAR)[:, :, None].unbind(dim=1)
     half = 0.5 * (upper - lower)
     # from the highest point on, so that a narrow interval keeps its digits
     t = lower - top + half * (1 + nodes)
