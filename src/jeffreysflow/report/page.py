@@ -172,7 +172,10 @@ def _base_fact(base: BaseConfig) -> str:
     law = f"mean {base.mean}, sd {base.sd}"
     if base.tails is not None:
         law = f"Student's t of dof {base.tails:g}, location {base.mean}, scale {base.sd}"
-    return f"{law} where Euclidean; uniform where periodic"
+    text = f"{law} where Euclidean; uniform where periodic or between walls"
+    if base.walls == "truncated":
+        text = f"{law} where Euclidean, uniform where periodic; Gaussian, cut off, between walls"
+    return text
 
 
 def _facts(found: Results) -> dict[str, str]:
