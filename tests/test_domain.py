@@ -83,3 +83,8 @@ def test_nothing_is_folded_out_of_a_box_whose_walls_a_float_misses() -> None:
     for points in (x, torch.tensor([[0.1], [0.7]])):
         folded = domain.wrap(points).double()
         assert bool(((folded >= 0.1) & (folded <= 0.7)).all())
+    at_walls = torch.tensor([[0.1], [0.7], [0.3]], dtype=torch.float64)
+    rounded = domain.rounded(at_walls, torch.float32)
+    assert rounded.dtype == torch.float32
+    assert rounded[:, 0].tolist() == [lower, upper, torch.tensor(0.3).item()]
+    assert torch.equal(domain.rounded(at_walls, torch.float64), at_walls)

@@ -109,6 +109,11 @@ class Domain:
         """
         return self.fold(x)[0]
 
+    def rounded(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """``x`` in another floating type, still between the walls."""
+        rounded = x.to(dtype)
+        return self.wrap(rounded) if self.walls else rounded
+
     def fold(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``x`` [n, d] brought back, and the sign [n, d] of each coordinate's direction there: -1
         after an odd number of reflections; None where nothing reflects.

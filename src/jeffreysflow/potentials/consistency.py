@@ -106,11 +106,12 @@ def _check_apart(
 
 def _check_single(potential: Potential, x: torch.Tensor, U: torch.Tensor, name: str) -> None:
     """Flows are trained in float32."""
+    rounded = potential.domain.rounded(x, torch.float32)
     if potential.derivatives:
-        single, gradient = potential.energy_and_gradient(x.float())
+        single, gradient = potential.energy_and_gradient(rounded)
         sound = single.isfinite() & gradient.isfinite().all(dim=1)
     else:
-        single = potential.energy(x.float())
+        single = potential.energy(rounded)
         sound = single.isfinite()
     bad = U.isfinite() & ~sound
     _refuse(
