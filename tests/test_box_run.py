@@ -141,6 +141,7 @@ def test_a_box_from_tempering_to_the_page(
             row = rows[f"observable:{name}"]
             assert row.exact == pytest.approx(exact[name].value)
             assert abs(z(row, exact[name].value)) < 4.5
+    assert abs(z(generated["observable:x1 < 0.05"], 1.1 * exact["x1 < 0.05"].value)) > 6
     assert generated["ess"].value > 0.6
     assert generated["outside_base"].value == 0.0
     settings = load_flow(layout.flow("f").level(levels) / "flow.safetensors").settings

@@ -131,6 +131,12 @@ def test_what_is_not_between_its_walls_is_refused(mean: float, sd: float, walls:
         TruncatedGaussian(*columns, [walls])
 
 
+def test_a_circle_is_uniform_wherever_it_is() -> None:
+    base = Base(Domain(((50.0, 60.0), None), (None, (0.0, 1.0))), walls="truncated")
+    assert base.mean[0] == 55.0
+    assert bool((base.sample(100, Stream(8))[:, 0] >= 50).all())
+
+
 def test_a_line_among_the_walls_is_not_cut() -> None:
     ends: Sequence[Interval] = [(-math.inf, math.inf), (0.0, 1.0)]
     cut = TruncatedGaussian(torch.zeros(2).double(), torch.ones(2).double(), ends)

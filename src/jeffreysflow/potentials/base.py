@@ -89,7 +89,7 @@ class Base(Potential):
         line = torch.log(self._sd) + standard
         self._cut: TruncatedGaussian | None = None
         if bool(truncated.any()):
-            ends = [interval or (-math.inf, math.inf) for interval in domain.intervals]
+            ends = [wall or (-math.inf, math.inf) for wall in domain.walls]
             self._cut = TruncatedGaussian(self._mean, self._sd, ends)
             line = torch.where(truncated, self._cut.log_normaliser, line)
         self._log_normaliser = float(torch.where(self._uniform, length.log(), line).sum())
@@ -107,7 +107,7 @@ class Base(Potential):
         return torch.where(self._uniform, self._length / math.sqrt(12.0), sd)
 
     def _with_cut(self, cut: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        return torch.where(self._truncated, cut, other)
+        return torch.where(self._truncated.to(cut.device), cut, other)
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         return self._energy_and_gradient(x)[0]

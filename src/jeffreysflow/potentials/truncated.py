@@ -42,12 +42,7 @@ class TruncatedGaussian(nn.Module):
     mean: torch.Tensor
     sd: torch.Tensor
     log_normaliser: torch.Tensor
-    _location: torch.Tensor
-    _scale: torch.Tensor
-    _side: torch.Tensor
-    _ends: torch.Tensor
-    _below: torch.Tensor
-    _share: torch.Tensor
+    _law: torch.Tensor
 
     def __init__(
         self, location: torch.Tensor, scale: torch.Tensor, walls: Sequence[Interval]
@@ -71,12 +66,7 @@ class TruncatedGaussian(nn.Module):
             "mean": location + scale * mean,
             "sd": scale * variance.sqrt(),
             "log_normaliser": scale.log() + mass.log() - 0.5 * _nearest(z).square(),
-            "_location": location,
-            "_scale": scale,
-            "_side": side,
-            "_ends": ends.T,
-            "_below": below,
-            "_share": share,
+            "_law": torch.stack([side, location, scale, *ends.T, below, share]),
         }.items():
             self.register_buffer(name, value)
 
@@ -84,9 +74,9 @@ class TruncatedGaussian(nn.Module):
         """The inverse distribution functions at ``u`` [n, d] in [0, 1], in float64; up to rounding
         between the walls.
         """
-        u = torch.where(self._side > 0, u, 1 - u)
-        z = torch.special.ndtri(self._below + self._share * u)
-        x: torch.Tensor = self._location + self._scale * self._side * z.clamp(*self._ends)
+        side, location, scale, low, high, below, share = self._law.to(u.device)
+        z = torch.special.ndtri(below + share * torch.where(side > 0, u, 1 - u))
+        x: torch.Tensor = location + scale * side * z.clamp(low, high)
         return x
 
 
