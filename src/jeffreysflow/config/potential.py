@@ -97,6 +97,9 @@ class TruthConfig(Section):
     box: list[tuple[float, float]] | None = None
     """Integration interval of each Euclidean coordinate (others use their own). What lies
     outside counts as an error; too much, and there are no exact values."""
+    levels: bool = False
+    """Exact values at every level of the fixed ladders too, for the bias of references and of
+    sequences there (`quadrature` only)."""
     points: int = Field(default=1024, ge=16, le=8192)
     """Grid points a coordinate. Exact values exist where so coarse a grid resolves the density."""
     samples: int = Field(default=1 << 20, ge=2)
@@ -107,6 +110,8 @@ class TruthConfig(Section):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         if self.method == "exact_map":
+            if self.levels:
+                raise ValueError("'levels' belongs to method 'quadrature': no map goes to a level")
             if self.box is not None:
                 raise ValueError("'box' belongs to method 'quadrature'; 'exact_map' needs none")
             check_sobol_sizes("exact_map", self.samples, self.scramblings)
