@@ -12,7 +12,7 @@ from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.parallel import evaluated, share
 from jeffreysflow.streams import Stream
 
-__all__ = ["Batch", "FreshBatches", "KnownSamples", "ShuffledBatches"]
+__all__ = ["Batch", "FreshBatches", "KnownSamples", "ShuffledBatches", "shuffled_rows"]
 
 
 class Batch(NamedTuple):
@@ -49,23 +49,28 @@ class KnownSamples:
         return Batch(self.x[at], self._U[at])
 
 
+def shuffled_rows(n: int, batch: int, stream: Stream) -> Iterator[np.ndarray]:
+    """Batches of the rows 0..n-1 for ever, every one once an epoch (but for a rest that fills no
+    batch; a batch holds at most all of them).
+    """
+    batch = min(batch, n)
+    while True:
+        order = stream.permutation(n).numpy()
+        for start in range(0, n - batch + 1, batch):
+            yield order[start : start + batch]
+
+
 class ShuffledBatches(Iterator[Batch]):
-    """Batches of samples for ever, every one once an epoch (but for a rest that fills no batch; a
-    batch holds at most all of them); of each the rows of this process.
+    """Batches of samples for ever, in the order of ``shuffled_rows``; of each the rows of this
+    process.
     """
 
     def __init__(self, samples: KnownSamples, batch: int, stream: Stream) -> None:
-        self._samples, self._stream = samples, stream
-        self._batch = min(batch, len(samples))
-        self._order, self._next = np.empty(0, dtype=np.int64), 0
+        self._samples = samples
+        self._rows = shuffled_rows(len(samples), batch, stream)
 
     def __next__(self) -> Batch:
-        start, end = self._next, self._next + self._batch
-        if end > len(self._order):
-            self._order = self._stream.permutation(len(self._samples)).numpy()
-            start, end = 0, self._batch
-        self._next = end
-        return self._samples.batch(self._order[start:end])
+        return self._samples.batch(next(self._rows))
 
 
 class FreshBatches(Iterator[Batch]):
