@@ -19,11 +19,11 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.potentials import AnnealingPath, Base
-from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
 from jeffreysflow.streams import Stream
+from stage_cases import run_to_estimates
 
 
 class Shrunk(TransportMap):
@@ -170,15 +170,7 @@ def experiment_in(results: Path, **changes: Any) -> tuple[Layout, Experiment]:
 
 def test_noisy_gradients_from_tempering_to_estimates(tmp_path: Path) -> None:
     layout, experiment = experiment_in(tmp_path)
-    check_experiment(experiment)
-    temper.run(layout, experiment, "r")
-    gather.run(layout, experiment, "r")
-    truth.run(layout, experiment)
-    for level in (1, 2, 3):
-        distill.run(layout, experiment, "f", level)
-    generate.run(layout, experiment, "f")
-    estimate.run_reference(layout, experiment, "r")
-    estimate.run_flow(layout, experiment, "f")
+    run_to_estimates(layout, experiment, levels=3)
     rows = read_table(layout.flow("f").estimates, EstimateRow)
     found = {(row.quantity, row.level): row for row in rows}
     # the exact weights repair what the noisy reference gets wrong
