@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from jeffreysflow.distillation.batches import shuffled_rows
+from jeffreysflow.distillation.batches import ShuffledRows
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.domain import Domain
 from jeffreysflow.flows.conditioner import Conditioner
@@ -128,7 +128,7 @@ def _train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=steps
     )
-    for some in islice(shuffled_rows(len(train), settings.batch, stream), steps):
+    for some in islice(ShuffledRows(len(train), settings.batch, stream), steps):
         rows = train[torch.from_numpy(some).to(train.device)]
         loss = ((phi(x[rows]) - targets(rows).float()) / phi.scale).square().mean()
         optimiser.zero_grad()
