@@ -18,6 +18,7 @@ DRAWS = 100_000
 EXACT: dict[str, tuple[str, dict[str, object]]] = {
     "stepwise": ("stepwise", {}),
     "two directions": ("stepwise", {"directions": 2}),
+    "clusters": ("stepwise", {"clusters": 3}),
     "single step": ("flow_perturbation", {}),
     "trained scale": ("flow_perturbation", {"scale": 0.05}),
 }
@@ -120,6 +121,9 @@ def test_factors_have_the_determinant_as_mean(kind: str, d: int) -> None:
     flow = discrete(swirl(d, {2: 1.2, 5: 0.7, 10: 0.5}[d]), "heun", 2)
     few = Stream(11, d).normal(50, d)
     _, exact = get_jacobian("brute_force").push(flow, few, few[:, :0])
+    estimator.prepare(flow.steps, d)
+    if estimator.learns:
+        estimator.learn(flow, Stream(13, d).normal(512, d), Stream(14, d).normal)
     repeats = DRAWS // len(few)
     _, log_r = paired(estimator, flow, few.repeat(repeats, 1), kind)
     z = score((log_r - exact.repeat(repeats)).exp())
@@ -132,7 +136,7 @@ def test_weights_of_a_normalised_target_have_mean_one(kind: str, d: int) -> None
     """``E exp(log w) = Z`` for a known target, over base samples and perturbations."""
     name, parameters = EXACT[kind]
     estimator, flow = get_jacobian(name, **parameters), discrete(linear(d)[0], "heun", 3)
-    estimator.prepare(d)
+    estimator.prepare(flow.steps, d)
     if estimator.learns:
         estimator.learn(flow, Stream(13, d).normal(512, d), Stream(14, d).normal)
     z = Stream(12, d).normal(DRAWS, d)
@@ -188,13 +192,28 @@ def test_the_correction_removes_most_of_hutchinsons_bias() -> None:
     assert abs(bias[True]) < 0.35 * bias[False]
 
 
+def test_directions_of_clusters_take_the_variance_away() -> None:
+    """Of a linear flow all of it, whatever its directions; and some of another's."""
+    d = 6
+    for v, left in ((linear(d)[0], 1e-6), (swirl(d, 0.5), 0.6)):
+        flow, variance = discrete(v, "rk4", 5), {}
+        z = Stream(27).normal(2000, d)
+        _, exact = get_jacobian("brute_force").push(flow, z, z[:, :0])
+        for clusters in (0, 2):
+            estimator = get_jacobian("stepwise", clusters=clusters)
+            estimator.prepare(flow.steps, d)
+            estimator.learn(flow, Stream(28).normal(300, d), Stream(28).normal)
+            variance[clusters] = float((paired(estimator, flow, z, "clusters")[1] - exact).var())
+        assert variance[2] < left * variance[0]
+
+
 def test_infinite_variance_of_a_backward_scale_that_is_too_large() -> None:
     """Weights stay unbiased, but with ``s_b >= sqrt(2) s_f sigma_min`` a few rule them all."""
     d = 2
     flow = discrete(lambda x, t: x * x.new_tensor([1.0, -0.2]), "rk4", 8)
     z = Stream(23).normal(20_000, d)
     estimator = get_jacobian("flow_perturbation", scale=0.1)
-    estimator.prepare(d)
+    estimator.prepare(flow.steps, d)
     estimator.learn(flow, z[:512], Stream(24).normal)
     log_r = {}
     for factor in (0.5, 2.0):

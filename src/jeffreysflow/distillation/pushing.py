@@ -56,7 +56,7 @@ def pushed(
 
         ``log w = -U_1(F x) + U_0(x) + log|det dF(x)|``.
 
-    Where weights are random (``TransportMap.weighted``), ``stream`` is that of their numbers of each
+    Where weights are random (``TransportMap.weighted``), ``stream`` is that of the numbers of each
     tile of rows. A sample whose new energy is not finite gets weight 0.
     """
     parts, increments = [], []

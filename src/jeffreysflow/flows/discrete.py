@@ -87,7 +87,12 @@ class DiscreteFlow:
         return _along(partial(self._back, k), x, e)
 
     def log_det_back(self, k: int, x: torch.Tensor) -> torch.Tensor:
-        """``log|det J|`` [n] of ``f_k^-1`` at ``x`` [n, d], d products with unit vectors."""
+        """``log|det J|`` [n] of ``f_k^-1`` at ``x`` [n, d]."""
+        log_det: torch.Tensor = torch.linalg.slogdet(self.jacobian_back(k, x)).logabsdet
+        return log_det
+
+    def jacobian_back(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        """The Jacobian J [n, d, d] of ``f_k^-1`` at ``x`` [n, d], d products with unit vectors."""
         n, d = x.shape
         self._count((d + 1) * n)
 
@@ -96,9 +101,8 @@ class DiscreteFlow:
 
         unit = torch.eye(d, dtype=x.dtype, device=x.device)
         at_once = max(1, min(d, _NUMBERS_AT_ONCE // max(n * d, 1)))
-        columns = vmap(along, chunk_size=at_once)(unit)
-        log_det: torch.Tensor = torch.linalg.slogdet(columns.permute(1, 2, 0)).logabsdet
-        return log_det
+        columns: torch.Tensor = vmap(along, chunk_size=at_once)(unit)
+        return columns.permute(1, 2, 0)
 
     def divergence_back(
         self, k: int, x: torch.Tensor, e: torch.Tensor

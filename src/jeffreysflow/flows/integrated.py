@@ -43,7 +43,7 @@ class IntegratedFlow(TransportMap):
         self._dimension, self._steps = dimension, steps
         self._integrator = get_integrator(integrator)
         self.jacobian = get_jacobian(jacobian, **jacobian_parameters)
-        self.jacobian.prepare(dimension)
+        self.jacobian.prepare(steps, dimension)
         self.how = {
             "integrator": integrator,
             "steps": steps,

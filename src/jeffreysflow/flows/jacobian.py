@@ -29,8 +29,13 @@ class Jacobian(nn.Module, ABC):
     learns: bool = False
     """Whether it has something to ``learn`` before it is used."""
 
-    def prepare(self, d: int) -> None:
-        """Make room for what it is to ``learn`` of samples [n, d]."""
+    def prepare(self, steps: int, d: int) -> None:
+        """Make room for what it is to ``learn`` of a flow of so many steps in d dimensions.
+
+        Raises
+        ------
+        UserError : it is not for such a flow.
+        """
 
     @abstractmethod
     def normals(self, steps: int, d: int) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import silu
 
+from jeffreysflow.flows.sizes import velocity_numbers
 from jeffreysflow.flows.velocity import TIME_FEATURES, Velocity, linear, time_features
 from jeffreysflow.streams import Stream
 
@@ -60,4 +61,4 @@ class Gated(Velocity):
     @property
     def numbers(self) -> int:
         d, hidden, features = self._sizes
-        return 12 * d + 4 * hidden + 4 * features
+        return velocity_numbers(d, hidden, features, 0)
