@@ -18,6 +18,7 @@ from jeffreysflow.config.project import Project
 from jeffreysflow.config.section import Section
 from jeffreysflow.config.yaml_file import read_yaml
 from jeffreysflow.errors import UserError, allowed_names, shown
+from jeffreysflow.userfiles.digest import digest
 
 __all__ = [
     "experiment_file",
@@ -167,7 +168,30 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
             files = [_existing(file, "potential.files", each) for each in files]
             content["potential"]["files"] = [str(each) for each in files]
             settled |= _sources(source, files)
+    content["flows"] = _with_velocities(file, content["flows"])
     return validated(Experiment, {**content, **settled}, str(file))
+
+
+def _with_velocities(file: Path, flows: dict[str, Any]) -> dict[str, Any]:
+    """The flows of an experiment, with the paths and digests of the files of a user's velocity."""
+    found = dict(flows)
+    for name, section in flows.items():
+        network = section.get("network")
+        if not isinstance(network, dict) or network.get("kind") != "torch":
+            continue
+        named = {key: network[key] for key in ("file", "weights") if network.get(key) is not None}
+        paths = {
+            key: _existing(file, f"flows.{name}.network.{key}", value)
+            for key, value in named.items()
+            if isinstance(value, str)
+        }
+        settled = {
+            **network,
+            **{key: str(path) for key, path in paths.items()},
+            "digests": {key: digest(path) for key, path in paths.items()},
+        }
+        found[name] = {**section, "network": settled}
+    return found
 
 
 def _existing(file: Path, key: str, name: str) -> Path:
