@@ -15,6 +15,7 @@ include: "workflow/rules/gather.smk"
 include: "workflow/rules/distill.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/paper.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -27,6 +27,7 @@ __all__ = [
     "run_figures",
     "run_gather",
     "run_generate",
+    "run_paper",
     "run_pilot",
     "run_report",
     "run_temper",
@@ -224,6 +225,17 @@ def run_report(options: argparse.Namespace) -> None:
     experiments = [_trusted(config, options.trust) for config in options.config]
     with measured(options.results / "usage" / "report", "report", "all", ""):
         report.run(options.results, experiments)
+
+
+def run_paper(options: argparse.Namespace) -> None:
+    """Show the paper's figures and tables under their numbers."""
+    from jeffreysflow.launch.usage import measured
+    from jeffreysflow.stages import paper
+
+    if not options.results.is_dir():
+        raise UserError(f"{options.results}: no such folder")
+    with measured(options.results / "usage" / "paper", "paper", "all", ""):
+        paper.run(options.results, options.facts)
 
 
 def run_verify(options: argparse.Namespace) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jeffreysflow.config import TruthConfig
 from jeffreysflow.config.potential import BaseConfig
@@ -38,11 +34,11 @@ from jeffreysflow.report.provenance import (
 from jeffreysflow.report.reference_table import reference_table
 from jeffreysflow.report.sequence_tables import level_table, sequence_table
 from jeffreysflow.report.table import filled
+from jeffreysflow.report.templates import inline, rendered_page
 
 __all__ = ["Chapter", "Picture", "page"]
 
 
-_PIXELS_A_POINT = 1.8
 _QUANTUM = "in one dimension: matrix multiplication at every N, diagonalisation for N → ∞"
 
 
@@ -66,16 +62,10 @@ class Chapter:
 
 def page(chapters: Sequence[Chapter]) -> str:
     """The page of all experiments of a run; it needs no other file and no network."""
-    environment = Environment(
-        loader=PackageLoader("jeffreysflow.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     records = [record for chapter in chapters for record in chapter.records]
     first = chapters[0].found.experiment
-    return environment.get_template("page.html").render(
+    return rendered_page(
+        "page.html",
         scale=first.scale,
         seed=first.seed,
         headline=filled(headline_table(chapter.found for chapter in chapters)),
@@ -116,7 +106,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
         "levels": {name: filled(table) for name, table in levels.items() if table is not None},
         "beads": {name: filled(table) for name, table in beads.items() if table is not None},
         "observables": None if observables is None else filled(observables),
-        "pictures": [_shown(picture) for picture in chapter.pictures],
+        "pictures": [{**picture._asdict(), **inline(picture.svg)} for picture in chapter.pictures],
         "cost": _cost(found, records),
         "stages": stage_table(records),
         "wall_time": duration(wall_seconds(records)),
@@ -144,13 +134,6 @@ def _evaluation(terms: int | None, paths: bool) -> str:
     if terms is None:
         return f"one of {whole}"
     return f"one of a single component: {whole} is a sum of {terms:,} terms and counts as so many"
-
-
-def _shown(picture: Picture) -> dict[str, object]:
-    """Inline, and larger than in print, where it was drawn for."""
-    points = re.search(rb'<svg[^>]* width="([0-9.]+)pt"', picture.svg)
-    width = round(float(points.group(1)) * _PIXELS_A_POINT) if points else None
-    return {**picture._asdict(), "svg": base64.b64encode(picture.svg).decode(), "width": width}
 
 
 def _exact_values(found: Results) -> str:

@@ -1,0 +1,117 @@
+"""The tables of the paper: a row of published values over the rows of ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jeffreysflow.config.paper import OursConfig, PaperTable, SeriesConfig
+from jeffreysflow.report.numbers import MISSING, with_error
+from jeffreysflow.report.paper.lookup import Value, our_value
+from jeffreysflow.report.paper.made import Made
+from jeffreysflow.report.table import LARGEST_Z, Cell, Table
+
+__all__ = ["Beside", "paper_table", "printed"]
+
+
+class Beside(NamedTuple):
+    """A table, and what of ours it should hold but does not."""
+
+    table: Table
+    lacking: list[str]
+
+
+def paper_table(table: PaperTable, made: Mapping[str, Made]) -> Beside:
+    """Published values and ours; where an experiment was not run, the published alone."""
+    groups: list[tuple[str, list[tuple[str, list[Cell]]]]] = []
+    lacking = []
+    for series in table.series:
+        lines = [("published", _published(series))] if series.published else []
+        of = made[table.experiment_of(series)]
+        for ours in series.ours:
+            if of.found is None:
+                lines.append((ours.label, []))
+                continue
+            values = [our_value(of.found, table, ours, i) for i in range(len(table.positions))]
+            lines.append((ours.label, _ours(series, ours, values)))
+            if not any(values):
+                lacking.append(f"{series.name}, {ours.label}: none at any {table.heading} here")
+        groups.append((series.name, lines))
+    positions = [f"{position:g}" for position in table.positions]
+    if table.along in ("samples", "beads"):
+        positions = [f"{round(position):,}" for position in table.positions]
+    return Beside((_down if table.down else _across)(table.heading, positions, groups), lacking)
+
+
+def _across(
+    heading: str, positions: list[str], groups: list[tuple[str, list[tuple[str, list[Cell]]]]]
+) -> Table:
+    rows: list[list[Cell]] = []
+    for name, lines in groups:
+        rows.append([Cell(name, columns=1 + len(positions))])
+        for label, cells in lines:
+            rows.append([Cell(label), *(cells or [Cell("not run", columns=len(positions))])])
+    return Table([heading, *positions], rows)
+
+
+def _down(
+    heading: str, positions: list[str], groups: list[tuple[str, list[tuple[str, list[Cell]]]]]
+) -> Table:
+    headings, columns = ["step", heading], [list(map(Cell, positions))]
+    for name, lines in groups:
+        for label, cells in lines:
+            headings.append(f"{name}, {label}")
+            columns.append(cells or [Cell("not run")] * len(positions))
+    rows = [[Cell(str(k)), *cells] for k, cells in enumerate(zip(*columns, strict=True), start=1)]
+    return Table(headings, rows)
+
+
+def printed(series: SeriesConfig) -> list[str]:
+    """The published values as they are shown, in the unit they are published in."""
+    known = [value for value in series.published if value is not None]
+    least = min((_decimals(value) for value in known), default=0)
+    least = 2 if sum(_decimals(value) == 2 for value in known) > len(known) / 2 else least
+    texts = []
+    for k, value in enumerate(series.published, start=1):
+        if value is None:
+            texts.append(MISSING)
+        elif k in series.resampled_at:
+            texts.append(f"[{value:g}]")
+        elif series.unit == "percent":
+            texts.append(f"{value:.{max(least, _decimals(value))}f}")
+        else:
+            texts.append(with_error(value))
+    return texts
+
+
+def _published(series: SeriesConfig) -> list[Cell]:
+    return list(map(Cell, printed(series)))
+
+
+def _decimals(value: float) -> int:
+    """
+    >>> _decimals(96.0), _decimals(93.65)
+    (0, 2)
+    """
+    return len(f"{value:g}".partition(".")[2])
+
+
+def _ours(series: SeriesConfig, ours: OursConfig, values: list[Value | None]) -> list[Cell]:
+    beside = series.published or [None] * len(values)
+    return [_cell(series, ours, *pair) for pair in zip(values, beside, strict=True)]
+
+
+def _cell(
+    series: SeriesConfig, ours: OursConfig, value: Value | None, beside: float | None
+) -> Cell:
+    if value is None:
+        return Cell(MISSING)
+    number, error = series.factor * value.number, series.factor * value.error
+    percent = series.unit == "percent"
+    known = math.isfinite(error) and error > 0
+    text = with_error(number, error, fine=False) if known or not percent else f"{number:.1f}"
+    tone = "good" if percent and beside is not None and number >= beside else ""
+    if ours.quantity.endswith("bias") and value.number > LARGEST_Z * value.error:
+        tone = "bad"
+    return Cell(text, "resampled" if value.resampled else "", tone)
