@@ -1,4 +1,4 @@
-"""`workflow/paper.yaml`: the figures and tables of the paper, what makes them, what is published."""
+"""`workflow/paper.yaml`: figures and tables of the paper, what makes them, what is published."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class OursConfig(Section):
     label: str = "ours"
     """What it is called beside `published`."""
     source: list[str | None] = Field(min_length=1)
-    """A flow, `ensemble:<flow>` or `reference:<name>`; or one a position, null where there is none."""
+    """A flow, `ensemble:<flow>` or `reference:<name>`; or one a position, null where there is
+    none."""
     quantity: str
     """Its name in the table, e.g. `cess`, or `learned:<name>:ess` of learned weights."""
     column: Literal["value", "exact"] = "value"
@@ -91,8 +92,8 @@ class PaperTable(Section):
     experiment: str | None = None
     """The experiment that makes it, unless a series has its own."""
     along: Along
-    """What a position is: `lambda` of a level, a number of `samples` or of `beads`; or `last`, where
-    every value is of the last level, and each position has a source of its own."""
+    """What a position is: `lambda` of a level, a number of `samples` or of `beads`; or `last`,
+    where every value is of the last level, and each position has a source of its own."""
     heading: str
     """What positions are called, e.g. `θ`."""
     positions: list[float] = Field(min_length=1)
@@ -148,8 +149,8 @@ class PaperItem(Section):
     """Our figures, by experiment."""
     tables: list[PaperTable] = Field(default_factory=list)
     """Published values and ours."""
-    published: str | None = None
-    """What is published in words."""
+    remark: str | None = None
+    """What is published in words, or has to be known to compare."""
 
     @property
     def experiments(self) -> list[str]:

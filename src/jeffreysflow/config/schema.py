@@ -12,7 +12,7 @@ __all__ = ["schemas"]
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Schema of `config.yaml`, of a resolved experiment and of `workflow/paper.yaml`, by file name."""
+    """Schemas of `config.yaml`, of a resolved experiment and of `workflow/paper.yaml`."""
     return {
         "config.schema.json": Project.model_json_schema(),
         "experiment.schema.json": Experiment.model_json_schema(),

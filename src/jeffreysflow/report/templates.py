@@ -26,7 +26,7 @@ def rendered_page(template: str, **values: Any) -> str:
 
 
 def inline(svg: bytes) -> dict[str, object]:
-    """``svg`` in base64 and its ``width`` in pixels, larger than in print, where it was drawn for."""
+    """``svg`` in base64 and its ``width`` in pixels, larger than in print."""
     points = re.search(rb'<svg[^>]* width="([0-9.]+)pt"', svg)
     width = round(float(points.group(1)) * _PIXELS_A_POINT) if points else None
     return {"svg": base64.b64encode(svg).decode(), "width": width}

@@ -1,4 +1,4 @@
-"""Tempering and the weighted ensembles of its sequences on their way from the base to the target."""
+"""Tempering and the ensembles of its sequences on their way from the base to the target."""
 
 from __future__ import annotations
 

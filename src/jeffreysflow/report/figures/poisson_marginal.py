@@ -1,4 +1,4 @@
-"""A screened Poisson equation: where its first source may be, by what the samples are weighed with."""
+"""A screened Poisson equation: where its first source may be, by each set of weights."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _item(
         "id": number.lower().replace(" ", "-"),
         "number": number,
         "shows": item.shows,
-        "published": item.published,
+        "remark": item.remark,
         "state": "complete" if not lacking else "in part" if begun else "not run",
         "lacking": lacking,
         "tables": [table.table for table in tables],

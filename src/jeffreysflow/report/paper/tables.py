@@ -50,8 +50,9 @@ def _across(
     rows: list[list[Cell]] = []
     for name, lines in groups:
         rows.append([Cell(name, columns=1 + len(positions))])
-        for label, cells in lines:
-            rows.append([Cell(label), *(cells or [Cell("not run", columns=len(positions))])])
+        rows += [[Cell(label), *cells] for label, cells in lines if cells]
+        if not all(cells for _, cells in lines):
+            rows.append([Cell("ours"), Cell("not run", columns=len(positions))])
     return Table([heading, *positions], rows)
 
 
@@ -69,9 +70,8 @@ def _down(
 
 def printed(series: SeriesConfig) -> list[str]:
     """The published values as they are shown, in the unit they are published in."""
-    known = [value for value in series.published if value is not None]
-    least = min((_decimals(value) for value in known), default=0)
-    least = 2 if sum(_decimals(value) == 2 for value in known) > len(known) / 2 else least
+    decimals = [_decimals(value) for value in series.published if value is not None]
+    least = 2 if 2 * decimals.count(2) > len(decimals) else min(max(decimals, default=0), 1)
     texts = []
     for k, value in enumerate(series.published, start=1):
         if value is None:
@@ -110,7 +110,7 @@ def _cell(
     number, error = series.factor * value.number, series.factor * value.error
     percent = series.unit == "percent"
     known = math.isfinite(error) and error > 0
-    text = with_error(number, error, fine=False) if known or not percent else f"{number:.1f}"
+    text = with_error(number, error, fine=not percent) if known or not percent else f"{number:.1f}"
     tone = "good" if percent and beside is not None and number >= beside else ""
     if ours.quantity.endswith("bias") and value.number > LARGEST_Z * value.error:
         tone = "bad"
