@@ -81,10 +81,13 @@ class Step:
             drawn = resampled(seen, n, stream("resampled source"))
             moved, _ = self._moved(drawn, settings.lam_0, stream("moved source"))
             source, U = moved.x, interpolated(moved.U_0, moved.V, settings.lam_0)
-            self._sources = KnownSamples(source.to(settings.dtype), self.energies[0], U)
+            rounded = path.domain.rounded(source, settings.dtype)
+            self._sources = KnownSamples(rounded, self.energies[0], U)
             box_of.append(seen.x)
         self._targets = KnownSamples(
-            reference.training.to(settings.dtype), self.energies[1], reference.U_training
+            path.domain.rounded(reference.training, settings.dtype),
+            self.energies[1],
+            reference.U_training,
         )
         self._variances = self._variance(source), self._variance(reference.training)
         self._box = spline_box(path.base, *box_of)

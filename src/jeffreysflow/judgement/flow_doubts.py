@@ -18,7 +18,13 @@ from jeffreysflow.judgement.doubts import (
 from jeffreysflow.judgement.scores import LARGEST_Z, difference
 from jeffreysflow.stores.tables import EstimateRow
 
-__all__ = ["MEANINGLESS_GAP", "doubts_about_ensemble", "doubts_about_flow", "error_ratios"]
+__all__ = [
+    "MEANINGLESS_GAP",
+    "doubts_about_ensemble",
+    "doubts_about_flow",
+    "doubts_about_learned",
+    "error_ratios",
+]
 
 _LARGEST_EXCESS = 0.5
 MEANINGLESS_GAP = 100.0
@@ -82,6 +88,22 @@ def doubts_about_ensemble(
         *_about_log_z(last, witness, sound),
         *_about_averages(rows, witness, sound),
         *_unpaid(rows, witness),
+    ]
+
+
+def doubts_about_learned(rows: Sequence[EstimateRow]) -> list[Doubt]:
+    """Whether learned weights give other averages than the exact ones of the same samples."""
+    last = {row.quantity: row for row in rows}
+    if "trusted" not in last or last["trusted"].value:
+        return []
+    largest = last["largest_z_against_exact"].value
+    if math.isnan(largest):
+        return [Doubt("too few islands to compare learned weights with exact ones")]
+    return [
+        Doubt(
+            "learned weights are biased: their largest deviation from exact ones is "
+            f"{largest:.1f} standard errors"
+        )
     ]
 
 

@@ -103,4 +103,5 @@ def _is_exact(kernel: type[Kernel]) -> bool:
 
 
 def _names(wanted: Callable[[type[Kernel]], bool]) -> str:
-    return ", ".join(name for name in kernel_names() if wanted(kernel_class(name)))
+    classes = {name: kernel_class(name) for name in kernel_names()}
+    return ", ".join(name for name, each in classes.items() if wanted(each) and not each.of_terms)

@@ -7,7 +7,9 @@ tensors [n, d] -> [n] in kT. It may define
   if it likes;
 - ``framework = "numpy"`` where functions take and give numpy arrays, and ``per_sample = True``
   where they take one configuration [d] and give one number (and one gradient [d]);
-- ``periodic = {coordinate: (lower, upper)}`` (coordinates count from 0);
+- ``periodic = {coordinate: (lower, upper)}`` (coordinates count from 0), on circles;
+- ``walls = {coordinate: (lower, upper)}``, between walls that reflect: the density is defined there
+  and nowhere else, and no function is asked beyond;
 - ``observables = {name: function}``, each [n, d] -> [n].
 
 A numpy energy without ``energy_and_gradient`` has no gradients.
@@ -26,12 +28,13 @@ function gives the right terms for it too, which is tried; else it is called ter
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from jeffreysflow.domain import Domain
+from jeffreysflow.domain import Domain, Interval
 from jeffreysflow.errors import UserError, allowed_names, shown
 from jeffreysflow.potentials.adapting import Convention, MapRows
 from jeffreysflow.potentials.user_potential import UserPotential
@@ -167,16 +170,29 @@ def _terms(file: Path, module: ModuleType, rows: int | None) -> int:
 
 
 def _domain(file: Path, dimension: int, module: ModuleType) -> Domain:
-    periodic = getattr(module, "periodic", {})
-    periods: list[tuple[float, float] | None] = [None] * dimension
+    periods, walls = (_intervals(file, dimension, module, name) for name in ("periodic", "walls"))
+    for i, (period, wall) in enumerate(zip(periods, walls, strict=True)):
+        if period is not None and wall is not None:
+            raise UserError(
+                f"{file}: coordinate {i} is both in 'periodic' and in 'walls'; it is on a circle "
+                "or between walls"
+            )
+    return Domain(periods, walls)
+
+
+def _intervals(
+    file: Path, dimension: int, module: ModuleType, name: str
+) -> tuple[Interval | None, ...]:
+    given = getattr(module, name, {})
+    intervals: list[Interval | None] = [None] * dimension
     try:
-        for coordinate, (lower, upper) in dict(periodic).items():
-            if not 0 <= coordinate < dimension or not lower < upper:
+        for coordinate, (lower, upper) in dict(given).items():
+            if not 0 <= coordinate < dimension or not -math.inf < lower < upper < math.inf:
                 raise ValueError
-            periods[coordinate] = (float(lower), float(upper))
+            intervals[coordinate] = (float(lower), float(upper))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{file}: 'periodic' must map coordinates 0..{dimension - 1} to (lower, upper), "
-            f"found {periodic!r}"
+            f"{file}: '{name}' must map coordinates 0..{dimension - 1} to (lower, upper), finite "
+            f"and lower < upper, found {given!r}"
         ) from error
-    return Domain(tuple(periods))
+    return tuple(intervals)

@@ -44,6 +44,7 @@ class NoisyKernel(Kernel):
     """
 
     gradients = False
+    of_terms = True
     minibatch: int
 
     def __init__(

@@ -31,6 +31,7 @@ class DelayedAcceptance(Kernel):
     target_acceptance = 0.4
     gradients = False
     power = 2
+    of_terms = True
     minibatch: int
 
     def __init__(self, batch: int) -> None:
