@@ -72,6 +72,8 @@ class SeriesConfig(Section):
     """The experiment that makes it, if not that of the table."""
     unit: Literal["number", "percent", "hundredths"] = "number"
     """Of the published values as they are printed; ours are fractions, and are multiplied."""
+    decimals: int = Field(default=1, ge=0, le=9)
+    """Of published per cent, where the last are zeros; other numbers have three digits."""
     published: list[float | None] = Field(default_factory=list)
     """As printed, by position; null where there is none."""
     resampled_at: list[int] = Field(default_factory=list)

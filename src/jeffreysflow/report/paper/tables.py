@@ -70,8 +70,6 @@ def _down(
 
 def printed(series: SeriesConfig) -> list[str]:
     """The published values as they are shown, in the unit they are published in."""
-    decimals = [_decimals(value) for value in series.published if value is not None]
-    least = 2 if 2 * decimals.count(2) > len(decimals) else min(max(decimals, default=0), 1)
     texts = []
     for k, value in enumerate(series.published, start=1):
         if value is None:
@@ -79,7 +77,7 @@ def printed(series: SeriesConfig) -> list[str]:
         elif k in series.resampled_at:
             texts.append(f"[{value:g}]")
         elif series.unit == "percent":
-            texts.append(f"{value:.{max(least, _decimals(value))}f}")
+            texts.append(f"{value:.{max(series.decimals, _decimals(value))}f}")
         else:
             texts.append(with_error(value))
     return texts
