@@ -130,7 +130,7 @@ def test_scale_seed_versions_and_what_is_complete_are_told(some: Path) -> None:
 def test_what_is_lacking_of_a_finished_experiment_is_named(tmp_path: Path) -> None:
     layout = fabricate(tmp_path, resolved("rastrigin_8d"), flow=[EstimateRow(1, "lam", 0.05)])
     page = page_of(tmp_path)
-    assert "CESS in per cent, ours: none at any λ here" in item(page, "table-i")
+    assert "CESS in per cent (ours): nothing at any λ of the table" in item(page, "table-i")
     (layout.figures / "profiles.svg").unlink()
     (layout.figures / ".profiles.svg.sha256").unlink()
     text = item(page_of(tmp_path), "figure-6")

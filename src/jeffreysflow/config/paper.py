@@ -28,9 +28,8 @@ Along = Literal["lambda", "last", "samples", "beads"]
 _NUMBER = re.compile(r"Figure [1-9][0-9]*|Table [IVXLC]+")
 
 _ESTIMATES = ("ess", "cess", "cess_identity", "amortised_ess", "bias", "noise_floor", "log_z")
-_LEARNED = ("ess", "cess", "bias")
 QUANTITIES: dict[Along, tuple[str, ...]] = {
-    "lambda": (*_ESTIMATES, *(f"learned:<name>:{name}" for name in _LEARNED)),
+    "lambda": _ESTIMATES,
     "last": _ESTIMATES,
     "samples": ("bias_rms", "bias_first", "noise_floor"),
     "beads": ("distance_from_quantum", "ess_plain", "ess_curvature", "energy"),
@@ -45,10 +44,10 @@ class OursConfig(Section):
     label: str = "ours"
     """What it is called beside `published`."""
     source: list[str | None] = Field(min_length=1)
-    """A flow, `ensemble:<flow>` or `reference:<name>`; or one a position, null where there is
-    none."""
+    """A flow, `ensemble:<flow>`, `learned:<flow>:<name>` of learned weights or `reference:<name>`;
+    or one a position, null where there is none."""
     quantity: str
-    """Its name in the table, e.g. `cess`, or `learned:<name>:ess` of learned weights."""
+    """Its name in the table, e.g. `cess`."""
     column: Literal["value", "exact"] = "value"
     """What we estimate, or what is exact."""
 
@@ -128,11 +127,10 @@ class PaperTable(Section):
 
     def _check_quantity(self, name: str, quantity: str) -> None:
         known = QUANTITIES[self.along]
-        plain = re.sub(r"^learned:[^:]+:", "learned:<name>:", quantity)
-        if plain not in known or "<" in quantity:
+        if quantity not in known:
             raise ValueError(
                 f"series {shown(name)}: unknown quantity {shown(quantity)} along {self.along}; "
-                f"{allowed_names(plain, known)}"
+                f"{allowed_names(quantity, known)}"
             )
 
     def experiment_of(self, series: SeriesConfig) -> str:

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.report.data import ExperimentData
-from jeffreysflow.report.images import peak, root_norm
+from jeffreysflow.report.data import Density, ExperimentData
+from jeffreysflow.report.images import root_norm
 from jeffreysflow.report.numbers import with_error
 from jeffreysflow.report.style import FULL_WIDTH, SOURCES, new_figure
 
@@ -76,19 +76,30 @@ def _drawn(x: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
     return np.asarray(x[np.minimum(np.searchsorted(mass / mass[-1], steps), len(x) - 1)])
 
 
+def _inside(density: Density) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """The part of a density that is shown, and its left, right, bottom and top."""
+    kept = [np.abs(axis) <= 1.1 * _BOX for axis in density.axes]
+    (left, *_, right), (bottom, *_, top) = (
+        axis[inside] for axis, inside in zip(density.axes, kept, strict=True)
+    )
+    return density.values[np.ix_(*kept)], (left, right, bottom, top)
+
+
 def _panel(ax: Axes, data: ExperimentData, kind: str, name: str, points: np.ndarray) -> None:
     if data.density is not None:
-        (left, *_, right), (bottom, *_, top) = data.density.axes
+        # light, so that points stand out
+        norm = root_norm(5 * data.density.values.max())
+        values, extent = _inside(data.density)
         ax.imshow(
-            data.density.values.T,
-            origin="lower",
-            extent=(left, right, bottom, top),
-            aspect="auto",
+            values.T,
             cmap="Greys",
-            norm=root_norm(3 * peak(data.density.values)),
+            norm=norm,
+            aspect="auto",
+            origin="lower",
+            extent=extent,
         )
     colour, _ = SOURCES[kind]
-    ax.plot(*points.T, ".", color=colour, markersize=1.5, markeredgewidth=0, rasterized=True)
+    ax.plot(*points.T, ".", color=colour, markersize=2, markeredgewidth=0, rasterized=True)
     ax.set(xlim=(-_BOX, _BOX), ylim=(-_BOX, _BOX), box_aspect=1)
     ax.grid(False)
     bias = data.value(f"{kind}:{name}", "bias")

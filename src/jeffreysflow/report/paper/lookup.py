@@ -59,10 +59,10 @@ def _of_level(found: Results, source: str, ours: OursConfig, lam: float) -> Valu
 
 def _lambdas(found: Results, source: str) -> Mapping[int, float]:
     """lambda of each level of a source; level 0 is the base."""
-    kind, _, name = source.partition(":")
+    kind, _, rest = source.partition(":")
     if kind == "reference":
-        return dict(enumerate(found.ladder(name)))
-    rows = found.estimates.get(name or source, ())
+        return dict(enumerate(found.ladder(rest)))
+    rows = found.estimates.get(rest.partition(":")[0] or source, ())
     return {0: 0.0} | {row.level: row.value for row in rows if row.quantity == "lam"}
 
 

@@ -36,7 +36,9 @@ def paper_table(table: PaperTable, made: Mapping[str, Made]) -> Beside:
             values = [our_value(of.found, table, ours, i) for i in range(len(table.positions))]
             lines.append((ours.label, _ours(series, ours, values)))
             if not any(values):
-                lacking.append(f"{series.name}, {ours.label}: none at any {table.heading} here")
+                lacking.append(
+                    f"{series.name} ({ours.label}): nothing at any {table.heading} of the table"
+                )
         groups.append((series.name, lines))
     positions = [f"{position:g}" for position in table.positions]
     if table.along in ("samples", "beads"):
