@@ -10,13 +10,12 @@ import pytest
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
-from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.launch.target import build_base, build_potential
-from jeffreysflow.stages import distill, estimate, figures, gather, generate, report, temper, truth
+from jeffreysflow.stages import figures, report
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, TruthRow, read_table
-from jeffreysflow.tempering.communicator import SerialCommunicator
+from stage_cases import run_to_estimates
 
 BOX = """
 import torch
@@ -86,15 +85,7 @@ def experiment_in(
 
 def run(layout: Layout, experiment: Experiment, levels: int) -> list[dict[str, EstimateRow]]:
     """The estimates of the reference and of the flow."""
-    check_experiment(experiment)
-    temper.run(layout, experiment, "r", communicator=SerialCommunicator())
-    gather.run(layout, experiment, "r")
-    for level in range(1, levels + 1):
-        distill.run(layout, experiment, "f", level)
-    generate.run(layout, experiment, "f")
-    truth.run(layout, experiment)
-    estimate.run_reference(layout, experiment, "r")
-    estimate.run_flow(layout, experiment, "f")
+    run_to_estimates(layout, experiment, levels)
     tables = (layout.reference("r").estimates, layout.flow("f").estimates)
     return [{row.quantity: row for row in read_table(each, EstimateRow)} for each in tables]
 

@@ -10,11 +10,10 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.launch.target import build_potential
-from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
-from jeffreysflow.tempering.communicator import SerialCommunicator
+from stage_cases import run_to_estimates
 
 NUMPY = """
 import numpy as np
@@ -129,15 +128,7 @@ def test_from_tempering_to_estimates(
     tmp_path: Path, code: str, kernel: str, flow: dict[str, Any], levels: int
 ) -> None:
     layout, experiment = experiment_in(tmp_path, code, kernel, flow)
-    check_experiment(experiment)
-    temper.run(layout, experiment, "r", communicator=SerialCommunicator())
-    gather.run(layout, experiment, "r")
-    for level in range(1, levels + 1):
-        distill.run(layout, experiment, "f", level)
-    generate.run(layout, experiment, "f")
-    truth.run(layout, experiment)
-    estimate.run_reference(layout, experiment, "r")
-    estimate.run_flow(layout, experiment, "f")
+    run_to_estimates(layout, experiment, levels)
     evaluations = read_record(layout.reference("r").replicas / "done.json")
     terms = build_potential(experiment).evaluations_a_row
     assert evaluations["evaluations_recorded"] > 100 * 80 * terms

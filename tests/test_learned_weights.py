@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from finite_sum_cases import Narrow
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.divergences import forward_bracket, reverse_bracket
 from jeffreysflow.distillation.minibatch_energies import MinibatchEnergies
@@ -18,25 +19,11 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.potentials import AnnealingPath, Base
-from jeffreysflow.potentials.finite_sum import FiniteSum
-from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
 from jeffreysflow.streams import Stream
-
-SIGNS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]], dtype=torch.float64)
-
-
-class Narrow(FiniteSum):
-    """``2 |x|^2``, as four terms that differ by ``+-4 cos x_j``."""
-
-    domain = Domain.euclidean(2)
-    terms = 4
-
-    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        noise = (4 * SIGNS[index].to(x) * x.cos().unsqueeze(1)).sum(dim=-1)
-        return (2 * x.square().sum(dim=1, keepdim=True) + noise) / 4
+from stage_cases import run_to_estimates
 
 
 class Shrunk(TransportMap):
@@ -183,15 +170,7 @@ def experiment_in(results: Path, **changes: Any) -> tuple[Layout, Experiment]:
 
 def test_noisy_gradients_from_tempering_to_estimates(tmp_path: Path) -> None:
     layout, experiment = experiment_in(tmp_path)
-    check_experiment(experiment)
-    temper.run(layout, experiment, "r")
-    gather.run(layout, experiment, "r")
-    truth.run(layout, experiment)
-    for level in (1, 2, 3):
-        distill.run(layout, experiment, "f", level)
-    generate.run(layout, experiment, "f")
-    estimate.run_reference(layout, experiment, "r")
-    estimate.run_flow(layout, experiment, "f")
+    run_to_estimates(layout, experiment, levels=3)
     rows = read_table(layout.flow("f").estimates, EstimateRow)
     found = {(row.quantity, row.level): row for row in rows}
     # the exact weights repair what the noisy reference gets wrong

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from finite_sum_cases import Narrow
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
-from jeffreysflow.potentials.finite_sum import FiniteSum
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.archive import MemoryArchive, Statistics
 from jeffreysflow.tempering.batches import random_batches
@@ -24,20 +24,6 @@ from jeffreysflow.tempering.minibatches import check_minibatches
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.swap_noise import SwapNoise, excess_kurtosis, noise_variance
 from jeffreysflow.tempering.swap_rule import SwapRule, get_swap_rule
-
-SIGNS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]], dtype=torch.float64)
-
-
-class Narrow(FiniteSum):
-    """``2 |x|^2`` in two dimensions, as four terms that differ by ``+-4 cos x_j``."""
-
-    domain = Domain.euclidean(2)
-    terms = 4
-
-    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        noise = (4 * SIGNS[index] * x.cos().unsqueeze(1)).sum(dim=-1)
-        return (2 * x.square().sum(dim=1, keepdim=True) + noise) / 4
-
 
 PATH = AnnealingPath(Base(Domain.euclidean(2)), Narrow())
 LADDER = (0.0, 0.3, 1.0)

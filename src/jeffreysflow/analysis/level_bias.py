@@ -15,21 +15,22 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels
 from jeffreysflow.stores.tables import BIAS_OF
 
-__all__ = ["add_bias_of_ensembles", "add_bias_of_levels", "has_levels"]
-
-
-def has_levels(experiment: Experiment) -> bool:
-    """Whether there are exact values at all levels: where a quadrature is asked for them."""
-    return experiment.truth is not None and experiment.truth.levels
+__all__ = ["add_bias_of_ensembles", "add_bias_of_levels"]
 
 
 def add_bias_of_levels(
-    table: EstimateTable, layout: Layout, measured: Measured, levels: Levels
+    table: EstimateTable,
+    layout: Layout,
+    experiment: Experiment,
+    measured: Measured,
+    levels: Levels,
 ) -> None:
-    """Add ``bias`` and ``noise_floor`` of a reference at every level but the last, which ``table``
-    has from all that is averaged there, and at all of them the bias of each observable,
-    `bias:<name>`.
+    """Where exact values are asked for at all levels, add ``bias`` and ``noise_floor`` of a
+    reference at every level but the last, which ``table`` has from all that is averaged there, and
+    at all of them the bias of each observable, `bias:<name>`.
     """
+    if experiment.truth is None or not experiment.truth.levels:
+        return
     lams = levels.lam.tolist()
     for level, exact in enumerate(read_level_truth(layout, measured, lams)):
         x, U_0, V = levels.samples(level)
@@ -41,6 +42,8 @@ def add_bias_of_ensembles(
     table: EstimateTable, layout: Layout, experiment: Experiment, flow: str, measured: Measured
 ) -> None:
     """The same of the ensembles of a sequence, from level 1 to the last but one."""
+    if experiment.truth is None or not experiment.truth.levels:
+        return
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
     stores = [
         open_ensemble(files.level(level) / "ensemble.zarr", "ensemble", hash)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from jeffreysflow.analysis.ensemble_estimates import add_ensemble
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.learned_estimates import learned_rows
-from jeffreysflow.analysis.level_bias import add_bias_of_ensembles, has_levels
+from jeffreysflow.analysis.level_bias import add_bias_of_ensembles
 from jeffreysflow.analysis.level_facts import add_level
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.config import Experiment
@@ -36,8 +36,7 @@ def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
     steps = flow_steps(layout, experiment, flow)
     measured = build_measured(experiment, build_potential(experiment))
     ensemble = EstimateTable("ensemble", steps, layout.truth, section.published)
-    if has_levels(experiment):
-        add_bias_of_ensembles(ensemble, layout, experiment, flow, measured)
+    add_bias_of_ensembles(ensemble, layout, experiment, flow, measured)
     add_ensemble(ensemble, layout, experiment, flow, measured)
     # what is published of a sequence is the bias of its ensemble
     published = {name: value for name, value in section.published.items() if name != "bias"}

@@ -30,6 +30,9 @@ class TrainingConfig(Section):
     """Decay of the exponential moving average of the weights; 0 switches it off."""
     clip: float = Field(default=5.0, gt=0)
     """Largest gradient norm."""
+    weight_decay: float = Field(default=0.0, ge=0, le=100)
+    """By how much a step shrinks the weights of the networks, in units of the learning rate: 1
+    keeps a flow in many dimensions from learning by heart what its coordinates do not share."""
     ramp: float = Field(default=0.5, ge=0, le=1)
     """Share of the steps over which theta rises from 0 to its value."""
     precision: Literal["float32", "float64"] = "float32"

@@ -48,13 +48,9 @@ class MinibatchEnergies:
         return self._energy(x, self._ends[1])
 
     def _energy(self, x: torch.Tensor, lam: float) -> torch.Tensor:
-        base, target = self._path.base, self._path.counted
-        assert base is not None
         if lam == 0.0:
-            return base.energy(x)
-        index = random_batches(self._drawing, target.finite_sum.terms, self._terms, len(x))
-        U_M = target.batch_energy(x, index.to(x.device))
-        if lam == 1.0:
-            return U_M
-        U_0 = base.energy(x)
-        return interpolated(U_0, U_M - U_0, lam)
+            assert self._path.base is not None
+            return self._path.base.energy(x)
+        terms = self._path.counted.finite_sum.terms
+        index = random_batches(self._drawing, terms, self._terms, len(x)).to(x.device)
+        return interpolated(*self._path.batch_energies(x, index), lam)

@@ -45,43 +45,39 @@ def rejuvenated(
         return ensemble, math.nan
     if not kernel.gradients:
         path = path.without_gradients()
-    if isinstance(kernel, NoisyKernel):
-        assert step_size is not None
-        return _drifted(ensemble, path, lam, kernel, steps, batch, stream, step_size), 1.0
-    rows = ensemble.x if tuned_on is None else ensemble.x[tuned_on]
-    some = path.evaluate(rows[:: max(1, len(rows) // _ADAPTATION_ROWS)])
     if step_size is None:
+        rows = ensemble.x if tuned_on is None else ensemble.x[tuned_on]
+        some = path.evaluate(rows[:: max(1, len(rows) // _ADAPTATION_ROWS)])
         step_size = _adapted_step_size(some, path, lam, kernel, stream)
     moved, accepted = [], 0.0
-    for start in range(0, len(ensemble.x), batch):
-        point = path.evaluate(ensemble.x[start : start + batch])
-        for _ in range(steps):
-            point, acceptance = _step(point, path, lam, kernel, step_size, stream)
-            accepted += float(acceptance.sum())
+    for x in torch.split(ensemble.x, batch):
+        point, its_acceptance = _walked(x, path, lam, kernel, steps, step_size, stream)
+        accepted += its_acceptance
         moved.append((point.x, point.U_0, point.V))
     x, U_0, V = map(torch.cat, zip(*moved, strict=True))
     return Ensemble(x, ensemble.log_weights, U_0, V), accepted / (steps * len(x))
 
 
-def _drifted(
-    ensemble: Ensemble,
+def _walked(
+    x: torch.Tensor,
     path: AnnealingPath,
     lam: float,
-    kernel: NoisyKernel,
+    kernel: Kernel,
     steps: int,
-    batch: int,
-    stream: Stream,
     step_size: float,
-) -> Ensemble:
-    terms, moved = path.counted.finite_sum.terms, []
-    for x in torch.split(ensemble.x, batch):
-        n = len(x)
-        level, h = x.new_full((n, 1), lam), x.new_full((n, 1), step_size)
+    stream: Stream,
+) -> tuple[PathPoint, float]:
+    """Where samples [n, d] are after so many moves, and the sum of their acceptance."""
+    if isinstance(kernel, NoisyKernel):
+        n, terms = len(x), path.counted.finite_sum.terms
         batches = random_batches(stream, terms, kernel.minibatch, steps, n)
-        point = path.evaluate(kernel.sweep(x, level, h, path, batches, stream))
-        moved.append((point.x, point.U_0, point.V))
-    x, U_0, V = map(torch.cat, zip(*moved, strict=True))
-    return Ensemble(x, ensemble.log_weights, U_0, V)
+        level, h = x.new_full((n, 1), lam), x.new_full((n, 1), step_size)
+        return path.evaluate(kernel.sweep(x, level, h, path, batches, stream)), float(steps * n)
+    point, accepted = path.evaluate(x), 0.0
+    for _ in range(steps):
+        point, acceptance = _step(point, path, lam, kernel, step_size, stream)
+        accepted += float(acceptance.sum())
+    return point, accepted
 
 
 def _adapted_step_size(

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from jeffreysflow.distillation.batches import ShuffledRows
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.domain import Domain
 from jeffreysflow.flows.conditioner import Conditioner
@@ -104,18 +106,13 @@ def _noisy_rise(
     stream: Stream,
 ) -> torch.Tensor:
     """``U_1^B(F x) - U_0^B(x)`` [rows] of two levels, a mini-batch a row."""
-    target = path.counted
-    index = random_batches(stream, target.finite_sum.terms, terms, len(rows)).to(rows.device)
-    energies = []
-    for ensemble, lam in ((pushed, lam_1), (below, lam_0)):
-        U_0 = ensemble.U_0[rows]
-        if lam == 0.0:
-            energies.append(U_0)
-            continue
-        with torch.no_grad():
-            U_M = target.batch_energy(ensemble.x[rows], index)
-        energies.append((1 - lam) * U_0 + lam * U_M)
-    return energies[0] - energies[1]
+    every = path.counted.finite_sum.terms
+    index = random_batches(stream, every, terms, len(rows)).to(rows.device)
+    with torch.no_grad():
+        after = interpolated(*path.batch_energies(pushed.x[rows], index), lam_1)
+        if lam_0 == 0.0:
+            return after - below.U_0[rows]
+        return after - interpolated(*path.batch_energies(below.x[rows], index), lam_0)
 
 
 def _train(
@@ -131,14 +128,8 @@ def _train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=steps
     )
-    batch = min(settings.batch, len(train))
-    order = stream.permutation(len(train)).to(train.device)
-    at = 0
-    for _ in range(steps):
-        if at + batch > len(order):
-            order, at = stream.permutation(len(train)).to(train.device), 0
-        rows = train[order[at : at + batch]]
-        at += batch
+    for some in islice(ShuffledRows(len(train), settings.batch, stream), steps):
+        rows = train[torch.from_numpy(some).to(train.device)]
         loss = ((phi(x[rows]) - targets(rows).float()) / phi.scale).square().mean()
         optimiser.zero_grad()
         loss.backward()

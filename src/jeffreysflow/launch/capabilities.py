@@ -15,9 +15,8 @@ from jeffreysflow.potentials.potential import require
 from jeffreysflow.tempering.adaptation import LEAST_WARMUP, adapts
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel, kernel_class, kernel_names
-from jeffreysflow.tempering.minibatches import check_minibatches
+from jeffreysflow.tempering.minibatches import check_minibatch, check_minibatches
 from jeffreysflow.tempering.swap_rule import get_swap_rule
-from jeffreysflow.tempering.swap_rules.exact import Exact
 
 __all__ = ["check_capabilities"]
 
@@ -70,23 +69,16 @@ def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
         ("training", flow.training.terms),
         *((f"residual_weights.{name}", section.terms) for name, section in learned),
     ):
-        if terms is not None and target.terms is None:
-            raise UserError(f"{where}.{key}.terms: the energy is no finite sum of terms")
-        if terms is not None and target.terms is not None and terms > target.terms:
-            raise UserError(
-                f"{where}.{key}.terms: a mini-batch of {terms} terms, and the energy has "
-                f"{target.terms}"
-            )
+        if terms is not None:
+            check_minibatch(f"{where}.{key}.terms", terms, target.terms)
     kernel, key = rejuvenation_kernel(flow), f"{where}.rejuvenation_kernel"
     if not kernel.exact and flow.rejuvenation_step is None:
         raise UserError(
             f"{key}: '{kernel.name}' is biased and needs a rejuvenation_step; exact kernels: "
             f"{_names(_is_exact)}"
         )
-    try:
-        check_minibatches(kernel, Exact(), target.terms)
-    except UserError as error:
-        raise UserError(f"{key}: {error}") from None
+    if kernel.minibatch is not None:
+        check_minibatch(f"{key}: '{kernel.name}'", kernel.minibatch, target.terms)
     if flow.levels == "all":
         # between levels both divergences have the target's energy in them
         instead = "levels: last needs none"

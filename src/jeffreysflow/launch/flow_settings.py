@@ -47,6 +47,7 @@ def level_settings(
             learning_rate=training.learning_rate,
             averaging=training.averaging,
             clip=training.clip,
+            weight_decay=training.weight_decay,
         ),
         kind=section.network.kind,
         network=section.network.settings,

@@ -14,11 +14,7 @@ from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.exact_divergence import EXACT_SAMPLES, exact_divergence
 from jeffreysflow.analysis.generated_sums import GeneratedSums
 from jeffreysflow.analysis.learned_estimates import learned_rows
-from jeffreysflow.analysis.level_bias import (
-    add_bias_of_ensembles,
-    add_bias_of_levels,
-    has_levels,
-)
+from jeffreysflow.analysis.level_bias import add_bias_of_ensembles, add_bias_of_levels
 from jeffreysflow.analysis.level_facts import add_level
 from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
 from jeffreysflow.analysis.source_flow import run_source
@@ -80,8 +76,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     series = measured.values(x, U_0 + V).reshape(levels.draws, levels.walkers, -1)
     section = experiment.reference(reference)
     table = EstimateTable("reference", len(levels) - 1, layout.truth, section.published)
-    if has_levels(experiment):
-        add_bias_of_levels(table, layout, measured, levels)
+    add_bias_of_levels(table, layout, experiment, measured, levels)
     table.add_measured(measured, from_series(series), len(x))
     for j, observable in enumerate(measured.observables):
         table.add(f"drift:{observable.name}", drift(series[..., j]))
@@ -123,8 +118,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     published = dict(section.published)
     ensemble = EstimateTable("ensemble", steps, layout.truth, published)
     if steps > 1:
-        if has_levels(experiment):
-            add_bias_of_ensembles(ensemble, layout, experiment, flow, measured)
+        add_bias_of_ensembles(ensemble, layout, experiment, flow, measured)
         add_ensemble(ensemble, layout, experiment, flow, measured)
         # what is published of a sequence is the bias of its ensemble
         published.pop("bias", None)

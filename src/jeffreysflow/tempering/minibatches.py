@@ -15,7 +15,20 @@ from jeffreysflow.tempering.noisy_kernel import NoisyKernel
 from jeffreysflow.tempering.swap_rule import SwapRule
 from jeffreysflow.tempering.tile_state import TileState
 
-__all__ = ["Minibatches", "check_minibatches"]
+__all__ = ["Minibatches", "check_minibatch", "check_minibatches"]
+
+
+def check_minibatch(what: str, size: int, terms: int | None) -> None:
+    """So many terms at a time of an energy of so many (None: no finite sum), which ``what`` needs.
+
+    Raises
+    ------
+    UserError : it has none, or fewer.
+    """
+    if terms is None:
+        raise UserError(f"{what} needs an energy that is a finite sum of terms")
+    if size > terms:
+        raise UserError(f"{what}: a mini-batch of {size} terms, and the energy has {terms}")
 
 
 def check_minibatches(kernel: Kernel, rule: SwapRule, terms: int | None) -> None:
@@ -35,10 +48,7 @@ def check_minibatches(kernel: Kernel, rule: SwapRule, terms: int | None) -> None
             raise UserError(f"{what}: kernel '{kernel.name}' shares no mini-batches{also}")
         wanted[what] = rule.size or next(iter(wanted.values()))
     for what, size in wanted.items():
-        if terms is None:
-            raise UserError(f"{what} needs an energy that is a finite sum of terms")
-        if size > terms:
-            raise UserError(f"{what}: a mini-batch of {size} terms, and the energy has {terms}")
+        check_minibatch(what, size, terms)
 
 
 class Minibatches:
@@ -94,10 +104,8 @@ class Minibatches:
         if self._rule.reused:
             assert of_kernel is not None
             shared.insert(0, of_kernel[-1])
-        x, base = state.point.x, self._path.base
-        U_0 = 0.0 if base is None else base.energy(x)
-        counted = self._path.counted
-        return [counted.batch_energy(x, index.to(x.device)) - U_0 for index in shared]
+        x = state.point.x
+        return [self._path.batch_energies(x, index.to(x.device))[1] for index in shared]
 
 
 def _of_rows(of_walkers: torch.Tensor, state: TileState) -> torch.Tensor:

@@ -108,19 +108,17 @@ class NoisyKernel(Kernel):
         target = path.counted
         every = self.anchor_moves or len(batches)
         for move, index in enumerate(batches.to(x.device)):
-            g = target.batch_energy_and_gradient(x, index)[1]
+            point = path.evaluate_batch(x, index)
             if self.control_variate and move % every == 0:
                 anchor, at_anchor = x, target.energy_and_gradient(x)[1]
             if self.control_variate:
-                g = g + at_anchor - target.batch_energy_and_gradient(anchor, index)[1]
-            if path.base is None:
-                g = lam * g
-            else:
-                ours = g if self.noise == "scaled" else target.energy_and_gradient(x)[1]
-                noise = 0.0 if self.noise == "scaled" else g - ours
-                grad_U_0 = path.base.energy_and_gradient(x)[1]
-                g = grad_U_0 + lam * (ours - grad_U_0) + noise
-            x = path.domain.wrap(self.moved(x, g, step_size, stream))
+                nearby = target.batch_energy_and_gradient(anchor, index)[1]
+                point = point._replace(grad_V=point.grad_V + (at_anchor - nearby))
+            gradient = point.gradient(lam)
+            if self.noise == "unscaled":
+                noise = point.grad_U_0 + point.grad_V - target.energy_and_gradient(x)[1]
+                gradient += (1 - lam) * noise
+            x = path.domain.wrap(self.moved(x, gradient, step_size, stream))
         return x
 
     def step(

@@ -6,7 +6,6 @@ import torch
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, PathPoint
-from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.rows import row_dot
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.batches import random_batches
@@ -54,33 +53,25 @@ class DelayedAcceptance(Kernel):
         index = random_batches(stream, terms, self.minibatch, n).to(x.device)
         noise, root = noise_like(x, stream), (2 * step_size).sqrt()
         tests = stream.uniform(2, n, dtype=x.dtype, device=x.device)
-        energy, gradient = _surrogate(path, x, lam, index)
+        here = path.evaluate_batch(x, index)
+        gradient = here.gradient(lam)
         y, sign = path.domain.fold(torch.addcmul(x, step_size, gradient, value=-1.0) + root * noise)
-        there, slope = _surrogate(path, y, lam, index)
+        there = path.evaluate_batch(y, index)
+        slope = there.gradient(lam)
         s = 0.5 * root * (gradient + (slope if sign is None else sign * slope))
-        log_ratio = (energy - there + row_dot(s, noise - 0.5 * s)).nan_to_num(nan=-torch.inf)
+        fall = here.energy(level) - there.energy(level)
+        log_ratio = (fall + row_dot(s, noise - 0.5 * s)).nan_to_num(nan=-torch.inf)
         rows = (tests[0] < log_ratio.exp()).nonzero().squeeze(1)
         proposed = PathPoint(*(field.clone() for field in point))
-        acceptance = torch.zeros_like(energy)
+        acceptance = torch.zeros_like(fall)
         if not len(rows):
             return Move(point, acceptance, proposed)
         passed = path.without_gradients().evaluate(y[rows])
         for field, values in zip(proposed, passed, strict=True):
             field.index_copy_(0, rows, values)
         change = point.energy(level)[rows] - passed.energy(level[rows])
-        second = change - (energy - there)[rows]
+        second = change - fall[rows]
         second = second.masked_fill(second == torch.inf, torch.nan)
         acceptance.index_copy_(0, rows, second.clamp(max=0.0).exp())
         accepted = tests[1] < acceptance
         return Move(selected(accepted, proposed, point), acceptance, proposed)
-
-
-def _surrogate(
-    path: AnnealingPath, x: torch.Tensor, lam: torch.Tensor, index: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``U_lambda^B`` [n] and its gradient [n, d]."""
-    U_M, grad_U_M = path.counted.batch_energy_and_gradient(x, index)
-    if path.base is None:
-        return lam[:, 0] * U_M, lam * grad_U_M
-    U_0, grad_U_0 = path.base.energy_and_gradient(x)
-    return interpolated(U_0, U_M - U_0, lam[:, 0]), grad_U_0 + lam * (grad_U_M - grad_U_0)
