@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from itertools import chain
-from typing import Any, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from jeffreysflow.config.bias_parts import check_bias_parts, fixed_lambdas
 from jeffreysflow.config.display import ProfileConfig
+from jeffreysflow.config.equal_weights import check_equal_weights
 from jeffreysflow.config.expressions import check_expressions
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
+from jeffreysflow.config.hashing import hash_of
 from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig, check_beside_paths
 from jeffreysflow.config.plain import Paragraph
@@ -84,6 +84,9 @@ class Experiment(Section):
     bias_parts: dict[str, dict[str, str]] = Field(default_factory=dict)
     """By the name of a chart what a bias is made of: its sources, each with the reference that has
     it beside those before; on one ladder, with `truth: {levels: true}`."""
+    equal_weights: dict[str, list[str]] = Field(default_factory=dict)
+    """Modes of equal probability that have all of it together, as the labels of equal parts give
+    them: by the name of a table the observables that tell which mode a sample is in."""
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
@@ -110,6 +113,7 @@ class Experiment(Section):
                         f"{steps} levels"
                     )
         check_bias_parts(self.bias_parts, self.references, self.truth)
+        check_equal_weights(self.equal_weights, self.observables)
         check_expressions("observables", self.observables)
         check_expressions("profiles", [profile.expression for profile in self.profiles])
         return self
@@ -181,7 +185,7 @@ class Experiment(Section):
     def target_hash(self) -> str:
         """Hash of the energy and its base."""
         ring = self.path_integral
-        return _hash(
+        return hash_of(
             {
                 "format": FORMAT,
                 "potential": self.potential.model_dump(exclude={"file", "files", "workers"}),
@@ -195,7 +199,7 @@ class Experiment(Section):
     def reference_hash(self, name: str) -> str:
         """Hash of all that determines the bits of a reference."""
         section = self.reference(name).model_dump(exclude={"checkpoint_seconds", "published"})
-        return _hash(
+        return hash_of(
             {
                 "target": self.target_hash(),
                 "experiment": self.name,
@@ -208,7 +212,7 @@ class Experiment(Section):
     def pilot_hash(self, name: str) -> str:
         """Hash of all that determines the ladder a reference's pilot suggests."""
         section = self.reference(name).model_dump(include=_OF_PILOT)
-        return _hash(
+        return hash_of(
             {
                 "target": self.target_hash(),
                 "experiment": self.name,
@@ -221,7 +225,7 @@ class Experiment(Section):
     def flow_hash(self, name: str) -> str:
         """Hash of all that determines a trained flow (but the device)."""
         flow = self.flow(name)
-        return _hash(
+        return hash_of(
             {
                 "reference": self._reference_or_flow_hash(flow.reference),
                 "name": name,
@@ -236,13 +240,13 @@ class Experiment(Section):
     def generation_hash(self, name: str) -> str:
         """Hash of all that determines the samples generated from a flow."""
         section = self.generation.model_dump(exclude={"convergence"})
-        return _hash({"flow": self.flow_hash(name), "generation": section})
+        return hash_of({"flow": self.flow_hash(name), "generation": section})
 
     def truth_hash(self) -> str:
         """Hash of all that determines the exact values."""
         section = None if self.truth is None else self.truth.model_dump()
         ring = self.path_integral
-        return _hash(
+        return hash_of(
             {
                 "target": self.target_hash(),
                 "truth": section,
@@ -261,14 +265,14 @@ class Experiment(Section):
         """Hash of all that determines the averages over beads that a flow gives."""
         section = self.path_integral
         ring = None if section is None else section.model_dump(exclude={"published_distance"})
-        return _hash(
+        return hash_of(
             {"generation": self.generation_hash(name), "ring": ring, "truth": self.truth_hash()}
         )
 
     def estimate_hash(self) -> str:
         """Hash of what is estimated and drawn, apart from the samples it comes from."""
         ring = self.path_integral
-        return _hash(
+        return hash_of(
             {
                 "truth": self.truth_hash(),
                 "convergence": self.generation.convergence,
@@ -292,8 +296,3 @@ def _named(sections: dict[str, _T], name: str, what: str) -> _T:
     if name not in sections:
         raise UserError(f"{what} '{name}'; {allowed_names(name, sections)}")
     return sections[name]
-
-
-def _hash(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,6 +20,8 @@ from jeffreysflow.report.cost_tables import (
     verdicts,
 )
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.equal_cost import equal_cost_note, equal_cost_table
+from jeffreysflow.report.equal_weights import equal_weights_table
 from jeffreysflow.report.flow_tables import flow_table, observable_table
 from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.learned_table import learned_table
@@ -42,6 +44,7 @@ from jeffreysflow.report.templates import inline, rendered_page
 __all__ = ["Chapter", "Picture", "page"]
 
 
+_AT_EQUAL_COST = "Estimates at equal cost"
 _QUANTUM = "in one dimension: matrix multiplication at every N, diagonalisation for N → ∞"
 
 
@@ -98,12 +101,17 @@ def _content(chapter: Chapter) -> dict[str, object]:
     beads = {name: bead_table(found, name) for name in experiment.flows}
     observables = observable_table(found)
     sections = {
-        "Bias at every level": level_bias_table(found),
+        "Bias at every level": level_bias_table(found, records),
         **{
             f"What the bias is made of: {name}": bias_parts_table(found, name)
             for name in experiment.bias_parts
         },
-        "Learned weights": learned_table(found),
+        "Learned weights": learned_table(found, records),
+        _AT_EQUAL_COST: equal_cost_table(found, records),
+        **{
+            f"Modes of equal weight: {group}": equal_weights_table(found, group)
+            for group in experiment.equal_weights
+        },
     }
     return {
         "experiment": experiment,
@@ -111,12 +119,13 @@ def _content(chapter: Chapter) -> dict[str, object]:
         "cautions": cautions(
             found, {name: chain(*lines) for name, lines in advice.items()}, skipped, first_nan
         ),
-        "references": filled(reference_table(found)),
+        "references": filled(reference_table(found, records)),
         "notes": {name: list(chain(*lines)) for name, lines in notes.items()},
         "flows": filled(flow_table(found, skipped, training, samples_a_second(records))),
         "levels": {name: filled(table) for name, table in levels.items() if table is not None},
         "beads": {name: filled(table) for name, table in beads.items() if table is not None},
         "sections": {title: filled(table) for title, table in sections.items() if table},
+        "section_notes": {_AT_EQUAL_COST: equal_cost_note(found, records)},
         "observables": None if observables is None else filled(observables),
         "pictures": [{**picture._asdict(), **inline(picture.svg)} for picture in chapter.pictures],
         "cost": _cost(found, records),
@@ -132,7 +141,7 @@ def _cost(found: Results, records: Sequence[StageRecord]) -> dict[str, object]:
     paths = path_cost_table(found, records)
     return {
         "verdicts": verdicts(found, records),
-        "parts": cost_table(found, records),
+        "parts": filled(cost_table(found, records)),
         "observables": {name: filled(table) for name, table in tables.items() if table},
         "paths": None if paths is None else filled(paths),
         "no_comparison": NO_COMPARISON,

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jeffreysflow.config.paper import OursConfig, PaperTable, SeriesConfig
+from jeffreysflow.report.estimator_cost import cost_cells, estimator_cost
 from jeffreysflow.report.numbers import MISSING, with_error
 from jeffreysflow.report.paper.lookup import Value, our_value
 from jeffreysflow.report.paper.made import Made
+from jeffreysflow.report.provenance import terms_of
 from jeffreysflow.report.table import LARGEST_Z, Cell, Table
 
 __all__ = ["Beside", "paper_table", "printed"]
+
+_PRICES = ("component evaluations", "solves")
 
 
 class Beside(NamedTuple):
@@ -23,7 +27,10 @@ class Beside(NamedTuple):
 
 
 def paper_table(table: PaperTable, made: Mapping[str, Made]) -> Beside:
-    """Published values and ours; where an experiment was not run, the published alone."""
+    """Published values and ours, of a finite sum with what each of ours cost; where an experiment
+    was not run, the published alone.
+    """
+    prices = _prices(table, made)
     groups: list[tuple[str, list[tuple[str, list[Cell]]]]] = []
     lacking = []
     for series in table.series:
@@ -34,7 +41,8 @@ def paper_table(table: PaperTable, made: Mapping[str, Made]) -> Beside:
                 lines.append((ours.label, []))
                 continue
             values = [our_value(of.found, table, ours, i) for i in range(len(table.positions))]
-            lines.append((ours.label, _ours(series, ours, values)))
+            price = _price(of, ours)[: len(prices)]
+            lines.append((ours.label, [*_ours(series, ours, values), *price]))
             if not any(values):
                 lacking.append(
                     f"{series.name} ({ours.label}): nothing at any {table.heading} of the table"
@@ -43,19 +51,48 @@ def paper_table(table: PaperTable, made: Mapping[str, Made]) -> Beside:
     positions = [f"{position:g}" for position in table.positions]
     if table.along in ("samples", "beads"):
         positions = [f"{round(position):,}" for position in table.positions]
-    return Beside((_down if table.down else _across)(table.heading, positions, groups), lacking)
+    if table.down:
+        return Beside(_down(table.heading, positions, groups), lacking)
+    return Beside(_across([table.heading, *positions, *prices], groups), lacking)
 
 
-def _across(
-    heading: str, positions: list[str], groups: list[tuple[str, list[tuple[str, list[Cell]]]]]
-) -> Table:
+def _prices(table: PaperTable, made: Mapping[str, Made]) -> tuple[str, ...]:
+    """Headings of what is told of costs: of a finite sum its components, and the solves that yield
+    several of them.
+    """
+    records = [
+        record for series in table.series for record in made[table.experiment_of(series)].records
+    ]
+    if table.down or terms_of(records) is None:
+        return ()
+    return _PRICES if any(record.solves > 0 for record in records) else _PRICES[:1]
+
+
+def _price(of: Made, ours: OursConfig) -> list[Cell]:
+    """Of the last level; nothing of what is exact."""
+    source = ours.source[-1]
+    if of.found is None or source is None or _is_exact(ours):
+        return [Cell(MISSING)] * len(_PRICES)
+    # what stands level by level under the name of a flow is of its ensemble
+    source = source if ":" in source else f"ensemble:{source}"
+    return cost_cells(estimator_cost(of.found, of.records, source))
+
+
+def _is_exact(ours: OursConfig) -> bool:
+    return ours.column == "exact" or ours.quantity == "noise_floor"
+
+
+def _across(headings: list[str], groups: list[tuple[str, list[tuple[str, list[Cell]]]]]) -> Table:
     rows: list[list[Cell]] = []
+    width = len(headings)
     for name, lines in groups:
-        rows.append([Cell(name, columns=1 + len(positions))])
-        rows += [[Cell(label), *cells] for label, cells in lines if cells]
+        rows.append([Cell(name, columns=width)])
+        for label, cells in lines:
+            if cells:
+                rows.append([Cell(label), *cells, *[Cell(MISSING)] * (width - 1 - len(cells))])
         if not all(cells for _, cells in lines):
-            rows.append([Cell("ours"), Cell("not run", columns=len(positions))])
-    return Table([heading, *positions], rows)
+            rows.append([Cell("ours"), Cell("not run", columns=width - 1)])
+    return Table(headings, rows)
 
 
 def _down(
