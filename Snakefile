@@ -31,6 +31,5 @@ onstart:
 rule all:
     default_target: True
     input:
-        RESULTS / "report.html",
-        RESULTS / "summary.csv",
+        page_and_summary,
     localrule: True

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from jeffreysflow.config import Experiment, load_experiment
+from jeffreysflow.config.project import page_hash
 from jeffreysflow.config.size import refuse_without_memory
 from jeffreysflow.errors import UserError
 from jeffreysflow.machine import memory_limit_mb
 from jeffreysflow.stores.completion import declare_done
 from jeffreysflow.stores.distilled import is_distilled
-from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.layout import Layout, page_usage
 from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.stores.sealed import DamagedError, check_seal
 
@@ -223,7 +224,7 @@ def run_report(options: argparse.Namespace) -> None:
     from jeffreysflow.stages import report
 
     experiments = [_trusted(config, options.trust) for config in options.config]
-    with measured(options.results / "usage" / "report", "report", "all", ""):
+    with measured(page_usage(options.results), "report", "all", page_hash(experiments)):
         report.run(options.results, experiments)
 
 
