@@ -147,7 +147,8 @@ def test_estimators_stand_side_by_side_at_equal_cost() -> None:
     assert table.headings[-1] == "error at 990 evaluations"
     names = [row[0].text for row in table.rows]
     assert names == [
-        *("reference:noisy", "drawn", "ensemble:f", "learned:f:full", "learned:f:stochastic")
+        *("reference:noisy", "drawn", "ensemble of f"),
+        *("f, learned weights full", "f, learned weights stochastic"),
     ]
     noisy, _, exact, full, _ = table.rows
     assert [cell.text for cell in noisy[1:5]] == ["990", "110", "0.50 ± 0.30", "99.0"]

@@ -12,7 +12,7 @@ from jeffreysflow.report.data import Results
 from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
 from jeffreysflow.report.numbers import MISSING, count_text, with_error
 from jeffreysflow.report.provenance import StageRecord, terms_of
-from jeffreysflow.report.table import Cell, Table
+from jeffreysflow.report.table import Cell, Table, source_text
 
 __all__ = ["Estimator", "equal_cost_note", "equal_cost_table", "estimators"]
 
@@ -125,7 +125,7 @@ def _estimator(found: Results, records: Sequence[StageRecord], source: str, made
 
 def _row(each: Estimator, cheapest: float) -> list[Cell]:
     return [
-        Cell(each.source, each.made),
+        Cell(source_text(each.source), each.made),
         *cost_cells(each.cost),
         Cell(with_error(each.bias, each.noise)),
         Cell(count_text(each.samples)),
