@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.config.paper import PaperTable
 from jeffreysflow.launch.usage import EVALUATIONS, measured
 from jeffreysflow.potentials import Counted, get_potential
 from jeffreysflow.report import equal_cost, equal_weights
@@ -21,6 +22,8 @@ from jeffreysflow.report.equal_cost import Estimator, equal_cost_table
 from jeffreysflow.report.equal_weights import equal_weights_table
 from jeffreysflow.report.estimator_cost import estimator_cost
 from jeffreysflow.report.page import Chapter, page
+from jeffreysflow.report.paper.made import Made
+from jeffreysflow.report.paper.tables import paper_table
 from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.report.table import Table, filled
 from jeffreysflow.stores.tables import EstimateRow
@@ -245,3 +248,38 @@ def test_mistakes_are_one_line(modes: list[str], says: str) -> None:
     with pytest.raises(ValueError, match="equal_weights") as caught:
         experiment(equal_weights={"relabelings": modes})
     assert says in str(caught.value)
+
+
+# --- the tables of the paper
+
+
+def of_the_paper(records: Sequence[StageRecord]) -> Table:
+    series = {
+        "name": "CESS",
+        "experiment": "poisson",
+        "published": [0.8],
+        "ours": [
+            {"label": "exact", "source": "f", "quantity": "cess"},
+            {"label": "learned", "source": "learned:f:stochastic", "quantity": "cess"},
+            {"label": "floor", "source": "reference:noisy", "quantity": "noise_floor"},
+        ],
+    }
+    content = {"along": "lambda", "heading": "λ", "positions": [1], "series": [series]}
+    made = Made("poisson", "Poisson", found=found(), records=records)
+    return paper_table(PaperTable.model_validate(content), {"poisson": made}).table
+
+
+def test_rows_of_the_paper_tell_what_they_cost() -> None:
+    table = of_the_paper(RECORDS)
+    assert table.headings == ["λ", "1", "component evaluations", "solves"]
+    rows = {row[0].text: [cell.text for cell in row[2:]] for row in table.rows if len(row) > 1}
+    assert rows == {
+        "published": ["–", "–"],
+        # level by level a flow's rows are of its ensemble
+        "exact": ["2,810", "190"],
+        "learned": ["2,990", "210"],
+        "floor": ["–", "–"],
+    }
+    plain = [r._replace(facts={**r.facts, "solves_an_evaluation": 0.0}) for r in RECORDS]
+    assert of_the_paper(plain).headings == ["λ", "1", "component evaluations"]
+    assert of_the_paper([]).headings == ["λ", "1"]
