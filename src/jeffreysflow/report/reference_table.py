@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from jeffreysflow.config import AnyReference, SamplesConfig
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, count_text, percent, with_error
 from jeffreysflow.report.table import (
@@ -34,8 +35,8 @@ def _column(found: Results, name: str) -> dict[str, Cell]:
     predicted = _of_run(found, name, "round_trip_rate_predicted")
     return {
         "trusted": trusted_cell(found, source),
-        "kernel": Cell(section.kernel.name, f"{section.path} path"),
-        "levels": Cell(_levels(found, name), f"{section.ladder.kind} ladder"),
+        "kernel": Cell(_drawn_by(section), f"{section.path} path"),
+        "levels": Cell(_levels(found, name), _ladder(section)),
         "samples a level": Cell(f"{section.samples:,}", f"{section.walkers} walkers"),
         "proposals in walls": _count(found, name, "rejected_wall"),
         "proposals not a number": _count(found, name, "rejected_nan"),
@@ -53,6 +54,14 @@ def _column(found: Results, name: str) -> dict[str, Cell]:
         "largest |z|": largest_z_cell(found, source),
         "worst bin, |z|": profile_cell(found, source),
     }
+
+
+def _drawn_by(section: AnyReference) -> str:
+    return "imported samples" if isinstance(section, SamplesConfig) else section.kernel.name
+
+
+def _ladder(section: AnyReference) -> str:
+    return "as imported" if isinstance(section, SamplesConfig) else f"{section.ladder.kind} ladder"
 
 
 def _log_z(found: Results, name: str) -> Cell:

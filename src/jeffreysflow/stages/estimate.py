@@ -20,7 +20,7 @@ from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_refere
 from jeffreysflow.analysis.source_flow import run_source
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.analysis.weight_rows import add_weights
-from jeffreysflow.config import Experiment
+from jeffreysflow.config import AnyReference, Experiment, SamplesConfig
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import (
     bias_by_size,
@@ -85,8 +85,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
         # by Bennett's acceptance ratio; there is none on the power path
         if (row.scope, row.quantity) == ("run", "log_z"):
             table.add("log_z", row.value, row.stderr, dof=row.dof)
-    kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
-    table.add("exact_kernel", float(kernel.exact and section.swap_rule.name == "exact"))
+    table.add("exact_kernel", float(_is_exact(section)))
     doubts = doubts_about_reference(table.rows, diagnostics, _first_nan(files))
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"reference:{reference}", doubts)
@@ -174,6 +173,14 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
     learned = learned_rows(layout, experiment, flow, measured)
     write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])
+
+
+def _is_exact(section: AnyReference) -> bool:
+    """Whether what drew the samples leaves the target invariant."""
+    if isinstance(section, SamplesConfig):
+        return section.exact
+    kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
+    return kernel.exact and section.swap_rule.name == "exact"
 
 
 def _first_nan(files: ReferenceLayout) -> Mapping[str, Any] | None:
