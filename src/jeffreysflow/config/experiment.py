@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from jeffreysflow.config import hashes
 from jeffreysflow.config.bias_parts import check_bias_parts
 from jeffreysflow.config.display import ProfileConfig
-from jeffreysflow.config.expressions import check_expressions
+from jeffreysflow.config.expressions import check_expressions, check_regions
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
 from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig, check_beside_paths
@@ -56,6 +56,10 @@ class Experiment(Section):
     """Expressions in x1, x2, ... and U, e.g. `sin(x1)`; or names from the potential file."""
     profiles: list[ProfileConfig] = Field(default_factory=list)
     """Distributions of single observables; beside the exact ones by truth method `exact_map`."""
+    regions: dict[str, str] = Field(default_factory=dict)
+    """Regions by name, each a comparison, with `and`, `or` and `not`, e.g. `0 < x1 < 2.2`. Their
+    populations and free energies are estimated, the latter above that of the first. A region that
+    a flow and its reference disagree on, or that one of them never saw, is a grave doubt."""
     views: list[tuple[str, str]] = Field(default_factory=list)
     """Pairs of observables whose joint distribution is drawn, e.g. `[x1, x2]`."""
     truth: TruthConfig | None = None
@@ -97,6 +101,7 @@ class Experiment(Section):
                         f"{steps} levels"
                     )
         check_bias_parts(self.bias_parts, self.references, self.truth)
+        check_regions(self.regions, paths=self.path_integral is not None)
         check_expressions("observables", self.observables)
         check_expressions("profiles", [profile.expression for profile in self.profiles])
         return self

@@ -114,6 +114,7 @@ def truth_hash(experiment: Experiment) -> str:
             "profiles": [profile.model_dump(exclude={"kind"}) for profile in experiment.profiles],
         }
         | ({} if ring is None else {"beads": ring.beads})
+        | ({"regions": experiment.regions} if experiment.regions else {})
         | (
             {"levels": fixed_lambdas(experiment.references)}
             if experiment.truth and experiment.truth.levels

@@ -178,7 +178,8 @@ def _of_exact_samples(experiment: Experiment, flow: str, d: int) -> float:
 
 def _measured(experiment: Experiment) -> int:
     """Observables and bins of profiles."""
-    return len(experiment.observables) + sum(profile.bins for profile in experiment.profiles)
+    single = len(experiment.observables) + len(experiment.regions)
+    return single + sum(profile.bins for profile in experiment.profiles)
 
 
 def likely_dimension(experiment: Experiment) -> int:
@@ -200,6 +201,7 @@ def likely_dimension(experiment: Experiment) -> int:
         hints.append(_written_dimension(Path(potential.file or "")) or _UNKNOWN_DIMENSION)
     expressions = [
         *experiment.observables,
+        *experiment.regions.values(),
         *(profile.expression for profile in experiment.profiles),
         *(part for view in experiment.views for part in view),
     ]

@@ -39,6 +39,7 @@ from jeffreysflow.report.provenance import (
     wall_seconds,
 )
 from jeffreysflow.report.reference_table import reference_table
+from jeffreysflow.report.region_table import region_table
 from jeffreysflow.report.sequence_tables import level_table, sequence_table
 from jeffreysflow.report.table import filled
 
@@ -114,6 +115,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
             for name in experiment.bias_parts
         },
         "Learned weights": learned_table(found),
+        "Regions": region_table(found),
     }
     return {
         "experiment": experiment,
