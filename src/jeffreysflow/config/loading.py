@@ -15,6 +15,8 @@ from jeffreysflow.config.folders import expanded, is_file
 from jeffreysflow.config.network import TAGS, USUAL_KIND
 from jeffreysflow.config.plain import typed
 from jeffreysflow.config.project import Project
+from jeffreysflow.config.reference import KINDS, REFERENCE_TAGS
+from jeffreysflow.config.sample_files import with_found_files
 from jeffreysflow.config.section import Section
 from jeffreysflow.config.yaml_file import read_yaml
 from jeffreysflow.errors import UserError, allowed_names, shown
@@ -167,6 +169,15 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
             files = [_existing(file, "potential.files", each) for each in files]
             content["potential"]["files"] = [str(each) for each in files]
             settled |= _sources(source, files)
+    for name, section in content["references"].items():
+        kind = section.get("kind", KINDS[0])
+        if kind not in KINDS:
+            raise UserError(
+                f"{file}: references.{name}.kind: unknown kind {shown(kind)}; "
+                f"{allowed_names(kind, KINDS)}"
+            )
+        if kind == "samples":
+            content["references"][name] = with_found_files(file, name, section)
     return validated(Experiment, {**content, **settled}, str(file))
 
 
@@ -253,7 +264,18 @@ def _one_line(error: ValidationError, where: str) -> UserError:
     first = details[0]
     kind, context = first["type"], first.get("ctx", {})
     # what pydantic adds to a location: a ladder's kind, and the alternatives of a union
-    added = {"fixed", "geometric", "adaptive", "suggested", "float", "list[float]", "bool", *TAGS}
+    added = {
+        "fixed",
+        "geometric",
+        "adaptive",
+        "suggested",
+        "float",
+        "list[float]",
+        "bool",
+        "str",
+        "list[str]",
+    }
+    added |= {*TAGS, *REFERENCE_TAGS}
     parts = [str(part) for part in first["loc"] if part not in added]
     location = ".".join([*parts, *filter(None, [context.get("at")])])
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

@@ -15,6 +15,7 @@ from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.network import SplineNetwork
 from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
+from jeffreysflow.config.samples_reference import SamplesConfig
 from jeffreysflow.flows.sizes import rows_at_once, spline_numbers
 
 __all__ = ["likely_dimension", "memory_mb", "needed_mb"]
@@ -63,6 +64,9 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
     generation, measured = experiment.generation, _measured(experiment)
     if stage in ("pilot", "temper", "gather"):
         reference = experiment.reference(source)
+        if isinstance(reference, SamplesConfig):
+            # a level as it is in its files, as it is kept, and what its coordinates remember
+            return reference.samples * (10 * (d + 2) + 22)
         return _of_reference(reference, stage, d)
     if stage == "distill":
         return _of_training(experiment, source, d)
@@ -174,7 +178,8 @@ def _of_exact_samples(experiment: Experiment, flow: str, d: int) -> float:
 
 def _measured(experiment: Experiment) -> int:
     """Observables and bins of profiles."""
-    return len(experiment.observables) + sum(profile.bins for profile in experiment.profiles)
+    single = len(experiment.observables) + len(experiment.regions)
+    return single + sum(profile.bins for profile in experiment.profiles)
 
 
 def likely_dimension(experiment: Experiment) -> int:
@@ -196,6 +201,7 @@ def likely_dimension(experiment: Experiment) -> int:
         hints.append(_written_dimension(Path(potential.file or "")) or _UNKNOWN_DIMENSION)
     expressions = [
         *experiment.observables,
+        *experiment.regions.values(),
         *(profile.expression for profile in experiment.profiles),
         *(part for view in experiment.views for part in view),
     ]
