@@ -184,7 +184,7 @@ class Experiment(Section):
         return _hash(
             {
                 "format": FORMAT,
-                "potential": self.potential.model_dump(exclude={"file", "files", "workers"}),
+                "potential": self.potential.hashed(),
                 "sources": self.sources,
                 "python": self.python,
                 "base": self.base.hashed(),

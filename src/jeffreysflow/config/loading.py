@@ -16,8 +16,10 @@ from jeffreysflow.config.network import TAGS, USUAL_KIND
 from jeffreysflow.config.plain import typed
 from jeffreysflow.config.project import Project
 from jeffreysflow.config.section import Section
+from jeffreysflow.config.structure_files import structure_digests
 from jeffreysflow.config.yaml_file import read_yaml
 from jeffreysflow.errors import UserError, allowed_names, shown
+from jeffreysflow.userfiles.packaged import is_packaged
 
 __all__ = [
     "experiment_file",
@@ -167,7 +169,35 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
             files = [_existing(file, "potential.files", each) for each in files]
             content["potential"]["files"] = [str(each) for each in files]
             settled |= _sources(source, files)
-    return validated(Experiment, {**content, **settled}, str(file))
+    if isinstance(potential, dict):
+        content["potential"] = _with_structure(file, content["potential"])
+    experiment = validated(Experiment, {**content, **settled}, str(file))
+    if experiment.potential.structure is None:
+        return experiment
+    digests = structure_digests(experiment.potential)
+    return experiment.model_copy(update={"sources": digests})
+
+
+def _with_structure(file: Path, potential: dict[str, Any]) -> dict[str, Any]:
+    """The files of a molecule by their full paths, but for those of packages."""
+    for kind in ("molecule", "ase"):
+        section = potential.get(kind)
+        if not isinstance(section, dict):
+            continue
+        changed = dict(section)
+        for key in ("prmtop", "pdb", "system", "structure"):
+            name = section.get(key)
+            if isinstance(name, str) and not is_packaged(name):
+                changed[key] = str(_existing(file, f"potential.{kind}.{key}", name))
+        names = section.get("forcefield")
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            beside = [(file.parent / name).resolve() for name in names]
+            changed["forcefield"] = [
+                str(path) if is_file(path) else name
+                for path, name in zip(beside, names, strict=True)
+            ]
+        potential = {**potential, kind: changed}
+    return potential
 
 
 def _existing(file: Path, key: str, name: str) -> Path:

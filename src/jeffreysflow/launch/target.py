@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.config.structure_files import check_structure_unchanged
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.pathintegral.classical import ClassicalRing
@@ -55,8 +56,22 @@ def _named_or_own(experiment: Experiment) -> Potential:
         if section.workers > 1:
             return load_user_potential(Path(section.file), section.workers)
         return potential
+    if section.structure is not None:
+        return _of_structure(experiment)
     assert section.name is not None
     return get_potential(section.name, **section.parameters)
+
+
+def _of_structure(experiment: Experiment) -> Potential:
+    # here, because nothing else needs what reads molecules
+    from jeffreysflow.launch.molecule import build_ase, build_molecule
+
+    section = experiment.potential
+    check_structure_unchanged(section, experiment.sources)
+    if section.molecule is not None:
+        return build_molecule(section.molecule, section.workers)
+    assert section.ase is not None
+    return build_ase(section.ase, section.workers)
 
 
 def dimension_of(experiment: Experiment) -> int:
