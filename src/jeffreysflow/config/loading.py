@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +17,9 @@ from jeffreysflow.config.network import TAGS, USUAL_KIND
 from jeffreysflow.config.plain import typed
 from jeffreysflow.config.project import Project
 from jeffreysflow.config.section import Section
-from jeffreysflow.config.structure_files import structure_digests
+from jeffreysflow.config.structure_files import structure_digests, with_structure
 from jeffreysflow.config.yaml_file import read_yaml
 from jeffreysflow.errors import UserError, allowed_names, shown
-from jeffreysflow.userfiles.packaged import is_packaged
 
 __all__ = [
     "experiment_file",
@@ -170,34 +170,12 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
             content["potential"]["files"] = [str(each) for each in files]
             settled |= _sources(source, files)
     if isinstance(potential, dict):
-        content["potential"] = _with_structure(file, content["potential"])
+        content["potential"] = with_structure(content["potential"], partial(_existing, file))
     experiment = validated(Experiment, {**content, **settled}, str(file))
     if experiment.potential.structure is None:
         return experiment
     digests = structure_digests(experiment.potential)
     return experiment.model_copy(update={"sources": digests})
-
-
-def _with_structure(file: Path, potential: dict[str, Any]) -> dict[str, Any]:
-    """The files of a molecule by their full paths, but for those of packages."""
-    for kind in ("molecule", "ase"):
-        section = potential.get(kind)
-        if not isinstance(section, dict):
-            continue
-        changed = dict(section)
-        for key in ("prmtop", "pdb", "system", "structure"):
-            name = section.get(key)
-            if isinstance(name, str) and not is_packaged(name):
-                changed[key] = str(_existing(file, f"potential.{kind}.{key}", name))
-        names = section.get("forcefield")
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            beside = [(file.parent / name).resolve() for name in names]
-            changed["forcefield"] = [
-                str(path) if is_file(path) else name
-                for path, name in zip(beside, names, strict=True)
-            ]
-        potential = {**potential, kind: changed}
-    return potential
 
 
 def _existing(file: Path, key: str, name: str) -> Path:
@@ -263,6 +241,7 @@ def validated(model: type[_S], content: Mapping[str, Any], where: str) -> _S:
         raise _one_line(error, where) from error
 
 
+_LADDERS = {"fixed", "geometric", "adaptive", "suggested", "temperatures"}
 _PLAIN = {
     "missing": "must be given",
     "model_type": "must hold keys and values",
@@ -270,7 +249,7 @@ _PLAIN = {
     "dict_type": "must hold keys and values",
     "list_type": "must be a list",
     "string_type": "must be text",
-    "union_tag_not_found": "needs a 'kind': fixed, geometric, adaptive or suggested",
+    "union_tag_not_found": "needs a 'kind': fixed, geometric, adaptive, suggested or temperatures",
 }
 """What pydantic says in more words, by the type of an error."""
 
@@ -283,7 +262,7 @@ def _one_line(error: ValidationError, where: str) -> UserError:
     first = details[0]
     kind, context = first["type"], first.get("ctx", {})
     # what pydantic adds to a location: a ladder's kind, and the alternatives of a union
-    added = {"fixed", "geometric", "adaptive", "suggested", "float", "list[float]", "bool", *TAGS}
+    added = {"float", "list[float]", "bool", *_LADDERS, *TAGS}
     parts = [str(part) for part in first["loc"] if part not in added]
     location = ".".join([*parts, *filter(None, [context.get("at")])])
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

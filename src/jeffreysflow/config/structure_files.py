@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from jeffreysflow.config.potential import PotentialConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.userfiles.digest import digest
 from jeffreysflow.userfiles.packaged import is_packaged, packaged_file
 
-__all__ = ["check_structure_unchanged", "located", "structure_digests"]
+__all__ = ["check_structure_unchanged", "located", "structure_digests", "with_structure"]
 
 
 def located(name: str) -> Path:
@@ -57,6 +58,39 @@ def check_structure_unchanged(potential: PotentialConfig, expected: Mapping[str,
                 f"{potential.title}.{key}: changed since the run was set up; start the workflow "
                 "again"
             )
+
+
+def with_structure(
+    potential: dict[str, Any], existing: Callable[[str, str], Path]
+) -> dict[str, Any]:
+    """A section `potential` whose files of a molecule have full paths, but for those of packages.
+
+    ``existing`` gives the file of a key and a name in it, or raises.
+    """
+    for kind in ("molecule", "ase"):
+        section = potential.get(kind)
+        if not isinstance(section, dict):
+            continue
+        changed = dict(section)
+        for key in ("prmtop", "pdb", "system", "structure"):
+            name = section.get(key)
+            if isinstance(name, str) and not is_packaged(name):
+                changed[key] = str(existing(f"potential.{kind}.{key}", name))
+        names = section.get("forcefield")
+        if isinstance(names, list):
+            changed["forcefield"] = [_of_forcefield(kind, name, existing) for name in names]
+        potential = {**potential, kind: changed}
+    return potential
+
+
+def _of_forcefield(kind: str, name: Any, existing: Callable[[str, str], Path]) -> Any:
+    """A file of the user's, or the name of one that comes with OpenMM."""
+    if not isinstance(name, str):
+        return name
+    try:
+        return str(existing(f"potential.{kind}.forcefield", name))
+    except UserError:
+        return name
 
 
 def _files(potential: PotentialConfig) -> dict[str, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 
@@ -109,7 +108,7 @@ def _molecule(
     topology: Topology,
     derivatives: int,
 ) -> Molecule:
-    dihedrals = dict(topology.backbone_torsions()) | _atoms(section, "dihedrals", topology)
+    dihedrals = {**topology.backbone_torsions(), **_atoms(section, "dihedrals", topology)}
     return Molecule(
         energy,
         chart,  # type: ignore[arg-type]
@@ -123,9 +122,7 @@ def _molecule(
 
 def _check_count(section: MoleculeConfig | AseConfig, topology: Topology) -> None:
     if section.atoms is not None and section.atoms != topology.atoms:
-        raise UserError(
-            f"potential: atoms: {section.atoms}, but the topology has {topology.atoms}"
-        )
+        raise UserError(f"potential: atoms: {section.atoms}, but the topology has {topology.atoms}")
 
 
 def _atoms(
@@ -152,4 +149,6 @@ def _names(topology: Topology, residue: int) -> str:
     names = [
         name for name, number in zip(topology.names, numbers, strict=True) if number == residue
     ]
-    return f"; atoms of residue {residue}: {', '.join(names) or 'none'}, residues 1 to {max(numbers)}"
+    return (
+        f"; atoms of residue {residue}: {', '.join(names) or 'none'}, residues 1 to {max(numbers)}"
+    )

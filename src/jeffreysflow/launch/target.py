@@ -19,6 +19,7 @@ from jeffreysflow.userfiles.sources import check_unchanged
 __all__ = [
     "build_bare_potential",
     "build_base",
+    "build_flow_path",
     "build_path",
     "build_potential",
     "build_tempering",
@@ -120,6 +121,16 @@ def build_path(experiment: Experiment, reference: str | None = None) -> Annealin
         assert isinstance(potential, RingPolymer)
         target = ClassicalRing(potential)
     return AnnealingPath(None if section.path == "power" else base, target, EVALUATIONS)
+
+
+def build_flow_path(experiment: Experiment, flow: str) -> AnnealingPath:
+    """The path that a flow follows, from the base on: that of its reference, or where it has one
+    level, any.
+    """
+    path = build_path(experiment)
+    reference = experiment.references[experiment.tempered(flow)]
+    power = experiment.flow(flow).levels == "all" and reference.path == "power"
+    return AnnealingPath(path.base, path.target, EVALUATIONS, power=power)
 
 
 def build_tempering(

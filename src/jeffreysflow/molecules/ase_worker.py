@@ -97,7 +97,9 @@ class _Evaluate:
         try:
             made = getattr(importlib.import_module(module), name)(**parameters)
         except Exception as error:
-            raise UserError(f"potential.ase.calculator: {calculator}: {described(error)}") from error
+            raise UserError(
+                f"potential.ase.calculator: {calculator}: {described(error)}"
+            ) from error
         from ase import Atoms
 
         self._atoms = Atoms(elements, positions=np.zeros((len(elements), 3)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class Term(nn.Module):
     def _steps(self, r: torch.Tensor) -> list[torch.Tensor]:
         """Vectors [group, 3, n] from each atom of a group to the next."""
         at = [r.index_select(0, atoms) for atoms in self.atoms]
-        return [b - a for a, b in zip(at, at[1:], strict=False)]
+        return [b - a for a, b in pairwise(at)]
 
     def forward(self, r: torch.Tensor) -> torch.Tensor:
         """Energies [n]."""
@@ -42,6 +43,8 @@ class Term(nn.Module):
 
 class Bonds(Term):
     """``k (b - b_0)^2 / 2``, ``length`` b_0 in nm, ``k`` in kJ/mol/nm^2."""
+
+    length: torch.Tensor
 
     def __init__(self, atoms: Sequence[Sequence[int]], length: Sequence[float], k: Sequence[float]):
         super().__init__(atoms, length=length, k=k)
@@ -55,6 +58,8 @@ class Bonds(Term):
 class Angles(Term):
     """``k (theta - theta_0)^2 / 2``, ``theta`` in radian, ``k`` in kJ/mol/rad^2."""
 
+    theta: torch.Tensor
+
     def __init__(self, atoms: Sequence[Sequence[int]], theta: Sequence[float], k: Sequence[float]):
         super().__init__(atoms, theta=theta, k=k)
 
@@ -66,6 +71,9 @@ class Angles(Term):
 
 class PeriodicTorsions(Term):
     """``k (1 + cos(m phi - phase))`` with ``m`` the periodicity."""
+
+    rows: torch.Tensor
+    k: torch.Tensor
 
     def __init__(
         self,
@@ -82,7 +90,7 @@ class PeriodicTorsions(Term):
         self.register_buffer("rows", rows)
 
     def forward(self, r: torch.Tensor) -> torch.Tensor:
-        phi = dihedral(*self._steps(r)).index_select(0, self.rows)  # type: ignore[arg-type]
+        phi = dihedral(*self._steps(r)).index_select(0, self.rows)
         waves = 1 + torch.cos(self._of("m", r) * phi - self._of("phase", r))
         return (self._of("k", r) * waves).sum(dim=0)
 
@@ -112,6 +120,7 @@ class Maps(Term):
     """
 
     table: torch.Tensor
+    which: torch.Tensor
 
     def __init__(
         self, atoms: Sequence[Sequence[int]], maps: Sequence[int], grids: Sequence[np.ndarray]
@@ -139,7 +148,7 @@ class Maps(Term):
                 corner = (i + a) % self.size, (j + b) % self.size
                 for p, along in enumerate(weights_a):
                     for q, across in enumerate(weights_b):
-                        known = table[self.which, 2 * p + q, corner[0], corner[1]]  # type: ignore[index]
+                        known = table[self.which, 2 * p + q, corner[0], corner[1]]
                         values = values + known * along * across
         return values.sum(dim=0)
 

@@ -42,6 +42,9 @@ class ExpressionBorn(nn.Module):
     UserError : an expression that cannot be read, or that uses what nobody gives.
     """
 
+    kept: torch.Tensor
+    incidence: torch.Tensor
+
     def __init__(
         self,
         parameters: Mapping[str, Sequence[float]],
@@ -79,7 +82,7 @@ class ExpressionBorn(nn.Module):
             if part.kind == "single":
                 of_atoms[part.name] = expression({**self._constants, **of_atoms})
                 continue
-            incidence = self.incidence.to(r)  # type: ignore[operator]
+            incidence = self.incidence.to(r)
             value = r.new_zeros(())
             for side, (one, two) in enumerate(((pairs[0], pairs[1]), (pairs[1], pairs[0]))):
                 given = self._of_pairs(expression, of_atoms, one, two, r)
@@ -96,7 +99,7 @@ class ExpressionBorn(nn.Module):
         return total
 
     def _masked(self, part: Part, energy: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
-        return energy * self.kept.to(r) if part.kind == "pair" else energy  # type: ignore[operator]
+        return energy * self.kept.to(r) if part.kind == "pair" else energy
 
     def _of_pairs(
         self,

@@ -59,6 +59,8 @@ class Chart(nn.Module):
     lower: torch.Tensor
     upper: torch.Tensor
     rotor_sites: torch.Tensor
+    _main: torch.Tensor
+    _has_main: torch.Tensor
 
     def __init__(
         self,
@@ -122,9 +124,9 @@ class Chart(nn.Module):
     def internals(self, x: torch.Tensor) -> Internals:
         """Bonds, angles and dihedrals of coordinates [n, d]."""
         values = torch.addcmul(self.centre.to(x), x, self.scale.to(x)).T
-        bonds, angles, torsions = values.split([self.bonds, self.angles, self.torsions])
-        main = torsions.index_select(0, self._main)  # type: ignore[arg-type]
-        torsions = torsions + self._has_main.to(x) * main  # type: ignore[operator]
+        bonds, angles, torsions = torch.split(values, [self.bonds, self.angles, self.torsions])
+        main = torsions.index_select(0, self._main)
+        torsions = torsions + self._has_main.to(x) * main
         if not len(self.rotor_sites):
             return Internals(bonds, angles, torsions)
         rows = self.rotor_sites.flatten()
@@ -205,8 +207,8 @@ class Chart(nn.Module):
         """
         bonds, angles, torsions = self.placing.internals(r)
         first = self.bonds + self.angles
-        main = torsions.index_select(0, self._main)  # type: ignore[arg-type]
-        own = torsions - self._has_main.to(r) * main  # type: ignore[operator]
+        main = torsions.index_select(0, self._main)
+        own = torsions - self._has_main.to(r) * main
         about = self.centre[first:].to(r).unsqueeze(1)
         own = about + torch.remainder(own - about + math.pi, 2 * math.pi) - math.pi
         columns = torch.cat([bonds, angles, own]).clone()

@@ -37,7 +37,9 @@ class ForceField(nn.Module):
     ) -> None:
         super().__init__()
         self.atoms = atoms
-        self.bonded, self.pairwise = nn.ModuleList(bonded), nn.ModuleList(pairwise)
+        self.bonded, self.pairwise = tuple(bonded), tuple(pairwise)
+        # so that they go to other devices
+        self._parts = nn.ModuleList([*bonded, *pairwise])
         self._distances = PairDistances(atoms, CONTACT) if pairwise else None
 
     def forward(self, r: torch.Tensor) -> torch.Tensor:
@@ -48,8 +50,8 @@ class ForceField(nn.Module):
         if self._distances is None:
             return energy
         pairs = self._distances(r)
-        for term in self.pairwise:
-            energy = energy + term(pairs)
+        for part in self.pairwise:
+            energy = energy + part(pairs)
         clash = self._clashing(pairs.r.detach())
         return energy.masked_fill(clash, math.inf)
 

@@ -19,11 +19,12 @@ def norm(a: torch.Tensor) -> torch.Tensor:
 
 def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """``a x b`` [k, 3, n] of vectors [k, 3, n]."""
-    return torch.linalg.cross(a, b, dim=1)
+    product: torch.Tensor = torch.linalg.cross(a, b, dim=1)
+    return product
 
 
 def angle(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """The angle [k, n] in [0, pi] between vectors [k, 3, n], exact to rounding near 0 and pi too."""
+    """The angle [k, n] in [0, pi] between vectors [k, 3, n], to rounding near 0 and pi too."""
     return torch.atan2(norm(cross(u, v)), dot(u, v))
 
 

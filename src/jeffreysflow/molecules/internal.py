@@ -83,8 +83,8 @@ def _stiff(force_field: ForceField) -> set[frozenset[int]]:
     barriers: dict[frozenset[int], float] = {}
     for term in force_field.bonded:
         if isinstance(term, PeriodicTorsions):
-            central = term.atoms[1:3].T[term.rows]  # type: ignore[index]
-            for (i, j), k in zip(central.tolist(), term.k[:, 0].tolist(), strict=True):  # type: ignore[index,union-attr]
+            central = term.atoms[1:3].T[term.rows]
+            for (i, j), k in zip(central.tolist(), term.k[:, 0].tolist(), strict=True):
                 barriers[frozenset((i, j))] = barriers.get(frozenset((i, j)), 0.0) + 2 * abs(k)
     return {bond for bond, barrier in barriers.items() if barrier > _STIFF}
 
@@ -96,7 +96,7 @@ def _centres(
     for term in () if force_field is None else force_field.bonded:
         if isinstance(term, Bonds | Angles):
             values = term.length if isinstance(term, Bonds) else term.theta
-            for atoms, value in zip(term.atoms.T.tolist(), values[:, 0].tolist(), strict=True):  # type: ignore[index,union-attr]
+            for atoms, value in zip(term.atoms.T.tolist(), values[:, 0].tolist(), strict=True):
                 lengths[min(tuple(atoms), tuple(reversed(atoms)))] = value
     first, second, third = tree.root
     pairs = [(first, second), (second, third), *((s.atom, s.parent) for s in tree.sites)]
@@ -115,13 +115,13 @@ def _scales(
     scales = torch.tensor(limits, dtype=torch.float64)
     steps = 1e-3 * scales
     if force_field is not None:
-        bonded = ForceField(force_field.atoms, list(force_field.bonded), [])  # type: ignore[arg-type]
+        bonded = ForceField(force_field.atoms, force_field.bonded, [])
         at = torch.zeros(chart.dimension, dtype=torch.float64)
         free = [chart.bonds + chart.angles + site for site in chart.plan.free]
         at[free] = found.torsions[list(chart.plan.free), 0]
         rows = torch.cat([at[None], at + torch.diag(steps), at - torch.diag(steps)])
         with torch.no_grad():
-            E = torch.cat([bonded(chart.positions(part)) for part in rows.split(512)])
+            E = torch.cat([bonded(chart.positions(part)) for part in torch.split(rows, 512)])
         up, down = E[1:].chunk(2)
         curvature = (up + down - 2 * E[0]) / steps.square()
         spread = (kT / curvature.clamp(min=1e-9)).sqrt()

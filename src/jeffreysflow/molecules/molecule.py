@@ -42,7 +42,7 @@ class Molecule(Potential):
     Temperature scales the energy alone: the molecule at a temperature T is ``lambda E / kT_0 -
     log|det|`` with lambda = T_0 / T, whose part without lambda is the ``measure``.
 
-    ``observables`` are ``energy``, E in kJ/mol, and the named dihedrals (radian) and distances (nm).
+    ``observables`` are ``energy``, E in kJ/mol, and named dihedrals (radian) and distances (nm).
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Molecule(Potential):
         self.of_positions, self.chart, self.topology = energy, chart, topology
         self.temperature, self.derivatives = temperature, derivatives
         self.domain: Domain = chart.domain
-        self.measure = VolumeElement(chart)
+        self._volume_element = VolumeElement(chart)
         self.observables = {"energy": self.kilojoules}
         for name, atoms in (dihedrals or {}).items():
             self.observables[name] = _Dihedral(chart, atoms)
@@ -73,14 +73,20 @@ class Molecule(Potential):
             self.observables[name] = _Distance(chart, atoms)
 
     @property
-    def kT(self) -> float:
-        """In kJ/mol."""
+    def measure(self) -> VolumeElement:
+        """``-log |d r / d x|``, kT."""
+        return self._volume_element
+
+    @property
+    def unit(self) -> float:
+        """kT in kJ/mol."""
         return GAS_CONSTANT * self.temperature
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         inside = self.chart.inside(x)
         x = _inside(x, inside)
-        energy = self.of_positions(self.chart.positions(x)) / self.kT + _measure(self.chart, x)
+        E: torch.Tensor = self.of_positions(self.chart.positions(x))
+        energy = E / self.unit + _measure(self.chart, x)
         return energy.masked_fill(~inside, math.inf)
 
     def kilojoules(self, x: torch.Tensor) -> torch.Tensor:
@@ -123,4 +129,5 @@ class _Distance:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         first, second = self._chart.positions(x)[self._atoms]
-        return (first - second).square().sum(dim=0).sqrt()
+        squares: torch.Tensor = (first - second).square().sum(dim=0)
+        return squares.sqrt()

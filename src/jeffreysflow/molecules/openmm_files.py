@@ -13,7 +13,13 @@ from jeffreysflow.errors import UserError, described
 from jeffreysflow.molecules.topology import Topology
 from jeffreysflow.userfiles.packaged import missing_extra
 
-__all__ = ["Model", "require_openmm", "system_from_forcefield", "system_from_prmtop", "system_from_xml"]
+__all__ = [
+    "Model",
+    "require_openmm",
+    "system_from_forcefield",
+    "system_from_prmtop",
+    "system_from_xml",
+]
 
 
 class Model(NamedTuple):

@@ -57,7 +57,7 @@ def force_field_of(system: Any) -> ForceField:
             )
         _refuse_periodic(force, name)
         for made in _MADE[name](force):
-            (bonded if isinstance(made, Term) else pairwise).append(made)  # type: ignore[arg-type]
+            (bonded if isinstance(made, Term) else pairwise).append(made)
     return ForceField(atoms, bonded, pairwise)
 
 
@@ -84,7 +84,9 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _rows(count: int, get: Callable[[int], Any], atoms: int) -> Iterator[tuple[list[int], list]]:
+def _rows(
+    count: int, get: Callable[[int], Any], atoms: int
+) -> Iterator[tuple[list[int], list[Any]]]:
     for i in range(count):
         row = list(get(i))
         yield row[:atoms], [_number(value) for value in row[atoms:]]

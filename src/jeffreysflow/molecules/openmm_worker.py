@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.elsewhere import OtherProgram
 from jeffreysflow.molecules.openmm_files import require_openmm
 
@@ -24,7 +25,14 @@ def openmm_energy(system: Any, workers: int = 1) -> OtherProgram:
     """
     openmm = require_openmm("potential.molecule")
     xml = openmm.XmlSerializer.serialize(system)
-    return OtherProgram("OpenMM", _Evaluate(xml), "jeffreysflow.molecules.openmm_worker", xml, workers)
+    constraints = system.getNumConstraints()
+    if constraints:
+        raise UserError(
+            f"the system has {constraints} constraints, which no coordinates here keep: make it "
+            "with `constraints=None, rigidWater=False`"
+        )
+    module = "jeffreysflow.molecules.openmm_worker"
+    return OtherProgram("OpenMM", _Evaluate(xml), module, xml, workers)
 
 
 class _Evaluate:

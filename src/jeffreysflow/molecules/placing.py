@@ -34,6 +34,9 @@ class Placing(nn.Module):
     where ``Omega`` is the orientation (whose volume is 8 pi^2).
     """
 
+    _back: torch.Tensor
+    _atoms: torch.Tensor
+
     def __init__(self, tree: Tree) -> None:
         super().__init__()
         self._root = tree.root
@@ -73,12 +76,12 @@ class Placing(nn.Module):
             around = turn.cos() * side + turn.sin() * normal
             new = parent + bond * (bend.sin() * around - bend.cos() * along)
             placed = torch.cat([placed, new])
-        return placed.index_select(0, self._back)  # type: ignore[arg-type]
+        return placed.index_select(0, self._back)
 
     def internals(self, r: torch.Tensor) -> Internals:
         """Internal coordinates of positions [atom, 3, n], wherever and however they lie."""
         first, second, third = (r[atom].unsqueeze(0) for atom in self._root)
-        atom, parent, grand, start, end = (r.index_select(0, each) for each in self._atoms)  # type: ignore[union-attr]
+        atom, parent, grand, start, end = (r.index_select(0, each) for each in self._atoms)
         bond, axis = atom - parent, parent - grand
         bonds = torch.cat([norm(second - first), norm(third - second), norm(bond)])
         angles = torch.cat([angle(first - second, third - second), angle(bond, -axis)])

@@ -151,10 +151,10 @@ def _refuse_straight(topology: Topology, tree: Tree, angles: np.ndarray) -> None
         if not _LINEAR < value < math.pi - _LINEAR:
             raise UserError(
                 f"the angle of {topology.place(atom)}, {topology.place(parent)} and "
-                f"{topology.place(grand)} is {math.degrees(value):.1f} degrees: no tree of internal "
-                "coordinates covers a straight chain; use `coordinates: cartesian`"
+                f"{topology.place(grand)} is {math.degrees(value):.1f} degrees: no tree of "
+                "internal coordinates covers a straight chain; use `coordinates: cartesian`"
             )
 
 
 def _rounded(value: float) -> float:
-    return round(value, 3)
+    return round(float(value), 3)

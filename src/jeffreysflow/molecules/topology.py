@@ -53,7 +53,7 @@ class Topology:
         return f"{self.names[atom]} of {residue} {number} (atom {atom + 1})"
 
     def reached(self, start: int, without: Iterable[int] = ()) -> set[int]:
-        """The atoms that bonds lead to from ``start`` (itself included), not through ``without``."""
+        """The atoms that bonds lead to from ``start``, itself included, not through ``without``."""
         seen, waiting = {start, *without}, [start]
         found = {start}
         while waiting:
@@ -116,7 +116,7 @@ class Topology:
                     )
                 ]
                 if all(atom is not None for atom in atoms):
-                    found.setdefault(name, {})[number] = tuple(atoms)  # type: ignore[assignment,arg-type]
+                    found.setdefault(name, {})[number] = tuple(atoms)  # type: ignore[assignment]
         return {
             name if len(torsions) == 1 else f"{name}_{number}": atoms
             for name, torsions in found.items()

@@ -81,7 +81,8 @@ def build_tree(topology: Topology) -> Tree:
     axes = [(second, first, (second, third), True), (first, second, (second, third), False)]
     axes.append((third, second, (second, first), False))
     while axes:
-        generation, following = [], []
+        generation: list[int] = []
+        following = []
         for parent, grand, ends, fixed in axes:
             new = [each for each in children[parent] if each not in root]
             new.sort(key=lambda each: (-weight[each], each))
