@@ -91,12 +91,6 @@ class Experiment(Section):
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
         for name, flow in self.flows.items():
             self._check_reference(name)
-            power = self.references[self.tempered(name)].path == "power"
-            if flow.levels == "all" and power:
-                raise ValueError(
-                    f"flows.{name}.levels: 'all' needs a reference on the annealed path, "
-                    f"'{flow.reference}' is on the power path"
-                )
             steps = self.flow_steps(name)
             for quantity, values in flow.published_by_level.items():
                 if values and steps is not None and len(values) != steps:
@@ -182,8 +176,11 @@ class Experiment(Section):
         flow = self.flow(name)
         if flow.levels == "last":
             return 1
-        levels = self.references[self.tempered(name)].levels
-        return None if levels is None else levels - 1
+        reference = self.references[self.tempered(name)]
+        if reference.path == "power":
+            # the base is below all of its levels
+            return reference.levels
+        return None if reference.levels is None else reference.levels - 1
 
     def target_hash(self) -> str:
         """Hash of the energy and its base."""

@@ -42,7 +42,7 @@ def target_hash(experiment: Experiment) -> str:
     return _hash(
         {
             "format": FORMAT,
-            "potential": experiment.potential.model_dump(exclude={"file", "files", "workers"}),
+            "potential": experiment.potential.hashed(),
             "sources": experiment.sources,
             "python": experiment.python,
             "base": experiment.base.hashed(),

@@ -26,6 +26,7 @@ _BASE_OF_OTHERS = 370
 _MB = 1 << 20
 _ENERGIES = Path(__file__).parents[1] / "potentials" / "energies"
 _UNKNOWN_DIMENSION = 16
+_UNKNOWN_ATOMS = 100
 _COUNT = re.compile(r"d|n|dim|dims|dimensions?|(n_|num_|number_of_)\w+|particles|atoms|spins|sites")
 _TILE_ROWS = 8192
 _LARGEST_SHOWN = 400_000
@@ -187,13 +188,16 @@ def likely_dimension(experiment: Experiment) -> int:
 
     From a name that ends in it (`rastrigin_8d`), `_DIMENSION = ...` in the file of an energy of the
     package or `dimension = ...` in the user's, a parameter that counts (`n`, `particles`), the
-    base, and the highest coordinate of an expression. Two for other energies of the package, 16
-    for a user's file without a sign; of a path integral, the modes that flows act on.
+    base, the atoms of a molecule, and the highest coordinate of an expression. Two for other
+    energies of the package, 16 for a user's file without a sign; of a path integral, the modes that
+    flows act on.
     """
     potential, ring = experiment.potential, experiment.path_integral
     base = (experiment.base.mean, experiment.base.sd)
     hints = [len(value) for value in base if isinstance(value, list)]
-    if potential.name is not None:
+    if potential.structure is not None:
+        hints.append(3 * (potential.structure.atoms or _UNKNOWN_ATOMS))
+    elif potential.name is not None:
         named = re.search(r"_(\d+)d$", potential.name)
         file = _ENERGIES / f"{potential.name}.py"
         hints.append(int(named.group(1)) if named else _written_dimension(file) or 2)

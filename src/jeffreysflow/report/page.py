@@ -193,7 +193,7 @@ def _facts(found: Results) -> dict[str, str]:
     drawn = experiment.generating
     every = len(drawn) == len(experiment.flows)
     samples += "a flow" if every else f"from {', '.join(drawn)}"
-    facts = {"energy": " ".join(filter(None, [potential.name or potential.file, parameters]))}
+    facts = {"energy": " ".join(filter(None, [potential.name or potential.title, parameters]))}
     if ring is not None:
         numbers = ", ".join(map(str, ring.beads))
         facts |= {
