@@ -55,6 +55,11 @@ class Cartesian(nn.Module):
         """Everywhere."""
         return x.new_ones(len(x), dtype=torch.bool)
 
+    def stretch(self, r: torch.Tensor) -> float:
+        """The radius of gyration of positions [atom, 3, n] in units of that of the reference."""
+        size = (r - r.mean(dim=0)).square().sum(dim=(0, 1)).median()
+        return float((size / self.reference.to(r).square().sum()).sqrt())
+
     def coordinates(self, r: torch.Tensor) -> Frames:
         """Of positions [atom, 3, n] in nm, their centroid moved to that of the reference."""
         r = r - r.mean(dim=0)

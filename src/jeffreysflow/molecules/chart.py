@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import nn
 
 from jeffreysflow.domain import Domain, Interval
 from jeffreysflow.molecules.placing import Internals, Placing, log_volume
-from jeffreysflow.molecules.plan import Plan
+from jeffreysflow.molecules.plan import Kind, Plan
 from jeffreysflow.molecules.tree import Tree
 
 __all__ = ["Chart", "Frames"]
@@ -187,8 +187,8 @@ class Chart(nn.Module):
             found = {"bonds or angles out of range": misshapen}
             columns = torch.addcmul(self.centre.to(x), x, self.scale.to(x)).T
             own = columns[self.bonds + self.angles :]
-            for kind in sorted({offset.kind for offset in self.plan.offsets}):
-                sites = [o.site for o in self.plan.offsets if o.kind == kind]
+            for kind in get_args(Kind):
+                sites = [offset.site for offset in self.plan.offsets if offset.kind == kind]
                 value = own[sites]
                 lower, upper = (each[sites].to(x).unsqueeze(1) for each in (self.lower, self.upper))
                 found[kind] = ~((value > lower) & (value < upper)).all(dim=0)
@@ -237,6 +237,11 @@ class Chart(nn.Module):
             dropped[reason] = int((bad & kept).sum())
             kept &= ~bad
         return Frames(x[kept], kept, {why: count for why, count in dropped.items() if count})
+
+    def stretch(self, r: torch.Tensor) -> float:
+        """The median bond of positions [atom, 3, n] in units of its centre."""
+        length = self.internals(r.new_zeros(1, self.dimension)).bonds
+        return float((self.placing.internals(r).bonds / length).median())
 
     def _rows(self, columns: list[int]) -> list[int]:
         """Places of columns among bonds, or among angles."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.cartesian import Cartesian
 from jeffreysflow.molecules.chart import Chart, Frames
 from jeffreysflow.molecules.geometry import dihedral
@@ -19,6 +20,8 @@ __all__ = ["GAS_CONSTANT", "Molecule", "VolumeElement"]
 
 GAS_CONSTANT = 8.31446261815324e-3
 """kJ/mol/K."""
+_UNITS = 3.0
+"""Between units of length there is more, between a molecule and itself less."""
 
 
 class VolumeElement(Potential):
@@ -99,7 +102,22 @@ class Molecule(Potential):
         return self.chart.positions(x)
 
     def coordinates(self, r: torch.Tensor) -> Frames:
-        """Of positions [atom, 3, n] in nm; frames of another molecule are dropped and counted."""
+        """Of positions [atom, 3, n] in nm; frames of another molecule are dropped and counted.
+
+        Raises
+        ------
+        UserError : another number of atoms, or bonds that are ten times too long, as in Angstrom.
+        """
+        if r.shape[0] != self.topology.atoms:
+            raise UserError(
+                f"positions of {r.shape[0]} atoms, for a molecule of {self.topology.atoms}"
+            )
+        stretch = self.chart.stretch(r)
+        if not 1 / _UNITS < stretch < _UNITS:
+            raise UserError(
+                f"bonds are {stretch:.3g} times as long as in the molecule: positions must be in "
+                "nm (1 nm = 10 Angstrom), and atoms in the order of the topology"
+            )
         return self.chart.coordinates(r)
 
 

@@ -14,12 +14,13 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.topology import Topology
 from jeffreysflow.molecules.tree import Tree
 
-__all__ = ["Offset", "Plan", "Rotor", "made_plan", "rotor_candidates"]
+__all__ = ["Kind", "Offset", "Plan", "Rotor", "made_plan", "rotor_candidates"]
 
 _PLANAR = math.radians(150)
 _LINEAR = math.radians(5)
 
-Kind = Literal["mirrored", "hydrogens swapped", "turned about a stiff bond"]
+Kind = Literal["mirrored", "turned about a stiff bond", "hydrogens swapped"]
+"""What a frame is that is another molecule; of several, the first is said."""
 
 
 @dataclass(frozen=True)
