@@ -72,7 +72,7 @@ def test_pairs_and_their_exceptions() -> None:
     r, sigma, epsilon = 0.31, 0.25, math.sqrt(0.1)
     expected = COULOMB * -0.12 / r + 4 * epsilon * ((sigma / r) ** 12 - (sigma / r) ** 6)
     assert float(whole(pair(r))) == pytest.approx(expected, rel=1e-12)
-    assert COULOMB == pytest.approx(138.9354576, abs=1e-6)
+    assert pytest.approx(138.9354576, abs=1e-6) == COULOMB
     scaled = ForceField(2, [], [Nonbonded(*parameters, {(1, 0): (-0.06, 0.2, 0.0)})])
     assert float(scaled(pair(r))) == pytest.approx(COULOMB * -0.06 / r, rel=1e-12)
     none = ForceField(2, [], [Nonbonded(*parameters, {(0, 1): (0.0, 0.2, 0.0)})])
