@@ -20,6 +20,7 @@ from jeffreysflow.stores.sealed import write_sealed
 
 __all__ = [
     "SMALL_EXPERIMENTS",
+    "TINY_EXPERIMENTS",
     "Unit",
     "contents",
     "experiments",
@@ -91,10 +92,29 @@ SMALL_EXPERIMENTS = (_WELLS, _RING)
 """Wells in two dimensions, with a pilot, a sequence and a single flow; and a path integral."""
 
 
-def experiments(seed: int = 1) -> list[Experiment]:
-    """The small experiments, resolved."""
-    common = {"scale": "smoke", "seed": seed}
-    return [Experiment.model_validate({**each, **common}) for each in SMALL_EXPERIMENTS]
+TINY_EXPERIMENTS: tuple[dict[str, Any], ...] = (
+    {
+        **{key: _WELLS[key] for key in ("name", "title", "potential", "observables")},
+        "truth": {"box": [[-4, 4], [-4, 4]], "points": 32},
+        "references": {
+            "blocks": {
+                **_WELLS["references"]["blocks"],
+                "local_steps": 2,
+                "checkpoint_seconds": 0.003,
+            }
+        },
+        "flows": {"once": _WELLS["flows"]["once"]},
+        "generation": {"samples": 256, "batch": 128, "convergence": [64, 256]},
+    },
+)
+"""One reference and one flow of it, to see that a study runs."""
+
+
+def experiments(tiny: bool = False) -> list[Experiment]:
+    """The small experiments or the tiny one, resolved."""
+    common = {"scale": "smoke", "seed": 1}
+    chosen = TINY_EXPERIMENTS if tiny else SMALL_EXPERIMENTS
+    return [Experiment.model_validate({**each, **common}) for each in chosen]
 
 
 @dataclass(frozen=True)

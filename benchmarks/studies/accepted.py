@@ -19,13 +19,20 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from _small_run import SMALL_EXPERIMENTS, in_process, run_units, units, write_configs
+from _small_run import (
+    SMALL_EXPERIMENTS,
+    TINY_EXPERIMENTS,
+    in_process,
+    run_units,
+    units,
+    write_configs,
+)
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import validated
@@ -75,9 +82,9 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from places(part)
 
 
-def changed(draw: random.Random) -> dict[str, Any]:
-    """An experiment with one to six changes."""
-    content = copy.deepcopy(draw.choice(SMALL_EXPERIMENTS))
+def changed(draw: random.Random, of: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One of some experiments, with one to six changes."""
+    content = copy.deepcopy(draw.choice(of))
     for _ in range(draw.randint(1, 6)):
         if draw.random() < 0.2:
             key, value = draw.choice(SECTIONS)
@@ -101,10 +108,10 @@ def changed(draw: random.Random) -> dict[str, Any]:
     return content
 
 
-def accepted(draw: random.Random, counts: Counter[str]) -> Experiment:
+def accepted(draw: random.Random, of: Sequence[dict[str, Any]], counts: Counter[str]) -> Experiment:
     """The next one that all checks before any work accept."""
     while True:
-        content = {**changed(draw), "scale": "smoke", "seed": draw.randrange(100)}
+        content = {**changed(draw, of), "scale": "smoke", "seed": draw.randrange(100)}
         try:
             experiment = validated(Experiment, content, "mine.yaml")
             if size_of(experiment).evaluations > MOST_EVALUATIONS:
@@ -127,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--configurations", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--tiny", action="store_true", help="one configuration")
+    parser.add_argument("--tiny", action="store_true", help="one change of a tiny experiment")
     options = parser.parse_args()
     torch.set_num_threads(1)
     signal.signal(signal.SIGALRM, too_long)
@@ -143,8 +150,9 @@ def main() -> None:
             signal.alarm(0)
 
     count = 1 if options.tiny else options.configurations
+    of = TINY_EXPERIMENTS if options.tiny else SMALL_EXPERIMENTS
     for number in range(count):
-        experiment = accepted(draw, counts)
+        experiment = accepted(draw, of, counts)
         with tempfile.TemporaryDirectory() as place:
             results = Path(place) / "results"
             write_configs(results, [experiment])

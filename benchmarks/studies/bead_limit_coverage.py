@@ -89,7 +89,7 @@ def exact_paths(V: Potential, beta: float, beads: int, n: int, stream: Stream) -
     return grid[torch.stack(index, dim=1)][..., None]
 
 
-def covariance(case: Case, beads: Sequence[int], name: str, each: int = 512) -> torch.Tensor:
+def covariance(case: Case, beads: Sequence[int], name: str, each: int) -> torch.Tensor:
     """Covariance [m, m] of one path's contribution to an energy at m numbers of beads."""
     V, beta = case.V, case.beta
     ring = PathIntegralConfig(
@@ -164,7 +164,7 @@ def main() -> None:
     )
     for case in list(cases())[: 1 if options.tiny else None]:
         beads = sorted({N for chosen in case.sets for N in chosen})
-        C = covariance(case, beads, name)
+        C = covariance(case, beads, name, 64 if options.tiny else 512)
         exact = torch.tensor(
             [
                 value(finite_bead_averages(case.V, case.beta, N), case.V, options.quantity)

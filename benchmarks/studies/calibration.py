@@ -84,14 +84,14 @@ class Case:
 class Problem:
     """three_well with exact values, and exact samples to train on."""
 
-    def __init__(self) -> None:
+    def __init__(self, points: int = 1024) -> None:
         self.target = get_potential("three_well")
         self.base = Base(self.target.domain)
         self.path = AnnealingPath(self.base, self.target)
         self.observables = parse_observables(OBSERVABLES, 2)
-        exact = lattice_means(self.target, self.values, BOX, 1024)
+        exact = lattice_means(self.target, self.values, BOX, points)
         self.log_z, self.exact = exact.log_Z, exact.means.tolist()
-        self.reference = GridSampler(self.target, BOX, 1024).sample(20_000, Stream(99, "exact"))
+        self.reference = GridSampler(self.target, BOX, points).sample(20_000, Stream(99, "exact"))
 
     def values(self, x: torch.Tensor, U: torch.Tensor | None = None) -> torch.Tensor:
         """Observables [n, J]."""
@@ -288,11 +288,11 @@ def series_cases() -> Iterator[Case]:
                 yield Case(f"series, {walkers} walkers, tau {tau}, {times} tau in all", repeat)
 
 
-def tempering_cases(problem: Problem, at_once: int) -> Iterator[Case]:
+def tempering_cases(problem: Problem, at_once: int, shorter: int = 1) -> Iterator[Case]:
     """Replica exchange itself, recorded densely, so that draws are correlated. Walkers know nothing
     of each other where nothing adapts, so those of ``at_once`` repeats run side by side.
     """
-    for walkers, rounds in ((1, 3000), (4, 800), (100, 40)):
+    for walkers, rounds in ((1, 3000 // shorter), (4, 800 // shorter), (100, 40)):
         settings = TemperingSettings(
             ladder=starting_ladder(4),
             walkers=walkers * at_once,
@@ -371,13 +371,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    problem, repeats = Problem(), 4 if options.tiny else options.repeats
+    problem, repeats = (
+        Problem(256 if options.tiny else 1024),
+        4 if options.tiny else options.repeats,
+    )
     kinds: dict[str, Callable[[], Iterator[Case]]] = {
         "flow": lambda: flow_cases(problem, 1000 if options.tiny else 10_000),
         "sobol": lambda: sobol_cases(problem, 2**12 if options.tiny else 2**14),
         "ensemble": lambda: ensemble_cases(problem, 400 if options.tiny else 4000),
         "series": series_cases,
-        "tempering": lambda: tempering_cases(problem, 4 if options.tiny else 500),
+        "tempering": lambda: tempering_cases(problem, *((4, 20) if options.tiny else (500,))),
     }
     print("| case | quantity | printed | coverage % | |\n|---|---|---|---|---|")
     outside = 0

@@ -29,6 +29,7 @@ import torch
 from _small_run import Unit, contents, experiments, run_units, units, write_configs
 
 from jeffreysflow.cli import main as jeffreysflow
+from jeffreysflow.config import Experiment
 from jeffreysflow.stages import temper
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.tempering.communicator import SerialCommunicator
@@ -147,11 +148,12 @@ def counted(
     return tally
 
 
-def mended(results: Path, name: str, expected: Mapping[str, bytes]) -> bool:
+def mended(
+    results: Path, name: str, expected: Mapping[str, bytes], of: Sequence[Experiment]
+) -> bool:
     """Whether the damage was named, after at most two passes; raises what a user would see go
     wrong.
     """
-    of = experiments()
     write_configs(results, of)
     all_units = units(results, of)
     forced, said = touched(all_units, name, results), ""
@@ -172,12 +174,12 @@ def mended(results: Path, name: str, expected: Mapping[str, bytes]) -> bool:
 
 
 def finished_files(
-    folder: Path, each: int, draw: random.Random, most: int | None
+    folder: Path, each: int, draw: random.Random, of: Sequence[Experiment], most: int | None
 ) -> dict[str, Tally]:
     """All kinds of files of finished experiments, or ``most`` of the kinds."""
     results = folder / "results"
-    write_configs(results, experiments())
-    done, said = run_units(units(results, experiments()))
+    write_configs(results, of)
+    done, said = run_units(units(results, of))
     assert done, said
     expected = contents(results)
     kinds: dict[str, list[str]] = defaultdict(list)
@@ -189,7 +191,7 @@ def finished_files(
     tallies: dict[str, Tally] = {}
     for kind, names in draw.sample(sorted(kinds.items()), most or len(kinds)):
         tallies[kind] = counted(
-            names, each, draw, results, lambda copy, name: mended(copy, name, expected)
+            names, each, draw, results, lambda copy, name: mended(copy, name, expected, of)
         )
     return tallies
 
@@ -211,9 +213,11 @@ class Stopped(SerialCommunicator):
         return value
 
 
-def checkpoints(folder: Path, each: int, draw: random.Random) -> dict[str, Tally]:
+def checkpoints(
+    folder: Path, each: int, draw: random.Random, of: Sequence[Experiment]
+) -> dict[str, Tally]:
     """Files of a run that was stopped half-way, its checkpoints above all."""
-    (experiment,) = (e for e in experiments() if e.name == "wells")
+    (experiment,) = (e for e in of if e.name == "wells")
     whole = Layout(folder / "whole", "wells")
     quietly(lambda: temper.run(whole, experiment, "blocks"))
     expected = contents(whole.results)
@@ -245,14 +249,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--each", type=int, default=6, help="damages of every kind of file")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--tiny", action="store_true", help="one damage of a few kinds")
+    parser.add_argument(
+        "--tiny", action="store_true", help="one damage of a few kinds of one tiny experiment"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     draw, started = random.Random(options.seed), time.time()
     each = 1 if options.tiny else options.each
     with tempfile.TemporaryDirectory() as place:
-        tallies = finished_files(Path(place) / "finished", each, draw, 3 if options.tiny else None)
-        tallies |= checkpoints(Path(place) / "half", each, draw)
+        of, most = experiments(options.tiny), 3 if options.tiny else None
+        tallies = finished_files(Path(place) / "finished", each, draw, of, most)
+        tallies |= checkpoints(Path(place) / "half", each, draw, of)
     print("| file | damages | named in one line | harmless | else |\n|---|---|---|---|---|")
     for kind, tally in tallies.items():
         numbers = f"{tally.damages} | {tally.named} | {tally.harmless} | {len(tally.failed)}"

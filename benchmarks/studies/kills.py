@@ -37,6 +37,7 @@ from _small_run import (
     write_configs,
 )
 
+from jeffreysflow.config import Experiment
 from jeffreysflow.processes import descendants
 
 ROOT = Path(__file__).parents[2]
@@ -201,6 +202,7 @@ def counted(
     count: int,
     draw: random.Random,
     whole: Path,
+    of: Sequence[Experiment],
     choose: Callable[[int, Sequence[Unit]], Unit],
     trial: Callable[[Trial], bool],
 ) -> dict[str, Tally]:
@@ -213,7 +215,7 @@ def counted(
         tally = tallies[way]
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(whole, copy)
-        all_units = units(copy, experiments())
+        all_units = units(copy, of)
         unit = choose(number, all_units)
         withdraw(all_units, unit)
         first, second = draw.choice(RANKS), draw.choice(RANKS)
@@ -251,10 +253,10 @@ def finished(command: Sequence[str], folder: Path) -> None:
         raise AssertionError("\n".join(reasons or said[-8:]))
 
 
-def stages(count: int, seed: int, folder: Path) -> dict[str, Tally]:
+def stages(count: int, seed: int, folder: Path, of: Sequence[Experiment]) -> dict[str, Tally]:
     """Kills stage by stage."""
     draw, whole = random.Random(seed), folder / "whole"
-    write_configs(whole, experiments())
+    write_configs(whole, of)
     seconds: dict[str, float] = {}
 
     def timed(unit: Unit) -> tuple[int, str]:
@@ -264,7 +266,7 @@ def stages(count: int, seed: int, folder: Path) -> dict[str, Tally]:
         return found
 
     torch.set_num_threads(1)
-    done, said = run_units(units(whole, experiments()), timed)
+    done, said = run_units(units(whole, of), timed)
     assert done, said
     expected = contents(whole)
 
@@ -272,22 +274,22 @@ def stages(count: int, seed: int, folder: Path) -> dict[str, Tally]:
         on_mpi = [unit for unit in all_units if unit.arguments[0] in ("pilot", "temper")]
         return draw.choice(on_mpi if number % 2 else all_units)
 
-    def trial(of: Trial) -> bool:
+    def trial(one: Trial) -> bool:
         # the interpreter and its libraries take a second or two, the work the rest
-        after = draw.uniform(1.0, 3.0 + 1.5 * seconds[of.unit.name])
-        in_time = killed(on_ranks(of.unit, of.first), after, of.way, draw, folder)
-        finished(on_ranks(of.unit, of.second), folder)
-        done, _ = run_units([each for each in of.units if each.name == of.unit.name])
+        after = draw.uniform(1.0, 3.0 + 1.5 * seconds[one.unit.name])
+        in_time = killed(on_ranks(one.unit, one.first), after, one.way, draw, folder)
+        finished(on_ranks(one.unit, one.second), folder)
+        done, _ = run_units([each for each in one.units if each.name == one.unit.name])
         made = contents(whole.with_name("copy of a run"))
         differing = [key for key in made if key in expected and expected[key] != made[key]]
         if not done or differing:
             raise AssertionError(f"other bits: {differing[:3]}")
         return in_time
 
-    return counted(count, draw, whole, choose, trial)
+    return counted(count, draw, whole, of, choose, trial)
 
 
-def runs(count: int, seed: int, folder: Path) -> dict[str, Tally]:
+def runs(count: int, seed: int, folder: Path, of: Sequence[Experiment]) -> dict[str, Tally]:
     """Kills of `make run`."""
     draw, whole = random.Random(seed), folder / "whole run"
     files = []
@@ -308,18 +310,18 @@ def runs(count: int, seed: int, folder: Path) -> dict[str, Tally]:
     seconds = time.monotonic() - started
     expected, copy = contents(whole), whole.with_name("copy of a run")
 
-    def trial(of: Trial) -> bool:
+    def trial(one: Trial) -> bool:
         after = draw.uniform(4, max(min(seconds, 20), 6))
-        patience = OTHER_JOBS if WAYS[of.way] is of_rank else PATIENCE
-        in_time = killed(make(copy, of.first), after, of.way, draw, ROOT, patience)
-        finished(make(copy, of.second), ROOT)
+        patience = OTHER_JOBS if WAYS[one.way] is of_rank else PATIENCE
+        in_time = killed(make(copy, one.first), after, one.way, draw, ROOT, patience)
+        finished(make(copy, one.second), ROOT)
         found = contents(copy)
         differing = [key for key in expected if found.get(key) != expected[key]]
         if differing:
             raise AssertionError(f"other bits: {differing[:3]}")
         return in_time
 
-    return counted(count, draw, whole, lambda number, all_units: draw.choice(all_units), trial)
+    return counted(count, draw, whole, of, lambda _, all_units: draw.choice(all_units), trial)
 
 
 def main() -> None:
@@ -328,7 +330,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--way", choices=[*WAYS], action="append", help="only this way (or these)")
-    parser.add_argument("--tiny", action="store_true", help="a stage in two of the ways")
+    parser.add_argument(
+        "--tiny", action="store_true", help="a stage of a tiny experiment in two of the ways"
+    )
     options = parser.parse_args()
     # a shell has what it starts in the background ignore SIGINT, and so would all that is killed
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -344,7 +348,7 @@ def main() -> None:
         if not count:
             continue
         with tempfile.TemporaryDirectory() as place:
-            tallies = kind(count, options.seed, Path(place))
+            tallies = kind(count, options.seed, Path(place), experiments(options.tiny))
         print(f"\n| {kind.__name__}: killed by | kills | ended before | other ranks | failed |")
         print("|---|---|---|---|---|")
         for way, tally in tallies.items():

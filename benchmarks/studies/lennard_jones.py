@@ -19,6 +19,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,12 +42,12 @@ NAME, REFERENCE, FLOW = "lennard_jones_13", "tempered", "direct"
 DRAWS, REPEATS = 10_000, 10
 
 
-def experiment(scale: str, seed: int, longer: int = 1) -> Experiment:
-    """The shipped one, its reference ``longer`` times as long."""
+def experiment(scale: str, seed: int, longer: int = 1, **more: Any) -> Experiment:
+    """The shipped one, its reference ``longer`` times as long and with ``more`` changed."""
     settings = {"experiments": NAME, "scale": scale, "seed": str(seed)}
     plain = resolve_project(load_project(ROOT / "config.yaml", settings), ROOT)[NAME]
     rounds = plain.reference(REFERENCE).rounds * longer
-    changed = {NAME: {"references": {REFERENCE: {"rounds": rounds}}}}
+    changed = {NAME: {"references": {REFERENCE: {"rounds": rounds, **more}}}}
     project = load_project(ROOT / "config.yaml", {**settings, "overrides": changed})
     return resolve_project(project, ROOT)[NAME]
 
@@ -133,7 +134,9 @@ def main() -> None:
     torch.set_flush_denormal(True)
     scale, longer = ("smoke", 2) if options.tiny else (options.scale, options.longer)
     potential = get_potential(NAME)
-    e, other = experiment(scale, options.seed), experiment(scale, options.seed + 1000, longer)
+    few = {"kernel": {"parameters": {"leapfrog_steps": 2}}} if options.tiny else {}
+    e = experiment(scale, options.seed, **few)
+    other = experiment(scale, options.seed + 1000, longer, **few)
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder) / "run", NAME)
         found = energies(potential, tempered(layout, e, "run"))

@@ -17,6 +17,7 @@ import math
 import tempfile
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 
@@ -39,13 +40,16 @@ REFERENCES = {
 }
 
 
-def experiment(name: str, metric: str, rounds: int, seed: int, scale: str) -> Experiment:
+def experiment(
+    name: str, metric: str, rounds: int, seed: int, scale: str, **more: Any
+) -> Experiment:
     """The shipped one, with this metric and so many rounds, eight or more of them recorded."""
     changed = {
         "rounds": rounds,
         "warmup_rounds": rounds,
         "thin": max(1, rounds // 200),
         "kernel": {"metric": metric},
+        **more,
     }
     settings = {"experiments": name, "scale": scale, "seed": str(seed)}
     overrides = {name: {"references": {REFERENCES[name]: changed}}}
@@ -81,15 +85,18 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     rounds, seeds, names = options.rounds, options.seeds.split(","), options.only.split(",")
-    scale = "quick"
+    scale, more = "quick", {}
     if options.tiny:
         rounds, seeds, names, scale = 64, ["1"], ["rosenbrock_4d"], "smoke"
+        more = {"walkers": 16, "local_steps": 1}
     print(f"{'a million evaluations':20s} {'effective samples':>28s} {'round trips':>28s}")
     print(f"{'':20s} {'unit  diagonal     ratio':>28s} {'unit  diagonal     ratio':>28s}")
     for name in names:
         columns = []
         for metric in ("unit", "diagonal"):
-            found = [rates(experiment(name, metric, rounds, int(seed), scale)) for seed in seeds]
+            found = [
+                rates(experiment(name, metric, rounds, int(seed), scale, **more)) for seed in seeds
+            ]
             columns.append([fmean(values) for values in zip(*found, strict=True)])
         cells = [
             f"{unit:9.0f} {diagonal:9.0f} {diagonal / unit if unit else math.nan:8.2f}"

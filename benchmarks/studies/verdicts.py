@@ -62,6 +62,15 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 OBSERVABLES = ["sin(x1)", "cos(x1)", "sin(x2)", "cos(x2)", "x1 < 0"]
 
 
+FEW: dict[str, Any] = {"walkers": 16, "warmup_rounds": 32, "rounds": 100, "thin": 2}
+TINY_FLOW: dict[str, Any] = {
+    "network": {"layers": 2, "hidden": 4, "bins": 4},
+    "training": {"steps": 4, "batch": 100},
+    "ensemble": 400,
+}
+"""What takes the place of sizes with `--tiny`."""
+
+
 def experiment(seed: int, name: str, **sections: Any) -> Experiment:
     return Experiment.model_validate(
         {"name": name, "title": name, "scale": "benchmark", "seed": seed, **sections}
@@ -109,13 +118,14 @@ def alarms(seeds: int, tiny: bool) -> None:
                 "potential": {"name": name},
                 "base": problem["base"],
                 "observables": OBSERVABLES,
-                "truth": {"points": 512, **({} if box is None else {"box": [[-box, box]] * 2})},
-                "references": {"r": REFERENCE | ({"walkers": 64} if tiny else {})},
-                "flows": {"f": FLOW | {"theta": problem["theta"]}},
-                "generation": {"samples": 20_000 if tiny else 100_000},
+                "truth": {
+                    "points": 64 if tiny else 512,
+                    **({} if box is None else {"box": [[-box, box]] * 2}),
+                },
+                "references": {"r": REFERENCE | (FEW if tiny else {})},
+                "flows": {"f": FLOW | {"theta": problem["theta"]} | (TINY_FLOW if tiny else {})},
+                "generation": {"samples": 2000 if tiny else 100_000},
             }
-            if tiny:
-                sections["flows"]["f"]["training"] = {"steps": 20, "batch": 250}
             e = experiment(seed, name, **sections)
             with tempfile.TemporaryDirectory() as folder:
                 layout = Layout(Path(folder), name)
@@ -231,7 +241,7 @@ def lost(runs: int, tiny: bool) -> None:
                         "potential": {"file": str(file)},
                         "base": {"sd": 1.5},
                         "observables": ["x2"] if seen else ["x1 > 0", "x2"],
-                        "references": {"r": SMALL},
+                        "references": {"r": SMALL | (FEW if tiny else {})},
                         "flows": {
                             "f": {
                                 "reference": "r",
@@ -240,12 +250,16 @@ def lost(runs: int, tiny: bool) -> None:
                                 "network": {"layers": 4, "hidden": 16, "bins": 8},
                                 "training": {"steps": 150, "batch": 250},
                                 "ensemble": 4000,
+                                **(TINY_FLOW if tiny else {}),
                             }
                         },
-                        "generation": {"samples": 20_000},
+                        "generation": {"samples": 2000 if tiny else 20_000},
                     }
                     if kind == "exact value":
-                        sections["truth"] = {"box": [[-5, 5], [-4, 4]], "points": 256}
+                        sections["truth"] = {
+                            "box": [[-5, 5], [-4, 4]],
+                            "points": 64 if tiny else 256,
+                        }
                     e = experiment(run + 1, "wells", **sections)
                     layout = Layout(Path(folder), "wells")
                     reference, _ = reference_of(layout, e)
@@ -286,9 +300,13 @@ def nan(runs: int, tiny: bool) -> None:
                 potential={"file": str(file)},
                 base={"sd": 0.6},
                 observables=["x1", "x2"],
-                references={"r": SMALL},
-                flows={"f": FLOW | {"theta": 0.5, "training": {"steps": 40, "batch": 200}}},
-                generation={"samples": 10_000},
+                references={"r": SMALL | (FEW if tiny else {})},
+                flows={
+                    "f": FLOW
+                    | {"theta": 0.5, "training": {"steps": 40, "batch": 200}}
+                    | (TINY_FLOW if tiny else {})
+                },
+                generation={"samples": 2000 if tiny else 10_000},
             )
             layout = Layout(Path(folder), "region")
             try:
@@ -329,6 +347,7 @@ def drift(runs: int, tiny: bool) -> None:
                     "kernel": {"name": "mala", "step_size": 0.01, "adapt": good},
                     "ladder": {"kind": "geometric", "first": 0.05, "levels": 6},
                     "local_steps": 2,
+                    **({"walkers": 16} if tiny else {}),
                 }
                 e = experiment(
                     run + 1,

@@ -146,7 +146,8 @@ def _plain(value: float) -> str:
 def rendered(figure: Figure) -> dict[str, bytes]:
     """The figure's files by suffix; equal figures give equal bytes."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    # without the engine nothing is drawn once more to be laid out
+    figure.set_layout_engine(None)
     files = {}
     for suffix, metadata in (
         ("svg", {"Date": None, "Creator": None}),

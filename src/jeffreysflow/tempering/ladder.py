@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from jeffreysflow.errors import UserError
 
@@ -100,6 +99,9 @@ def adapted_ladder(
         raise ValueError(f"{intervals} steps of at most {largest_step} do not reach 1")
     # a pair that never rejects would make the inverse jump
     barrier = cumulative_barrier(np.maximum(rejection, 1e-6))
+
+    # here, since what adapts no ladder starts a fifth of a second sooner without it
+    from scipy.interpolate import PchipInterpolator
 
     def spaced(alpha: float) -> np.ndarray:
         potential = barrier + alpha * (values - values[0])

@@ -142,11 +142,12 @@ def _forget_neighbours() -> None:
     """Modules of an earlier file are not those of the next, whatever their names."""
     folders = [finder.folder for finder in sys.meta_path if isinstance(finder, _Neighbours)]
     sys.meta_path[:] = [item for item in sys.meta_path if not isinstance(item, _Neighbours)]
-    for name in list(sys.modules):
-        source = _source(name)
-        fresh = isinstance(getattr(sys.modules[name], "__loader__", None), _FreshLoader)
-        if fresh and source is not None and any(map(source.is_relative_to, folders)):
-            del sys.modules[name]
+    # of some two thousand modules only those are looked at closer
+    for name, module in list(sys.modules.items()):
+        if isinstance(getattr(module, "__loader__", None), _FreshLoader):
+            source = _source(name)
+            if source is not None and any(map(source.is_relative_to, folders)):
+                del sys.modules[name]
 
 
 def _source(name: str) -> Path | None:
