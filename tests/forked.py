@@ -18,7 +18,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-__all__ = ["run_forked"]
+__all__ = ["SNAKEMAKE", "run_forked"]
+
+SNAKEMAKE = (
+    *("snakemake.cli", "snakemake.workflow", "snakemake_interface_report_plugins.registry"),
+    *("smart_open", "jeffreysflow.config", "jeffreysflow.report.figures.bead_densities"),
+)
+"""What a run of Snakemake imports first."""
 
 _SERVER = """
 import importlib, json, os, runpy, signal, sys, traceback

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from forked import SNAKEMAKE, run_forked
 from jeffreysflow.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -23,19 +24,18 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 def command(folder: Path, *arguments: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
         *("--directory", str(folder), "--nolock", "--cores", "2", *arguments),
     ]
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(folder, *arguments),
+    return run_forked(
+        *command(folder, *arguments),
+        cwd=Path.cwd(),
         env={**os.environ, "PATH": PATH},
-        capture_output=True,
-        text=True,
+        preload=SNAKEMAKE,
         timeout=600,
-        check=False,
     )
 
 
@@ -43,7 +43,7 @@ def start_and_kill_half_way(folder: Path) -> None:
     """SIGKILL Snakemake once a reference is tempered; what it started runs on as an orphan."""
     with (folder / "killed.log").open("w") as log:
         process = subprocess.Popen(
-            command(folder), env={**os.environ, "PATH": PATH}, stdout=log, stderr=log
+            [sys.executable, *command(folder)], env={**os.environ, "PATH": PATH}, stdout=log, stderr=log
         )
         deadline = time.monotonic() + 300
         while not list(folder.glob("results/*/references/*/replicas/done.json")):
@@ -164,14 +164,7 @@ def test_a_bad_energy_stops_the_workflow_before_any_store_is_made(finished: Path
 
 
 def test_the_workflow_is_clean_but_for_conda() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--lint"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    run = run_forked("-m", "snakemake", "--lint", cwd=ROOT, preload=SNAKEMAKE)
     complaints = {
         line.strip() for line in (run.stdout + run.stderr).splitlines() if line[:6] == "    * "
     }
