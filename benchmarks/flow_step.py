@@ -103,7 +103,7 @@ def main() -> None:
     def numbers(*shape: int) -> torch.Tensor:
         return stream.normal(*shape, dtype=torch.float32, device=o.device)
 
-    box = ([-8.0] * d, [8.0] * d, [1.0] * d, [False] * d)
+    box = ([-8.0] * d, [8.0] * d, [1.0] * d, [False] * d, ())
     ours = SplineFlow(*box, o.layers, (o.hidden, o.hidden), o.bins, stream).to(o.device)
     library = LibraryFlow(d, o.layers, o.hidden, o.bins).to(o.device)
     z, y = numbers(o.batch, d), numbers(o.batch, d)

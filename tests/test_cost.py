@@ -231,7 +231,19 @@ def test_the_page_ends_a_chapter_with_what_it_cost() -> None:
     html = page([Chapter(found(), (), records())])
     assert html.index("What it cost") < html.index("Stages:")
     assert "by evaluations of the energy" in html
+    assert "An evaluation is one of the energy, with or without derivatives." in html
     assert "What it cost" not in page([Chapter(found(), (), ())])
+
+
+def test_the_evaluations_of_a_sum_are_those_of_its_components() -> None:
+    known = [record._replace(facts={**record.facts, "terms": 8100}) for record in records()]
+    html = page([Chapter(found(), (), known)])
+    assert (
+        "An evaluation is one of a single component: the energy is a sum of 8,100 terms and counts "
+        "as so many, with or without derivatives." in html
+    )
+    assert "by component evaluations of the energy" in html
+    assert "by evaluations of the energy" not in html
 
 
 # --- path integrals

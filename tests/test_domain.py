@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from jeffreysflow.domain import Domain
+from jeffreysflow.domain import Domain, held
 
 
 def test_wrap_brings_periodic_coordinates_back_and_leaves_others() -> None:
@@ -63,3 +63,28 @@ def test_what_lies_between_walls_keeps_its_bits_and_a_wall_belongs_to_the_box() 
 def test_walls_are_one_pair_a_coordinate_and_not_on_a_circle(walls: tuple[object, ...]) -> None:
     with pytest.raises(ValueError, match=r"walls"):
         Domain(((0.0, 1.0), None), walls)
+
+
+def test_every_interval_is_known_whatever_its_ends() -> None:
+    domain = Domain((None, (0.0, 1.0), None), (None, None, (0.0, 2.0)))
+    assert domain.intervals == (None, (0.0, 1.0), (0.0, 2.0))
+    assert domain.bounded.tolist() == [False, True, True]
+    assert Domain.euclidean(2).intervals == (None, None)
+
+
+def test_nothing_is_folded_out_of_a_box_whose_walls_a_float_misses() -> None:
+    ends = (0.1, 0.7)
+    lower, upper = held(ends, torch.float32)
+    assert lower >= 0.1 > torch.tensor(0.1).nextafter(torch.tensor(0.0)).item()
+    assert upper <= 0.7 < torch.tensor(upper).nextafter(torch.tensor(1.0)).item()
+    assert held(ends, torch.float64) == ends
+    domain = Domain((None,), (ends,))
+    x = torch.linspace(-1, 2, 3001)[:, None]
+    for points in (x, torch.tensor([[0.1], [0.7]])):
+        folded = domain.wrap(points).double()
+        assert bool(((folded >= 0.1) & (folded <= 0.7)).all())
+    at_walls = torch.tensor([[0.1], [0.7], [0.3]], dtype=torch.float64)
+    rounded = domain.rounded(at_walls, torch.float32)
+    assert rounded.dtype == torch.float32
+    assert rounded[:, 0].tolist() == [lower, upper, torch.tensor(0.3).item()]
+    assert torch.equal(domain.rounded(at_walls, torch.float64), at_walls)

@@ -248,7 +248,7 @@ def test_samples_pulled_back_have_the_weights_of_generated_ones() -> None:
     """Two flows in turn: the bracket of D at a generated sample is its log weight."""
     target = get_potential("three_well")
     path = AnnealingPath(Base(target.domain), target)
-    box = ([-6.0] * 2, [6.0] * 2, [1.0] * 2, [False] * 2)
+    box = ([-6.0] * 2, [6.0] * 2, [1.0] * 2, [False] * 2, ())
     flows = [SplineFlow(*box, 2, (8, 8), 6, Stream(k)).to(torch.float64) for k in (1, 2)]
     with torch.no_grad():
         for parameter in (p for flow in flows for p in flow.parameters()):

@@ -100,7 +100,9 @@ def test_with_heavy_tails_far_samples_say_little_about_the_others() -> None:
     """How x1 is moved varies less with x2 beyond 20 sd than before, and far more without."""
     changes = []
     for heavy in (False, True):
-        flow = SplineFlow([-8, -1e6], [8, 1e6], [1, 1], [False] * 2, 1, (8, 8), 8, Stream(0), heavy)
+        flow = SplineFlow(
+            [-8, -1e6], [8, 1e6], [1, 1], [False] * 2, (), 1, (8, 8), 8, Stream(0), heavy
+        )
         stream = Stream(2, "scramble")
         with torch.no_grad():
             for parameter in flow.double().parameters():
@@ -125,7 +127,7 @@ def test_far_outside_the_other_coordinates_are_moved_as_at_the_edge() -> None:
 @pytest.mark.parametrize("bins", [8, 16])
 def test_ordinary_boxes_have_the_knots_they_had(half: float, bins: int) -> None:
     """Equal steps of t through sinh(g t), as dense in the middle as equal bins over 2.4 sd."""
-    flow = SplineFlow([-half], [half], [1.0], [False], 1, (), bins, Stream(0))
+    flow = SplineFlow([-half], [half], [1.0], [False], (), 1, (), bins, Stream(0))
     offset = flow.couplings[0].conditioner.biases[-1].detach().double()[:bins, 0]
     g = growth(half / 2.4)
     t = torch.linspace(-1, 1, bins + 1, dtype=torch.float64)

@@ -13,7 +13,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, PathPoint, Potential, get_potential
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel, metropolis, noise_like
-from jeffreysflow.tempering.kernels import get_kernel, kernel_names
+from jeffreysflow.tempering.kernels import get_kernel, kernel_class, kernel_names
 from jeffreysflow.tempering.kernels.mala import Mala
 from jeffreysflow.tempering.kernels.slice import Slice
 
@@ -253,7 +253,9 @@ def test_non_finite_proposals_are_rejected_and_told(name: str) -> None:
 def test_broadcast_and_expanded_columns_give_the_same_move() -> None:
     path, x = ring_path(get_kernel("mala")), exact_ring_samples(50)
     lam, h = torch.rand(50, 1, dtype=torch.float64), torch.full((50, 1), 0.1, dtype=torch.float64)
-    for name in kernel_names():
+    # the others see mini-batches of a finite sum
+    whole = [name for name in kernel_names() if not kernel_class(name).of_terms]
+    for name in whole:
         moved: list[PathPoint] = []
         for columns in (1, 2):
             step = get_kernel(name).step

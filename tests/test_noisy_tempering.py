@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from finite_sum_cases import Narrow
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
-from jeffreysflow.potentials.finite_sum import FiniteSum
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.archive import MemoryArchive, Statistics
 from jeffreysflow.tempering.batches import random_batches
@@ -22,20 +24,6 @@ from jeffreysflow.tempering.minibatches import check_minibatches
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.swap_noise import SwapNoise, excess_kurtosis, noise_variance
 from jeffreysflow.tempering.swap_rule import SwapRule, get_swap_rule
-
-SIGNS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]], dtype=torch.float64)
-
-
-class Narrow(FiniteSum):
-    """``2 |x|^2`` in two dimensions, as four terms that differ by ``+-4 cos x_j``."""
-
-    domain = Domain.euclidean(2)
-    terms = 4
-
-    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        noise = (4 * SIGNS[index] * x.cos().unsqueeze(1)).sum(dim=-1)
-        return (2 * x.square().sum(dim=1, keepdim=True) + noise) / 4
-
 
 PATH = AnnealingPath(Base(Domain.euclidean(2)), Narrow())
 LADDER = (0.0, 0.3, 1.0)
@@ -230,6 +218,67 @@ def test_with_normal_noise_the_penalty_is_exact_at_tau_1_only(tau: float, exact:
     assert (abs(z) < 4) == exact, z
 
 
+def exact_ensemble(lam: float, n: int) -> Ensemble:
+    assert PATH.base is not None
+    x = Stream(7, "exact").normal(n, 2) / math.sqrt(1 + 3 * lam)
+    return Ensemble(x, torch.zeros(n, dtype=torch.float64), *PATH.energies(x))
+
+
+def score(ensemble: Ensemble, lam: float) -> float:
+    squares = ensemble.x.square().sum(dim=1) * (1 + 3 * lam)
+    return float((squares.mean() - 2) / (squares.std() / math.sqrt(len(squares))))
+
+
+@pytest.mark.parametrize(("batch", "lam"), [(1, 1.0), (2, 0.4), (4, 1.0)])
+def test_delayed_acceptance_is_exact_whatever_the_surrogate(batch: int, lam: float) -> None:
+    ensemble, kernel = exact_ensemble(lam, 20_000), get_kernel("delayed_acceptance", batch=batch)
+    before = PATH.evaluations
+    moved, acceptance = rejuvenated(ensemble, PATH, lam, kernel, 10, 5_000, Stream(1))
+    assert abs(score(moved, lam)) < 4
+    assert 0.3 < acceptance < 0.5
+    assert float((moved.x - ensemble.x).square().mean()) > 0.01
+    assert torch.allclose(moved.V, PATH.energies(moved.x)[1])
+    # two mini-batches a proposal, and the full sum for those that pass alone
+    rows = 20_000 * 10 + 2_000 * 40
+    every = rows * (2 * batch + 4) + 2 * 4 * 22_000
+    assert rows * 2 * batch < PATH.evaluations - before < (every if batch == 4 else 0.95 * every)
+
+
+def test_the_surrogate_alone_is_not_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    # negative control: the second test compares a surrogate with itself
+    def believed(self: AnnealingPath, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.base is not None
+        U_0 = self.base.energy(x)
+        return U_0, of_one_term(x) - U_0
+
+    one = torch.zeros(1, dtype=torch.int64)
+    target = PATH.counted.finite_sum
+
+    def of_one_term(x: torch.Tensor) -> torch.Tensor:
+        return target.batch_energy(x, one)
+
+    monkeypatch.setattr(AnnealingPath, "energies", believed)
+    ensemble, kernel = exact_ensemble(1.0, 20_000), get_kernel("delayed_acceptance", batch=4)
+    moved, _ = rejuvenated(ensemble, PATH, 1.0, kernel, 10, 5_000, Stream(1))
+    assert abs(score(moved, 1.0)) > 4
+
+
+def test_a_control_variate_takes_noise_away_where_it_is_near() -> None:
+    def off(**parameters: object) -> float:
+        kernel, ensemble = get_kernel("sgld", **parameters), exact_ensemble(1.0, 50_000)
+        moved, _ = rejuvenated(ensemble, PATH, 1.0, kernel, 40, 5_000, Stream(1), step_size=0.04)
+        assert torch.allclose(moved.V, PATH.energies(moved.x)[1])
+        return score(moved, 1.0)
+
+    without_noise, noisy = off(batch=4), off(batch=1)
+    near = off(batch=1, control_variate=True, anchor_moves=2)
+    far = off(batch=1, control_variate=True)
+    assert noisy > without_noise + 6
+    assert near < without_noise + 0.5 * (noisy - without_noise)
+    # over a long sweep two mini-batches are noisier than one
+    assert far > noisy
+
+
 def test_what_is_refused() -> None:
     class Whole(Potential):
         domain = Domain.euclidean(2)
@@ -252,6 +301,8 @@ def test_what_is_refused() -> None:
         ({"batch": True}, "batch must be a positive integer"),
         ({"batch": 1, "noise": "scalde"}, "did you mean 'scaled'"),
         ({"batch": 1, "control_variate": "yes"}, "must be true or false"),
+        ({"batch": 1, "anchor_moves": 2}, "are of a control_variate"),
+        ({"batch": 1, "control_variate": True, "anchor_moves": 0}, "a positive integer"),
     ):
         with pytest.raises(UserError, match=why):
             get_kernel("sgld", **parameters)

@@ -127,6 +127,18 @@ def test_a_bad_energy_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
         ("dimension = 2", "'energy' must be a function"),
         ("dimension = 2\nraise RuntimeError('no')", "import failed: RuntimeError: no"),
         (GOOD + "periodic = {2: (0, 1)}", "'periodic' must map coordinates 0..1"),
+        (GOOD + "periodic = {0: (0, float('inf'))}", "'periodic' must map coordinates .* finite"),
+        (GOOD + "walls = {2: (0, 1)}", "'walls' must map coordinates 0..1 to .lower, upper."),
+        (GOOD + "walls = {-1: (0, 1)}", "'walls' must map coordinates 0..1"),
+        (GOOD + "walls = {0: (1, 1)}", "finite and lower < upper, found {0: .1, 1.}"),
+        (GOOD + "walls = {0: (0, float('nan'))}", "finite and lower < upper"),
+        (GOOD + "walls = {0: (0, 1, 2)}", "'walls' must map"),
+        (GOOD + "walls = {'x1': (0, 1)}", "'walls' must map"),
+        (GOOD + "walls = [(0, 1)]", "'walls' must map"),
+        (
+            GOOD + "walls = {1: (0, 1)}\nperiodic = {1: (0, 2)}",
+            "coordinate 1 is both in 'periodic' and in 'walls'",
+        ),
         (GOOD + "observables = [1]", "'observables' must map names to functions"),
     ],
 )
@@ -145,4 +157,6 @@ def test_a_good_file_is_used_with_its_domain_and_observables(tmp_path: Path) -> 
     potential = load_user_potential(file)
     check_potential(potential, Base(potential.domain), "mine")
     assert potential.domain == Domain((None, (0.0, 1.0)))
+    file.write_text(GOOD + "periodic = {1: (0, 1)}\nwalls = {0: (-1, 2)}\n")
+    assert load_user_potential(file).domain == Domain((None, (0.0, 1.0)), ((-1.0, 2.0), None))
     assert float(potential.observables["r"](torch.tensor([[3.0, 4.0]]))) == 5.0

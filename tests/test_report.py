@@ -291,10 +291,14 @@ def test_the_page_is_complete_and_escaped() -> None:
     ("base", "expected"),
     [
         ({"sd": 2}, "mean 0.0, sd 2.0 where Euclidean; uniform where periodic"),
+        (
+            {"sd": 2, "walls": "truncated"},
+            "uniform where periodic; Gaussian, cut off, between walls",
+        ),
         ({"sd": 2, "tails": 3}, "t of dof 3, location 0.0, scale 2.0 where Euclidean; uniform"),
     ],
 )
-def test_the_page_says_what_the_base_is(base: dict[str, float], expected: str) -> None:
+def test_the_page_says_what_the_base_is(base: dict[str, object], expected: str) -> None:
     assert expected in page([Chapter(Results(**tables(an_experiment(base=base))), [], [])])
 
 

@@ -60,10 +60,10 @@ class Stopped(BaseException):
     """As a kill."""
 
 
-def prepared(folder: Path) -> Layout:
+def prepared(folder: Path, experiment: Experiment = EXPERIMENT) -> Layout:
     """A levels store that nobody tempered."""
     layout = Layout(folder, "small")
-    files, hash = layout.reference("r").levels, EXPERIMENT.reference_hash("r")
+    files, hash = layout.reference("r").levels, experiment.reference_hash("r")
     x = Stream(1, "x").normal(10, 3, 40, 2).numpy()
     level = torch.arange(3, dtype=torch.int16)[None, :, None].expand(10, 3, 40).numpy()
     energies = (x**2).sum(axis=-1)
@@ -76,9 +76,9 @@ def prepared(folder: Path) -> Layout:
     return layout
 
 
-def run(layout: Layout) -> None:
+def run(layout: Layout, experiment: Experiment = EXPERIMENT) -> None:
     for level in (1, 2):
-        distill.run(layout, EXPERIMENT, "f", level)
+        distill.run(layout, experiment, "f", level)
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +88,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return layout
 
 
-@pytest.mark.parametrize("after", [1, 5, STEPS, STEPS + 4, 2 * STEPS + 2, 3 * STEPS + 5])
-def test_a_level_that_is_stopped_while_it_trains_goes_on_to_the_same_bits(
-    undisturbed: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
-) -> None:
-    layout, left = prepared(tmp_path), [after]
+def stop_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the state of a training after every step, and end after so many of them."""
+    left = [saves]
     monkeypatch.setattr(distill, "_SECONDS", 0.0)
     keep = SavedTraining.save
 
@@ -103,10 +101,40 @@ def test_a_level_that_is_stopped_while_it_trains_goes_on_to_the_same_bits(
             raise Stopped
 
     monkeypatch.setattr(SavedTraining, "save", save)
+
+
+@pytest.mark.parametrize("after", [1, 5, STEPS, STEPS + 4, 2 * STEPS + 2, 3 * STEPS + 5])
+def test_a_level_that_is_stopped_while_it_trains_goes_on_to_the_same_bits(
+    undisturbed: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    layout = prepared(tmp_path)
+    stop_after(after, monkeypatch)
     with pytest.raises(Stopped):
         run(layout)
     assert list(layout.flow("f").folder.glob("level_*/training/attempt_*.safetensors"))
     run(layout)
+    assert made(layout) == made(undisturbed)
+
+
+def test_mini_batches_of_terms_are_the_same_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = EXPERIMENT.model_dump()
+    settings["potential"] = {"name": "noisy_mixture_2d"}
+    settings["flows"]["f"] |= {
+        "theta": 0.5,
+        "renyi": 1,
+        "residual_weights": {"stochastic": {"terms": 1, "steps": 10, "batch": 64}},
+    }
+    settings["flows"]["f"]["training"]["terms"] = 1
+    experiment = Experiment.model_validate(settings)
+    undisturbed, layout = (prepared(tmp_path / name, experiment) for name in ("once", "twice"))
+    run(undisturbed, experiment)
+    with monkeypatch.context() as patched:
+        stop_after(STEPS + 4, patched)
+        with pytest.raises(Stopped):
+            run(layout, experiment)
+    run(layout, experiment)
     assert made(layout) == made(undisturbed)
     for level in (1, 2):
         facts = [

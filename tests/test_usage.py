@@ -14,7 +14,7 @@ import torch
 from jeffreysflow.cli import main
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch import usage
-from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.target import build_path, build_potential
 from jeffreysflow.launch.usage import EVALUATIONS, measured
 from jeffreysflow.pathintegral.classical import ClassicalRing
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
@@ -132,6 +132,18 @@ def test_what_was_used_is_written_when_the_work_ends(tmp_path: Path) -> None:
     assert used["wall_seconds"] >= 0.05
     assert used["legs"] == 1
     assert read_usage(tmp_path, "another hash") == {}
+
+
+def test_of_a_sum_it_is_told_how_many_terms_an_energy_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EVALUATIONS, "terms", None)
+    for name, terms in (("noisy_mixture_2d", 4), ("three_well", None)):
+        _, experiment = experiment_in(tmp_path / name)
+        target = experiment.potential.model_copy(update={"name": name})
+        with measured(tmp_path, "temper", "r", name):
+            build_potential(experiment.model_copy(update={"potential": target}))
+        assert read_usage(tmp_path, name).get("terms") == terms
 
 
 def test_the_legs_of_a_run_that_was_stopped_add_up(tmp_path: Path) -> None:

@@ -144,7 +144,9 @@ def _reference(x: torch.Tensor) -> Reference:
 
 def flow_cases(problem: Problem, samples: int) -> Iterator[Case]:
     """Fresh samples of flows from bad to good."""
-    flows = {"base alone": SplineFlow([-8.0] * 2, [8.0] * 2, [1.0] * 2, [False] * 2, 2, (4, 4), 8)}
+    flows = {
+        "base alone": SplineFlow([-8.0] * 2, [8.0] * 2, [1.0] * 2, [False] * 2, (), 2, (4, 4), 8)
+    }
     flows["base alone"].to(torch.float64)
     for steps in (30,) if samples < 10_000 else (30, 80, 250):
         flows[f"{steps} steps"] = trained(problem, steps, 0.0)

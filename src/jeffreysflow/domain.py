@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
-__all__ = ["Domain", "Interval"]
+__all__ = ["Domain", "Interval", "held"]
 
 Interval = tuple[float, float]
 """A lower and an upper end."""
+
+
+@cache
+def held(interval: Interval, dtype: torch.dtype) -> Interval:
+    """The smallest and the largest number of a floating type that the interval holds.
+
+    >>> held((0.0, 0.1), torch.float32)
+    (0.0, 0.09999999403953552)
+    """
+    ends = torch.tensor(interval, dtype=torch.float64)
+    rounded = ends.to(dtype)
+    inwards = torch.tensor([math.inf, -math.inf], dtype=dtype)
+    beyond = (rounded.double() - ends) * torch.tensor([-1.0, 1.0]).double() > 0
+    lower, upper = torch.where(beyond, rounded.nextafter(inwards), rounded).tolist()
+    return lower, upper
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,17 @@ class Domain:
         return torch.tensor([wall is not None for wall in walls])
 
     @property
+    def intervals(self) -> tuple[Interval | None, ...]:
+        """The period, or the interval between the walls, of each coordinate that has one."""
+        walls = self.walls or (None,) * self.dimension
+        return tuple(period or wall for period, wall in zip(self.periods, walls, strict=True))
+
+    @property
+    def bounded(self) -> torch.Tensor:
+        """Boolean mask [d]: on a circle or between walls."""
+        return self.periodic | self.walled
+
+    @property
     def is_euclidean(self) -> bool:
         return not self.walls and all(period is None for period in self.periods)
 
@@ -81,6 +108,11 @@ class Domain:
         into [lower, upper] by as many reflections as it takes.
         """
         return self.fold(x)[0]
+
+    def rounded(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """``x`` in another floating type, still between the walls."""
+        rounded = x.to(dtype)
+        return self.wrap(rounded) if self.walls else rounded
 
     def fold(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``x`` [n, d] brought back, and the sign [n, d] of each coordinate's direction there: -1
@@ -103,7 +135,7 @@ class Domain:
         signs = [torch.ones_like(column) for column in columns]
         for i, wall in enumerate(self.walls):
             if wall is not None:
-                lower, upper = wall
+                lower, upper = held(wall, x.dtype)
                 height = torch.remainder(columns[i] - lower, 2 * (upper - lower))
                 back = height > upper - lower
                 inside = torch.where(back, 2 * (upper - lower) - height, height) + lower

@@ -5,12 +5,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import accumulate
 from reprlib import Repr
 
 __all__ = ["UserError", "allowed_names", "described", "is_control", "one_line", "shown"]
 
 _LONGEST = 500
-"""Characters of a message."""
+_LONGEST_LIST = 300
+"""Characters of a message, and of the names that one lists."""
 
 _BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -32,9 +34,14 @@ def allowed_names(found: object, allowed: Iterable[object]) -> str:
 
     >>> allowed_names("mla", ["mala", "hmc"])
     "allowed: hmc, mala; did you mean 'mala'?"
+    >>> allowed_names("?", [f"name_{i:03}" for i in range(50)])[-20:]
+    'name_029 and 20 more'
     """
     names = sorted(map(str, allowed))
-    text = "allowed: " + ", ".join(names)
+    # a line with what is around it: of many names those at the front
+    fit = sum(length <= _LONGEST_LIST for length in accumulate(len(name) + 2 for name in names))
+    more = f" and {len(names) - fit} more" if fit < len(names) else ""
+    text = "allowed: " + ", ".join(names[:fit]) + more
     nearest = get_close_matches(str(found)[:_LONGEST], names, n=1, cutoff=0.5)
     return f"{text}; did you mean {nearest[0]!r}?" if nearest else text
 

@@ -17,10 +17,14 @@ ROWS_AT_A_TIME = 1 << 16
 
 
 def checked_slabs(
-    store: Ensembles, rows: int, start: int = 0, stop: int | None = None
+    store: Ensembles,
+    rows: int,
+    start: int = 0,
+    stop: int | None = None,
+    learned: str | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Samples [n, d] from ``start`` to ``stop``, their log weights and target energies [n],
-    ``rows`` at a time.
+    """Samples [n, d] from ``start`` to ``stop``, their log weights, exact or ``learned`` ones, and
+    target energies [n], ``rows`` at a time.
 
     Raises
     ------
@@ -28,7 +32,10 @@ def checked_slabs(
     """
     stop = len(store) if stop is None else stop
     for first in range(start, stop, rows):
-        x, log_weights, U_0, V = store.samples(first, min(first + rows, stop))
+        last = min(first + rows, stop)
+        x, log_weights, U_0, V = store.samples(first, last)
+        if learned is not None:
+            log_weights = store.learned(learned, first, last)
         U = U_0 + V
         bad = (log_weights.isnan() | (log_weights == math.inf)).nonzero()
         if len(bad):

@@ -14,6 +14,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.estimates import from_groups, jackknifed
 from jeffreysflow.estimation.pareto import LargestWeights
+from jeffreysflow.launch.flow_settings import rejuvenation_kernel
 from jeffreysflow.launch.measured import Measured
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import Ensembles, open_ensemble
@@ -48,6 +49,8 @@ def add_ensemble(
         record = read_record(layout.flow(flow).level(level) / "done.json")
         if record.get("overfitting") is not None:
             table.add("overfitting", float(record["overfitting"]), level=level)
+    if table.level > 1 and experiment.flow(flow).rejuvenation_steps:
+        table.add("exact_moves", float(rejuvenation_kernel(experiment.flow(flow)).exact))
     table.add_measured(measured, from_groups(groups, copies=True), whole.n)
 
 
@@ -71,10 +74,14 @@ def add_from_groups(
 
 
 def island_sums(
-    store: Ensembles, measured: Measured, largest: LargestWeights | None = None
+    store: Ensembles,
+    measured: Measured,
+    largest: LargestWeights | None = None,
+    learned: str | None = None,
 ) -> list[WeightedSums]:
     """The sums over each island of an ensemble that no flow was trained on or chosen by; over all
-    of it where it does not tell islands. ``largest`` is shown all their weights.
+    of it where it does not tell islands. ``largest`` is shown all their weights, which are exact,
+    or those ``learned`` of this name.
 
     Raises
     ------
@@ -85,7 +92,8 @@ def island_sums(
         raise UserError(f"{store.path}: {n} samples cannot be {islands} equal islands")
     each, sums = n // islands, []
     for island in store.attributes.get("estimate_islands", range(islands)):
-        slabs = checked_slabs(store, ROWS_AT_A_TIME, island * each, (island + 1) * each)
+        rows = island * each, (island + 1) * each
+        slabs = checked_slabs(store, ROWS_AT_A_TIME, *rows, learned=learned)
         parts = []
         for x, log_weights, U in slabs:
             parts.append(WeightedSums.of(log_weights, measured.values(x, U)))

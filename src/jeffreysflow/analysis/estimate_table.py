@@ -70,7 +70,7 @@ class EstimateTable:
     ) -> None:
         """Add a row; a number that is not one is missing, as are infinite degrees of freedom."""
         dof = None if dof is None or math.isinf(dof) else dof
-        at = level or self.level
+        at = self.level if level is None else level
         truth = self._truth.get(quantity.removeprefix("observable:"))
         exact, exact_error = (None, None) if truth is None else (truth.value, truth.stderr)
         published = self._published_at(quantity, at)
@@ -79,7 +79,7 @@ class EstimateTable:
 
     def _published_at(self, quantity: str, level: int) -> float | None:
         values = self._by_level.get(quantity, ())
-        if level <= len(values):
+        if 1 <= level <= len(values):
             return values[level - 1]
         return self._published.get(quantity) if level == self.level else None
 

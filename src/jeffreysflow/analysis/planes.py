@@ -162,20 +162,20 @@ def _cloud(source: str, lam: float | None, samples: Ensemble) -> _Cloud:
 def _extent(
     path: AnnealingPath, pair: list[Observable], values: np.ndarray, log_weights: np.ndarray
 ) -> tuple[Interval, Interval]:
-    """The period of a periodic coordinate; else nearly all of the mass of ``values`` [2, n], with a
-    margin.
+    """The period of a periodic coordinate, all there is between walls; else nearly all of the mass
+    of ``values`` [2, n], with a margin.
     """
     intervals = []
     weights = np.exp(log_weights - log_weights.max())
     for expression, value in zip(pair, values, strict=True):
         coordinate = re.fullmatch(r"x(\d+)", expression.name.strip())
-        period = path.domain.periods[int(coordinate[1]) - 1] if coordinate else None
-        if period is None:
+        interval = path.domain.intervals[int(coordinate[1]) - 1] if coordinate else None
+        if interval is None:
             ends = [1e-3, 1 - 1e-3]
             low, high = np.quantile(value, ends, weights=weights, method="inverted_cdf")
             margin = 0.15 * float(high - low) or 1.0
-            period = float(low) - margin, float(high) + margin
-        intervals.append(period)
+            interval = float(low) - margin, float(high) + margin
+        intervals.append(interval)
     return intervals[0], intervals[1]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from jeffreysflow.analysis.ensemble_estimates import add_ensemble
 from jeffreysflow.analysis.estimate_table import EstimateTable
+from jeffreysflow.analysis.learned_estimates import learned_rows
+from jeffreysflow.analysis.level_bias import add_bias_of_ensembles
 from jeffreysflow.analysis.level_facts import add_level
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.config import Experiment
@@ -34,6 +36,7 @@ def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
     steps = flow_steps(layout, experiment, flow)
     measured = build_measured(experiment, build_potential(experiment))
     ensemble = EstimateTable("ensemble", steps, layout.truth, section.published)
+    add_bias_of_ensembles(ensemble, layout, experiment, flow, measured)
     add_ensemble(ensemble, layout, experiment, flow, measured)
     # what is published of a sequence is the bias of its ensemble
     published = {name: value for name, value in section.published.items() if name != "bias"}
@@ -51,4 +54,5 @@ def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
     if ensemble.profile_rows:
         write_table(files.profiles, ProfileRow, ensemble.profile_rows)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
-    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed])
+    learned = learned_rows(layout, experiment, flow, measured)
+    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])

@@ -18,13 +18,14 @@ from jeffreysflow.stores.tables import (
 
 __all__ = ["read_tables"]
 
-_ENSEMBLE = "ensemble:"
+_ENSEMBLE, _LEARNED = "ensemble:", "learned:"
 
 
 def read_tables(layout: Layout, experiment: Experiment) -> dict[str, Any]:
     """The fields of ``report.data.Results``.
 
-    What the ensemble of a sequence estimates is a source of its own, ``ensemble:<flow>``.
+    What the ensemble of a sequence estimates is a source of its own, ``ensemble:<flow>``, and so
+    are the learned weights of each name, ``learned:<flow>:<name>``.
 
     Raises
     ------
@@ -38,7 +39,8 @@ def read_tables(layout: Layout, experiment: Experiment) -> dict[str, Any]:
         for name, files in references.items()
     }
     for name, files in flows.items():
-        estimates |= _sources(name, read_table(files.estimates, EstimateRow))
+        learned = list(experiment.flow(name).residual_weights)
+        estimates |= _sources(name, read_table(files.estimates, EstimateRow), learned)
     return {
         "experiment": experiment,
         "estimates": estimates,
@@ -66,9 +68,21 @@ def _beads(layout: Layout, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _sources(flow: str, rows: Sequence[EstimateRow]) -> dict[str, Sequence[EstimateRow]]:
-    """Those of the ensemble, if there are any, apart from those of generated samples."""
-    prefixed = [row for row in rows if row.quantity.startswith(_ENSEMBLE)]
-    ensemble = [row._replace(quantity=row.quantity.removeprefix(_ENSEMBLE)) for row in prefixed]
-    generated = [row for row in rows if not row.quantity.startswith(_ENSEMBLE)]
-    return {**({f"{_ENSEMBLE}{flow}": ensemble} if ensemble else {}), flow: generated}
+def _sources(
+    flow: str, rows: Sequence[EstimateRow], learned: Sequence[str]
+) -> dict[str, Sequence[EstimateRow]]:
+    """Those of the ensemble and of learned weights, if there are any, apart from those of generated
+    samples.
+    """
+    found: dict[str, Sequence[EstimateRow]] = {}
+    marks = {_ENSEMBLE: f"{_ENSEMBLE}{flow}"}
+    marks |= {f"{_LEARNED}{name}:": f"{_LEARNED}{flow}:{name}" for name in learned}
+    for mark, source in marks.items():
+        part = [
+            row._replace(quantity=row.quantity.removeprefix(mark))
+            for row in rows
+            if row.quantity.startswith(mark)
+        ]
+        found |= {source: part} if part else {}
+    found[flow] = [row for row in rows if not row.quantity.startswith((_ENSEMBLE, _LEARNED))]
+    return found

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import chain
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from jeffreysflow.config.bias_parts import check_bias_parts, fixed_lambdas
 from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.expressions import check_expressions
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
 from jeffreysflow.config.names import check_names
-from jeffreysflow.config.path_integral import PathIntegralConfig
+from jeffreysflow.config.path_integral import PathIntegralConfig, check_beside_paths
 from jeffreysflow.config.plain import Paragraph
 from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
 from jeffreysflow.config.reference import ReferenceConfig
@@ -79,14 +81,16 @@ class Experiment(Section):
     """Flows, by name."""
     generation: GenerationConfig = GenerationConfig()
     """What is generated from each flow."""
+    bias_parts: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """By the name of a chart what a bias is made of: its sources, each with the reference that has
+    it beside those before; on one ladder, with `truth: {levels: true}`."""
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        check_names(self.name, [*self.references, *self.flows])
-        if self.path_integral is not None and self.base.tails is not None:
-            raise ValueError("base.tails: a path_integral has a base of its own, leave it out")
-        if self.path_integral is not None and self.truth is not None and self.truth.box is not None:
-            raise ValueError("truth.box: a path_integral finds its own, leave it out")
+        learned = chain.from_iterable(flow.residual_weights for flow in self.flows.values())
+        check_names(self.name, [*self.references, *self.flows, *learned])
+        if self.path_integral is not None:
+            check_beside_paths(self.base, self.truth)
         for name, reference in self.references.items():
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
@@ -105,6 +109,7 @@ class Experiment(Section):
                         f"flows.{name}.published_by_level.{quantity}: {len(values)} values for "
                         f"{steps} levels"
                     )
+        check_bias_parts(self.bias_parts, self.references, self.truth)
         check_expressions("observables", self.observables)
         check_expressions("profiles", [profile.expression for profile in self.profiles])
         return self
@@ -182,7 +187,7 @@ class Experiment(Section):
                 "potential": self.potential.model_dump(exclude={"file", "files", "workers"}),
                 "sources": self.sources,
                 "python": self.python,
-                "base": self.base.model_dump(),
+                "base": self.base.hashed(),
             }
             | ({} if ring is None else {"path_integral": ring.model_dump(exclude=_NOT_TARGET)})
         )
@@ -245,6 +250,11 @@ class Experiment(Section):
                 "profiles": [profile.model_dump(exclude={"kind"}) for profile in self.profiles],
             }
             | ({} if ring is None else {"beads": ring.beads})
+            | (
+                {"levels": fixed_lambdas(self.references)}
+                if self.truth and self.truth.levels
+                else {}
+            )
         )
 
     def bead_hash(self, name: str) -> str:
@@ -264,6 +274,7 @@ class Experiment(Section):
                 "convergence": self.generation.convergence,
                 "views": self.views,
                 "generating": self.generating,
+                "bias_parts": self.bias_parts,
                 "profiles": [profile.kind for profile in self.profiles],
                 "published": [
                     {name: reference.published for name, reference in self.references.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -14,7 +14,7 @@ from jeffreysflow.config.published import BY_LEVEL, OF_FLOW, check_published
 from jeffreysflow.config.section import Section, check_sobol_sizes
 from jeffreysflow.errors import shown
 
-__all__ = ["FlowConfig", "GenerationConfig", "TrainingConfig"]
+__all__ = ["FlowConfig", "GenerationConfig", "ResidualWeightsConfig", "TrainingConfig"]
 
 
 class TrainingConfig(Section):
@@ -30,12 +30,18 @@ class TrainingConfig(Section):
     """Decay of the exponential moving average of the weights; 0 switches it off."""
     clip: float = Field(default=5.0, gt=0)
     """Largest gradient norm."""
+    weight_decay: float = Field(default=0.0, ge=0, le=100)
+    """By how much a step shrinks the weights of the networks, in units of the learning rate: 1
+    keeps a flow in many dimensions from learning by heart what its coordinates do not share."""
     ramp: float = Field(default=0.5, ge=0, le=1)
     """Share of the steps over which theta rises from 0 to its value."""
     precision: Literal["float32", "float64"] = "float32"
     """Arithmetic of the training; weights are always float64."""
     threads: int = Field(default=1, ge=1)
     """CPU threads; the last bits of a result depend on it, so it belongs to the configuration."""
+    terms: int | None = Field(default=None, ge=1)
+    """For an energy that is a finite sum: terms of the mini-batches, one a sample, that the losses
+    see in the place of the sum. Gradients are unbiased for `renyi: 1`, which it needs."""
     processes: int = Field(default=1, ge=1)
     """Processes that train a flow together, each with its part of every batch and with so many
     threads, or with a GPU of its own where there are enough."""
@@ -46,7 +52,37 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"processes must be at most batch, found {self.processes} and {self.batch}"
             )
+        if self.terms is not None and self.processes > 1:
+            raise ValueError("terms: mini-batches of terms are for a single process")
         return self
+
+
+class ResidualWeightsConfig(Section):
+    """Weights that a network learns in the place of energies, beside the exact ones."""
+
+    terms: int | None = Field(default=None, ge=1)
+    """Terms of a finite sum that each target of the regression sees; all of them if left out."""
+    hidden: int | list[int] = Field(default=128)
+    """Width of both hidden layers, or of each hidden layer."""
+    steps: int = Field(default=800, ge=2)
+    """Optimiser steps."""
+    batch: int = Field(default=1000, ge=2)
+    """Samples a step."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Peak of the one-cycle schedule."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of all hidden layers."""
+        return (self.hidden,) * 2 if isinstance(self.hidden, int) else tuple(self.hidden)
+
+    @field_validator("hidden")
+    @classmethod
+    def _positive(cls, hidden: int | list[int]) -> int | list[int]:
+        widths = [hidden] if isinstance(hidden, int) else hidden
+        if not widths or not all(1 <= width <= 100_000 for width in widths):
+            raise ValueError(f"widths must be from 1 to 100000, found {shown(hidden)}")
+        return hidden
 
 
 class FlowConfig(Section):
@@ -81,7 +117,14 @@ class FlowConfig(Section):
     rejuvenation_steps: int = Field(default=20, ge=0)
     """Moves of the ensemble after each level of a sequence."""
     rejuvenation_kernel: str = "mala"
-    """Name of an exact kernel; its step size adapts. `hmc` takes twenty leapfrog steps a move."""
+    """Name of a kernel; the step size of an exact one adapts. `hmc` takes twenty leapfrog steps a
+    move. A biased one, for comparison, takes `rejuvenation_step`: then weights are not exact."""
+    rejuvenation_parameters: dict[str, Any] = Field(default_factory=dict)
+    """Further keyword arguments of that kernel, e.g. `batch`."""
+    rejuvenation_step: float | None = Field(default=None, gt=0)
+    """Step size of the moves; left out it is found for each level, as an exact kernel allows."""
+    residual_weights: dict[str, ResidualWeightsConfig] = Field(default_factory=dict)
+    """Learned weights beside the exact ones, by name, to see how biased they are."""
     generate: bool | Literal["auto"] = "auto"
     """Whether fresh samples are drawn from it and averaged, and paths above them where there is a
     path_integral; `auto`: not where another flow is trained from it. Without, its levels are told,
@@ -109,6 +152,15 @@ class FlowConfig(Section):
     def _published_is_shown(self) -> Self:
         check_published(self.published, OF_FLOW, "published")
         check_published(self.published_by_level, BY_LEVEL, "published_by_level")
+        return self
+
+    @model_validator(mode="after")
+    def _minibatches_have_order_one(self) -> Self:
+        if self.training.terms is not None and self.renyi != 1.0:
+            raise ValueError(
+                "training.terms needs renyi: 1, since gradients of larger orders are biased on "
+                f"mini-batches; found {self.renyi}"
+            )
         return self
 
     @model_validator(mode="after")

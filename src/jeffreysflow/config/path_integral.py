@@ -6,9 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from jeffreysflow.config.potential import BaseConfig, TruthConfig
 from jeffreysflow.config.section import Section
 
-__all__ = ["PathIntegralConfig"]
+__all__ = ["PathIntegralConfig", "check_beside_paths"]
 
 
 class PathIntegralConfig(Section):
@@ -46,3 +47,20 @@ class PathIntegralConfig(Section):
         if sorted(set(self.beads)) != self.beads:
             raise ValueError(f"beads must increase strictly, found {self.beads}")
         return self
+
+
+def check_beside_paths(base: BaseConfig, truth: TruthConfig | None) -> None:
+    """What an experiment with a path_integral cannot have.
+
+    Raises
+    ------
+    ValueError : it has.
+    """
+    if base.tails is not None:
+        raise ValueError("base.tails: a path_integral has a base of its own, leave it out")
+    if base.walls != "uniform":
+        raise ValueError("base.walls: a path_integral has no walls, leave it out")
+    if truth is not None and truth.box is not None:
+        raise ValueError("truth.box: a path_integral finds its own, leave it out")
+    if truth is not None and truth.levels:
+        raise ValueError("truth.levels: levels of a path_integral have no exact values")

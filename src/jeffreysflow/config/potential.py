@@ -20,8 +20,9 @@ class PotentialConfig(Section):
     name: str | None = None
     """Name of an energy of the package."""
     file: str | None = None
-    """Python file with `dimension` and `energy(x)`, or `energy_and_gradient(x)`; relative to the
-    experiment file. Modules beside it may be imported by it."""
+    """Python file with `dimension` and `energy(x)`, `energy_and_gradient(x)`, or of a sum
+    `energy_terms` with `terms` or a `data` file; relative to the experiment file. Modules beside it
+    may be imported by it."""
     files: list[str] = Field(default_factory=list)
     """Data that the file reads, relative to the experiment file. Those that it opens by Python when
     it is imported and first evaluated are found without being named here."""
@@ -50,7 +51,8 @@ class PotentialConfig(Section):
 
 
 class BaseConfig(Section):
-    """The base distribution: Gaussian or Student's t where Euclidean, uniform where periodic."""
+    """The base distribution: Gaussian or Student's t where Euclidean, uniform where periodic, and
+    between walls what `walls` says."""
 
     mean: float | list[float] = 0.0
     """Mean of the Euclidean coordinates, or location where there are tails: one number, or one a
@@ -62,6 +64,13 @@ class BaseConfig(Section):
     """Degrees of freedom of Student's t for the Euclidean coordinates, for a target whose density
     falls as a power of the distance: nu where it falls as |x|^-(nu + 1), or less; below 2 nu - 2 m
     for averages of |x|^m. Without, they are Gaussian."""
+    walls: Literal["uniform", "truncated"] = "uniform"
+    """Of coordinates between walls: `uniform`, or `truncated`, the Gaussian of `mean` and `sd` as
+    far as it lies between them."""
+
+    def hashed(self) -> dict[str, Any]:
+        """All that determines the law; a uniform one between walls is not said."""
+        return self.model_dump(exclude={"walls"} if self.walls == "uniform" else None)
 
     @field_validator("mean", "sd")
     @classmethod
@@ -86,8 +95,11 @@ class TruthConfig(Section):
     """`quadrature`: a tensor grid in one or two dimensions; `exact_map`: scrambled Sobol points
     through the exact map of an energy that has one."""
     box: list[tuple[float, float]] | None = None
-    """Integration interval of each Euclidean coordinate (periodic ones use their own). What lies
+    """Integration interval of each Euclidean coordinate (others use their own). What lies
     outside counts as an error; too much, and there are no exact values."""
+    levels: bool = False
+    """Exact values at every level of the fixed ladders too, for the bias of references and of
+    sequences there (`quadrature` only)."""
     points: int = Field(default=1024, ge=16, le=8192)
     """Grid points a coordinate. Exact values exist where so coarse a grid resolves the density."""
     samples: int = Field(default=1 << 20, ge=2)
@@ -98,6 +110,8 @@ class TruthConfig(Section):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         if self.method == "exact_map":
+            if self.levels:
+                raise ValueError("'levels' belongs to method 'quadrature': no map goes to a level")
             if self.box is not None:
                 raise ValueError("'box' belongs to method 'quadrature'; 'exact_map' needs none")
             check_sobol_sizes("exact_map", self.samples, self.scramblings)

@@ -12,7 +12,7 @@ from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.parallel import evaluated, share
 from jeffreysflow.streams import Stream
 
-__all__ = ["Batch", "FreshBatches", "KnownSamples", "ShuffledBatches"]
+__all__ = ["Batch", "FreshBatches", "KnownSamples", "ShuffledBatches", "ShuffledRows"]
 
 
 class Batch(NamedTuple):
@@ -49,23 +49,35 @@ class KnownSamples:
         return Batch(self.x[at], self._U[at])
 
 
+class ShuffledRows(Iterator[np.ndarray]):
+    """Batches of the rows 0..n-1 for ever, every one once an epoch (but for a rest that fills no
+    batch; a batch holds at most all of them). Other processes are given it as it is.
+    """
+
+    def __init__(self, n: int, batch: int, stream: Stream) -> None:
+        self._n, self._batch, self._stream = n, min(batch, n), stream
+        self._order, self._next = np.empty(0, dtype=np.int64), 0
+
+    def __next__(self) -> np.ndarray:
+        start, end = self._next, self._next + self._batch
+        if end > len(self._order):
+            self._order = self._stream.permutation(self._n).numpy()
+            start, end = 0, self._batch
+        self._next = end
+        return self._order[start:end]
+
+
 class ShuffledBatches(Iterator[Batch]):
-    """Batches of samples for ever, every one once an epoch (but for a rest that fills no batch; a
-    batch holds at most all of them); of each the rows of this process.
+    """Batches of samples for ever, in the order of ``ShuffledRows``; of each the rows of this
+    process.
     """
 
     def __init__(self, samples: KnownSamples, batch: int, stream: Stream) -> None:
-        self._samples, self._stream = samples, stream
-        self._batch = min(batch, len(samples))
-        self._order, self._next = np.empty(0, dtype=np.int64), 0
+        self._samples = samples
+        self._rows = ShuffledRows(len(samples), batch, stream)
 
     def __next__(self) -> Batch:
-        start, end = self._next, self._next + self._batch
-        if end > len(self._order):
-            self._order = self._stream.permutation(len(self._samples)).numpy()
-            start, end = 0, self._batch
-        self._next = end
-        return self._samples.batch(self._order[start:end])
+        return self._samples.batch(next(self._rows))
 
 
 class FreshBatches(Iterator[Batch]):

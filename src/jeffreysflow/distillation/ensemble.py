@@ -24,6 +24,7 @@ __all__ = [
     "log_evidence",
     "log_evidence_error",
     "resampled",
+    "resampled_rows",
     "systematic_indices",
 ]
 
@@ -108,9 +109,16 @@ def systematic_indices(log_weights: torch.Tensor, n: int, stream: Stream) -> tor
 
 def resampled(ensemble: Ensemble, n: int, stream: Stream, islands: int = 1) -> Ensemble:
     """``n`` samples of an ensemble, of equal weight within each island, with the same log Z."""
-    log_weights = ensemble.log_weights.reshape(islands, -1)
+    rows, log_weights = resampled_rows(ensemble.log_weights, n, stream, islands)
+    return ensemble.rows(rows)._replace(log_weights=log_weights)
+
+
+def resampled_rows(
+    log_weights: torch.Tensor, n: int, stream: Stream, islands: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which rows [n] are drawn, and the log weights [n] that they have afterwards."""
+    log_weights = log_weights.reshape(islands, -1)
     first = torch.arange(islands, device=log_weights.device)[:, None] * log_weights.shape[1]
     index = (first + systematic_indices(log_weights, n // islands, stream)).flatten()
     evidence = torch.logsumexp(log_weights, dim=1) - math.log(log_weights.shape[1])
-    drawn = ensemble.rows(index)
-    return drawn._replace(log_weights=evidence.repeat_interleave(n // islands))
+    return index, evidence.repeat_interleave(n // islands)

@@ -7,8 +7,9 @@ ensemble through it, and mend the ensemble where it degenerates.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -22,9 +23,10 @@ from jeffreysflow.distillation.ensemble import (
     jeffreys_bracket,
     log_evidence,
     log_evidence_error,
-    resampled,
+    resampled_rows,
 )
 from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.learned_weights import learned_weights
 from jeffreysflow.distillation.loss import Loss, check_inverse
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory
 from jeffreysflow.distillation.parallel import counted_by_all
@@ -47,12 +49,15 @@ _MARGIN = 0.05
 
 
 class LevelResult(NamedTuple):
-    """The flow of the level (float64), its training, the ensemble after it, facts about them."""
+    """The flow of the level (float64), its training, the ensemble after it, facts about them, and
+    by name the learned log weights [n] of the ensemble.
+    """
 
     flow: TransportMap
     history: list[HistoryRow]
     ensemble: Ensemble
     facts: dict[str, float]
+    learned: Mapping[str, torch.Tensor]
 
 
 class _Trained(NamedTuple):
@@ -77,6 +82,7 @@ def distill_level(
     say: Callable[[str], None] = lambda line: None,
     memory: Callable[[int], TrainingMemory] = lambda attempt: Forgetful(),
     alongside: Alongside = lambda training: nullcontext(),
+    learned_below: Mapping[str, torch.Tensor] = MappingProxyType({}),
 ) -> LevelResult:
     """Distil one level. All tensors are on the device of the path's base.
 
@@ -97,6 +103,7 @@ def distill_level(
     progress, say : are told of each training step, and of each decision.
     memory : where the state of each training is kept, by its number.
     alongside : entered for each training; other processes may do their part of it meanwhile.
+    learned_below : the learned log weights [n] of the ensemble below, where there is one.
 
     Returns
     -------
@@ -119,7 +126,9 @@ def distill_level(
     ``evaluations_training`` and ``evaluations_ensemble`` of the target's energy, those in the
     losses and all others (pushing, moving, weighing); ``train_seconds``, ``push_seconds``,
     ``skipped`` steps and samples in ``walls`` (of all of them), ``resampled`` and
-    ``rejuvenation_acceptance``.
+    ``rejuvenation_acceptance``. Of learned weights, by their name: ``learned_ess`` and
+    ``learned_cess`` over the whole ensemble, ``learned_loss`` (kT^2) without its floor, and
+    ``learned_evaluations``.
     """
     already = path.evaluations
     step = Step(path, settings, below, reference, stream)
@@ -173,17 +182,24 @@ def distill_level(
         }
     )
     ensemble = best.pushed.ensemble
+    learned, learned_facts = learned_weights(
+        path, settings, step, best.pushed, learned_below, stream
+    )
+    facts |= learned_facts
     choosing = ensemble.log_weights[step.rows["choose"]]
     facts["resampled"] = float(effective_sample_size(choosing) < settings.resample_below)
     if facts["resampled"]:
-        n = len(ensemble.x)
-        ensemble = resampled(ensemble, n, stream("resampling"), settings.islands)
+        before, n = ensemble.log_weights, len(ensemble.x)
+        rows, after = resampled_rows(before, n, stream("resampling"), settings.islands)
+        ensemble = ensemble.rows(rows)._replace(log_weights=after)
+        # what they say of a row beyond its exact weight, by which it was drawn
+        learned = {name: after + (own - before)[rows] for name, own in learned.items()}
     if settings.rejuvenation_steps:
         ensemble, facts["rejuvenation_acceptance"] = step.moved(ensemble, stream("rejuvenation"))
     facts["evaluations_training"] = sum(each.evaluations for each in trainings)
     here = sum(each.evaluated_here for each in trainings)
     facts["evaluations_ensemble"] = path.evaluations - already - here
-    return LevelResult(best.flow, best.history, ensemble, facts)
+    return LevelResult(best.flow, best.history, ensemble, facts, learned)
 
 
 def _trained(

@@ -53,11 +53,11 @@ def outside_facts(
     ``tail_dof``, by ``mass_beyond``.
     """
     lower, upper = (torch.tensor(ends, dtype=torch.float64) for ends in (box.lower, box.upper))
-    circular = torch.tensor(box.periodic)
+    open_ = torch.tensor(box.open)
 
     def outside(x: torch.Tensor) -> torch.Tensor:
         beyond = (x < lower.to(x)) | (x > upper.to(x))
-        return (beyond & ~circular.to(x.device)).any(dim=1)
+        return (beyond & open_.to(x.device)).any(dim=1)
 
     weights = torch.softmax(ensemble.log_weights, dim=0)
     facts = {
@@ -88,7 +88,7 @@ def mass_beyond(energy: Energy, ensemble: Ensemble, box: Box) -> Beyond:
     relative error counts: one coordinate alone hardly shows tails that coordinates have together,
     and the reverse. Where the energy is NaN there is no mass.
     """
-    euclidean = [i for i, periodic in enumerate(box.periodic) if not periodic]
+    euclidean = [i for i, open_ in enumerate(box.open) if open_]
     each = [_along([i], energy, ensemble, box) for i in euclidean]
     if not each:
         return Beyond(0.0, 0.0, math.inf)

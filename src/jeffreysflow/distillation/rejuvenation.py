@@ -1,4 +1,4 @@
-"""Rejuvenation: exact moves that spread an ensemble's copies and leave its weights valid."""
+"""Rejuvenation: moves that spread an ensemble's copies; exact ones leave its weights valid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.batches import random_batches
 from jeffreysflow.tempering.kernel import Kernel
+from jeffreysflow.tempering.noisy_kernel import NoisyKernel
 
 __all__ = ["rejuvenated"]
 
@@ -26,6 +28,7 @@ def rejuvenated(
     batch: int,
     stream: Stream,
     tuned_on: torch.Tensor | None = None,
+    step_size: float | None = None,
 ) -> tuple[Ensemble, float]:
     """The ensemble after ``steps`` moves on ``U_lam``, and the mean acceptance.
 
@@ -34,23 +37,47 @@ def rejuvenated(
     a falling gain towards the kernel's optimal acceptance, from a tenth of the base's smallest
     variance on; those samples and all others are then moved with it, ``batch`` at a time. Only for
     the others is the kernel independent of where they are.
+
+    A biased kernel moves with the ``step_size`` it is given, and the weights are no longer exact.
+    One with a control variate takes it from where each sample is at the start.
     """
     if steps == 0:
         return ensemble, math.nan
     if not kernel.gradients:
         path = path.without_gradients()
-    rows = ensemble.x if tuned_on is None else ensemble.x[tuned_on]
-    some = path.evaluate(rows[:: max(1, len(rows) // _ADAPTATION_ROWS)])
-    step_size = _adapted_step_size(some, path, lam, kernel, stream)
+    if step_size is None:
+        rows = ensemble.x if tuned_on is None else ensemble.x[tuned_on]
+        some = path.evaluate(rows[:: max(1, len(rows) // _ADAPTATION_ROWS)])
+        step_size = _adapted_step_size(some, path, lam, kernel, stream)
     moved, accepted = [], 0.0
-    for start in range(0, len(ensemble.x), batch):
-        point = path.evaluate(ensemble.x[start : start + batch])
-        for _ in range(steps):
-            point, acceptance = _step(point, path, lam, kernel, step_size, stream)
-            accepted += float(acceptance.sum())
+    for x in torch.split(ensemble.x, batch):
+        point, its_acceptance = _walked(x, path, lam, kernel, steps, step_size, stream)
+        accepted += its_acceptance
         moved.append((point.x, point.U_0, point.V))
     x, U_0, V = map(torch.cat, zip(*moved, strict=True))
     return Ensemble(x, ensemble.log_weights, U_0, V), accepted / (steps * len(x))
+
+
+def _walked(
+    x: torch.Tensor,
+    path: AnnealingPath,
+    lam: float,
+    kernel: Kernel,
+    steps: int,
+    step_size: float,
+    stream: Stream,
+) -> tuple[PathPoint, float]:
+    """Where samples [n, d] are after so many moves, and the sum of their acceptance."""
+    if isinstance(kernel, NoisyKernel):
+        n, terms = len(x), path.counted.finite_sum.terms
+        batches = random_batches(stream, terms, kernel.minibatch, steps, n)
+        level, h = x.new_full((n, 1), lam), x.new_full((n, 1), step_size)
+        return path.evaluate(kernel.sweep(x, level, h, path, batches, stream)), float(steps * n)
+    point, accepted = path.evaluate(x), 0.0
+    for _ in range(steps):
+        point, acceptance = _step(point, path, lam, kernel, step_size, stream)
+        accepted += float(acceptance.sum())
+    return point, accepted
 
 
 def _adapted_step_size(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from jeffreysflow.distillation.loss import Loss, get_loss
+from jeffreysflow.distillation.residual import ResidualSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel
@@ -27,7 +28,10 @@ class LevelSettings:
         mix (`parts`).
     batch : samples pushed at a time; ``None``: as many as 200 MB hold.
     resample_below : the ensemble is resampled when its ESS falls below this fraction.
-    rejuvenation_steps : moves of the pushed ensemble by ``rejuvenation_kernel``, an exact one.
+    rejuvenation_steps : moves of the pushed ensemble by ``rejuvenation_kernel``, an exact one, or a
+        biased one with steps of ``rejuvenation_step``.
+    terms : of the mini-batches of a finite sum that losses see; ``None``: the full sum.
+    residual_weights : how weights are learned beside the exact ones, by name (`residual`).
     """
 
     lam_0: float
@@ -43,3 +47,6 @@ class LevelSettings:
     resample_below: float = 0.5
     rejuvenation_steps: int = 0
     rejuvenation_kernel: Kernel = field(default_factory=lambda: get_kernel("mala"))
+    rejuvenation_step: float | None = None
+    terms: int | None = None
+    residual_weights: Mapping[str, ResidualSettings] = field(default_factory=dict)

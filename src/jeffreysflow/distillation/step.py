@@ -13,6 +13,7 @@ from jeffreysflow.distillation.batches import Batch, FreshBatches, KnownSamples,
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
 from jeffreysflow.distillation.loss import Side
+from jeffreysflow.distillation.minibatch_energies import MinibatchEnergies
 from jeffreysflow.distillation.outside import outside_facts
 from jeffreysflow.distillation.parts import Part, Reference, rows_of, which
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
@@ -80,10 +81,13 @@ class Step:
             drawn = resampled(seen, n, stream("resampled source"))
             moved, _ = self._moved(drawn, settings.lam_0, stream("moved source"))
             source, U = moved.x, interpolated(moved.U_0, moved.V, settings.lam_0)
-            self._sources = KnownSamples(source.to(settings.dtype), self.energies[0], U)
+            rounded = path.domain.rounded(source, settings.dtype)
+            self._sources = KnownSamples(rounded, self.energies[0], U)
             box_of.append(seen.x)
         self._targets = KnownSamples(
-            reference.training.to(settings.dtype), self.energies[1], reference.U_training
+            path.domain.rounded(reference.training, settings.dtype),
+            self.energies[1],
+            reference.U_training,
         )
         self._variances = self._variance(source), self._variance(reference.training)
         self._box = spline_box(path.base, *box_of)
@@ -138,7 +142,14 @@ class Step:
         else:
             source = ShuffledBatches(self._sources, batch, fresh)
         reference = ShuffledBatches(self._targets, batch, self._stream("reference" + number))
-        return Transport(source, reference, *self.energies, *self._variances, self._held_out)
+        estimated, settings = None, self._settings
+        if settings.terms is not None:
+            estimated = MinibatchEnergies(
+                *(self._path, settings.lam_0, settings.lam_1, settings.terms),
+                lambda step: self._stream(f"terms{number} of step {step}"),
+            )
+        sides = source, reference, *self.energies, *self._variances
+        return Transport(*sides, self._held_out, estimated)
 
     @cached_property
     def _held_out(self) -> dict[Side, Batch]:
@@ -188,9 +199,8 @@ class Step:
     ) -> tuple[Ensemble, float]:
         settings = self._settings
         steps, batch = settings.rejuvenation_steps, settings.batch or MOST_ROWS
-        return rejuvenated(
-            ensemble, self._path, lam, settings.rejuvenation_kernel, steps, batch, stream, tuned_on
-        )
+        kernel, size = settings.rejuvenation_kernel, settings.rejuvenation_step
+        return rejuvenated(ensemble, self._path, lam, kernel, steps, batch, stream, tuned_on, size)
 
     def _variance(self, x: torch.Tensor) -> float:
         if self._base.tails is not None:

@@ -17,6 +17,7 @@ from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.history import HistoryRow
 from jeffreysflow.distillation.loss import Ends, Loss, Side
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory, restored, state_of
+from jeffreysflow.distillation.minibatch_energies import MinibatchEnergies
 from jeffreysflow.distillation.parallel import (
     agreed,
     from_first,
@@ -41,6 +42,9 @@ class Recipe:
     averaging : decay of the exponential moving average of the weights, which is what is kept: the
         last iterates have a few huge importance weights that the average has not.
     clip : largest norm of the gradient.
+    weight_decay : a step shrinks the matrices of the map's networks by this times the rate of the
+        schedule (Loshchilov and Hutter 2019, arXiv 1711.05101), so that coordinates that do not
+        depend on each other are not made to by the noise of a finite reference.
     """
 
     steps: int = 800
@@ -48,6 +52,7 @@ class Recipe:
     learning_rate: float = 2e-3
     averaging: float = 0.99
     clip: float = 5.0
+    weight_decay: float = 0.0
 
 
 class Transport(NamedTuple):
@@ -55,7 +60,8 @@ class Transport(NamedTuple):
 
     ``source`` and ``reference`` yield batches for ever, with their energies under energy_0 and
     under energy_1; variances as in the loss. ``held_out`` are batches that training never sees, by
-    which it is told when it learns others by heart.
+    which it is told when it learns others by heart. ``estimated`` are energies that losses see in
+    the place of full sums.
     """
 
     source: Iterator[Batch]
@@ -65,14 +71,25 @@ class Transport(NamedTuple):
     variance_0: float
     variance_1: float
     held_out: Mapping[Side, Batch] = MappingProxyType({})
+    estimated: MinibatchEnergies | None = None
 
     @property
     def ends(self) -> Ends:
         """What a loss knows of both sides beside the batches."""
         return Ends(self.energy_0, self.energy_1, self.variance_0, self.variance_1)
 
+    @property
+    def training_ends(self) -> Ends:
+        """``ends``, but for the energies that a loss sees."""
+        if self.estimated is None:
+            return self.ends
+        energies = self.estimated.energy_0, self.estimated.energy_1
+        return Ends(*energies, self.variance_0, self.variance_1)
+
     def drawn(self, sides: Sequence[Side]) -> dict[Side, Batch]:
-        """The next batch of each of these sides."""
+        """The next batch of each of these sides, for the next step."""
+        if self.estimated is not None:
+            self.estimated.next_step()
         batches = {"source": self.source, "reference": self.reference}
         return {side: next(batches[side]) for side in sides}
 
@@ -111,8 +128,7 @@ def train(
     already = count()
     parameters = list(flow.parameters())
     average = [p.detach().clone() for p in parameters]
-    # a short memory of the gradient's size: it falls by orders of magnitude within these few steps
-    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True)
+    optimiser = _optimiser(flow, recipe)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=max(recipe.steps, 2)
     )
@@ -137,7 +153,7 @@ def train(
             done = step / recipe.steps
             optimiser.zero_grad()
             batches = transport.drawn(loss.draws(transport.ends, done))
-            value, R, D, theta, walls = loss(flow, batches, transport.ends, done)
+            value, R, D, theta, walls = loss(flow, batches, transport.training_ends, done)
             if step == first:
                 refuse_own_loss(value, loss)
             value.backward()  # type: ignore[no-untyped-call]
@@ -164,6 +180,24 @@ def train(
         for parameter, mean in zip(parameters, best.chosen(), strict=True):
             parameter.copy_(mean)
     return history, count() - already
+
+
+def _optimiser(flow: TransportMap, recipe: Recipe) -> torch.optim.Adam:
+    decaying = {id(parameter) for parameter in flow.decaying()} if recipe.weight_decay else set()
+    groups = [
+        {
+            "params": [each for each in flow.parameters() if (id(each) in decaying) == decays],
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+        }
+        for decays in (False, True)
+    ]
+    # a short memory of the gradient's size: it falls by orders of magnitude within these few steps
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.99),
+        fused=True,
+    )
 
 
 def _pass_over(

@@ -22,12 +22,13 @@ class Coupling(nn.Module):
     moved : [d] which coordinates are moved.
     knots : [d, bins] the initial bin sizes of each coordinate, widths and heights alike.
     scale : [d] how far the bulk of the samples reaches, in units of the interval.
-    circular : [d] boolean.
+    circular, walled : [d] boolean.
     heavy_tails : the network sees ``z / (1 + |z| / 2)`` of the kept coordinates in units of their
         scales, not z: far out there are samples, but too few to learn from.
     """
 
     _kept: torch.Tensor
+    _walled: torch.Tensor
     _moved: torch.Tensor
     _circular: torch.Tensor
     _kept_circle: torch.Tensor
@@ -40,6 +41,7 @@ class Coupling(nn.Module):
         knots: torch.Tensor,
         scale: torch.Tensor,
         circular: torch.Tensor,
+        walled: torch.Tensor,
         hidden: tuple[int, ...],
         stream: Stream | None = None,
         heavy_tails: bool = False,
@@ -52,6 +54,7 @@ class Coupling(nn.Module):
             "_moved": mask.nonzero()[:, 0],
             "_kept": (~mask).nonzero()[:, 0],
             "_circular": circular[mask],
+            "_walled": walled[mask].nonzero()[:, 0],
             "_kept_circle": kept_circular.nonzero()[:, 0],
             "_kept_line": (~kept_circular).nonzero()[:, 0],
             "_kept_scale": scale[~mask][:, None],
@@ -59,19 +62,26 @@ class Coupling(nn.Module):
             self.register_buffer(name, value, persistent=False)
         self._smallest = smallest_bin(knots)
         logits = torch.stack([knot_logits(sizes, self._smallest) for sizes in knots[mask]])
-        offset = torch.stack((logits, logits, torch.zeros_like(logits)), dim=1)
+        offset = torch.stack((logits, logits, torch.zeros_like(logits)), dim=1).flatten()
+        # the slopes at the last knots of coordinates between walls come after all others
+        self._closing = len(offset)
+        offset = torch.cat((offset, offset.new_zeros(len(self._walled))))
         inputs = len(kept_circular) + int(kept_circular.sum())
         self._heavy_tails = heavy_tails
         self._any_circular = bool(kept_circular.any())
-        self.conditioner = Conditioner(inputs, hidden, offset.flatten(), stream, residual)
+        self.conditioner = Conditioner(inputs, hidden, offset, stream, residual)
         self.bins = knots.shape[1]
 
     def forward(self, u: torch.Tensor, inverse: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Move ``u`` [d, n], coordinates in units of their intervals; also log|det| [n]."""
         raw = self.conditioner(self._features(u.index_select(0, self._kept)))
+        ends = {}
+        if len(self._walled):
+            ends = {"walled": self._walled, "closing": raw[self._closing :]}
+            raw = raw[: self._closing]
         raw = raw.view(len(self._moved), 3, self.bins, u.shape[1])
         moved, log_derivative = rational_quadratic(
-            u.index_select(0, self._moved), raw, self._circular, inverse, self._smallest
+            u.index_select(0, self._moved), raw, self._circular, inverse, self._smallest, **ends
         )
         return u.index_copy(0, self._moved, moved), log_derivative.sum(dim=0)
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from jeffreysflow.domain import held
+
 __all__ = ["Intervals", "growth"]
 
 _LINEAR = 32.0
@@ -23,12 +25,13 @@ class Intervals:
 
     instead: the middle then looks as it does in an interval of 32 scales, neither bins nor the
     digits of float32 run out there, and far out distances are logarithmic, as suits tails that
-    fall as powers. A periodic coordinate is wrapped into its period.
+    fall as powers. A periodic coordinate is wrapped into its period; one between walls stays there,
+    whatever its last digit.
 
     Parameters
     ----------
-    lower, upper, scale : one value a coordinate; the scale is not used where periodic.
-    periodic : which coordinates are periodic.
+    lower, upper, scale : one value a coordinate; the scale is for those that have an outside.
+    periodic, walled : which coordinates are periodic, and which lie between walls (empty: none).
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Intervals:
         upper: Sequence[float],
         scale: Sequence[float],
         periodic: Sequence[bool],
+        walled: Sequence[bool] = (),
     ) -> None:
         # float64 whatever the precision of a flow's weights
         self._lower, self._upper = (
@@ -44,9 +48,14 @@ class Intervals:
             for ends in (lower, upper)
         )
         self.circular = torch.tensor(list(map(bool, periodic)))
+        self.walled = torch.tensor(list(map(bool, walled)) or [False] * len(self.circular))
+        self._walls = [
+            (i, (float(lower[i]), float(upper[i]))) for i, wall in enumerate(walled) if wall
+        ]
         self._any_circular = bool(self.circular.any())
         half = 0.5 * (self._upper - self._lower)[:, 0]
-        reach = torch.where(self.circular, 1.0, half / torch.tensor(scale, dtype=torch.float64))
+        bounded = self.circular | self.walled
+        reach = torch.where(bounded, 1.0, half / torch.tensor(scale, dtype=torch.float64))
         self._wide = (reach > _LINEAR).nonzero()[:, 0]
         a = [growth(ratio / _LINEAR) for ratio in reach[self._wide].tolist()]
         self._a = torch.tensor(a, dtype=torch.float64)[:, None]
@@ -81,6 +90,11 @@ class Intervals:
             inner = (v.clamp(-1, 1) * self._a.to(x)).sinh() / self._stretch.to(x)
             inner = inner + self._middle.to(x)
             y = y.index_copy(0, wide, torch.where(v.abs() <= 1, inner, x.T.index_select(0, wide)))
+        if self._walls:
+            rows = list(y.unbind(dim=0))
+            for i, walls in self._walls:
+                rows[i] = rows[i].clamp(*held(walls, x.dtype))
+            y = torch.stack(rows)
         return y.T
 
     def log_stretch(self, u: torch.Tensor) -> torch.Tensor | float:

@@ -63,6 +63,12 @@ class TransportMap(nn.Module, ABC):
         """Take over what the map of the level below, of the same kind and settings, has learnt."""
         self.load_state_dict(below.state_dict())
 
+    def decaying(self) -> list[nn.Parameter]:
+        """The parameters that a decay of the weights draws to zero: by default all matrices, but no
+        biases, so that with none of them coordinates are moved independently of each other.
+        """
+        return [each for each in self.parameters() if each.ndim > 1 and each.shape[1] > 1]
+
     @property
     def numbers(self) -> int:
         """Float64 numbers of working memory one sample takes without gradients: by default, four

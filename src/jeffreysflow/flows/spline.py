@@ -8,7 +8,7 @@ Between two knots ``(x_0, y_0)`` and ``(x_0 + w, y_0 + h)`` with slopes ``d_0, d
 
 (Durkan et al. 2019, arXiv 1906.04032, equations 4-8). Outside [0, 1] a Euclidean coordinate is
 left alone and the boundary slopes are 1; on a circular one the first and last slope are shared
-(Rezende et al. 2020, arXiv 2002.02428).
+(Rezende et al. 2020, arXiv 2002.02428); between walls they are free, and there is no outside.
 
 The batch is the last axis here, and the search for the bin has its gradient written by hand: the
 backward passes of softmax, cumulative sum and gather collapse into one product. Both for speed:
@@ -52,26 +52,36 @@ def rational_quadratic(
     circular: torch.Tensor,
     inverse: bool = False,
     smallest: float = SMALLEST_BIN,
+    walled: torch.Tensor | None = None,
+    closing: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The spline, or its inverse, at ``x``, and the logarithm of its derivative there.
 
     Parameters
     ----------
-    x : [m, n], in units of each coordinate's interval; circular rows must lie in [0, 1].
+    x : [m, n], in units of each coordinate's interval; rows that are circular or between walls
+        must lie in [0, 1].
     raw : [m, 3, K, n]: unbounded parameters of the widths and heights of the K bins (through a
         softmax) and of the slopes at their left knots (through an exponential).
     circular : [m] boolean. Elsewhere the slope at the first and last knot is 1.
     smallest : the least width and height of a bin, less than 1/K.
+    walled, closing : the w rows that lie between walls, and [w, n] the unbounded parameters of
+        their slopes at the last knot.
 
     Returns
     -------
     y and log|dy/dx|, each [m, n].
     """
-    # on a circle an x just outside is a rounding error
-    inside = ((x >= 0) & (x <= 1)) | circular[:, None]
+    free = circular if walled is None else circular.index_fill(0, walled, True)
+    # on a circle or between walls an x just outside is a rounding error
+    inside = ((x >= 0) & (x <= 1)) | free[:, None]
     u = x.clamp(0, 1)
-    corner, size, slope = _Bin.apply(raw, u.detach(), circular, int(inverse), smallest)  # type: ignore[no-untyped-call]
+    corner, size, slope, k = _Bin.apply(raw, u.detach(), free, int(inverse), smallest)  # type: ignore[no-untyped-call]
     (x_0, y_0), (w, h), (d_0, d_1) = corner.unbind(1), size.unbind(1), slope.unbind(1)
+    if walled is not None and closing is not None:
+        last = k.index_select(0, walled) == raw.shape[2] - 1
+        last_slope = (closing / _damping(closing)).exp()
+        d_1 = d_1.index_copy(0, walled, torch.where(last, last_slope, d_1.index_select(0, walled)))
     s = h / w
     excess = d_0 + d_1 - 2 * s
     if inverse:
@@ -83,6 +93,9 @@ def rational_quadratic(
         xi = 2 * c / (b + discriminant.clamp_min(0).sqrt())
     else:
         xi = (u - x_0) / w
+    if walled is not None:
+        # at a wall, where there are samples, the last digit may lie beyond
+        xi = xi.clamp(0, 1)
     rest = 1 - xi
     t = xi * rest
     D = s + excess * t
@@ -92,8 +105,13 @@ def rational_quadratic(
     return torch.where(inside, y, x), torch.where(inside, log_derivative, 0.0)
 
 
+def _damping(raw_slope: torch.Tensor) -> torch.Tensor:
+    return 1 + raw_slope.abs() / LARGEST_LOG_SLOPE
+
+
 class _Bin(torch.autograd.Function):
-    """The bin that holds each ``x``: its lower left corner, its size, the slopes at its ends.
+    """The bin that holds each ``x``: its lower left corner, its size, the slopes at its ends (at
+    the last knot that of the first), its number.
 
     With ``p = softmax(raw)``, bin k and its left corner are ``p_k`` and ``sum_{j<k} p_j``, so the
     gradient of a loss is ``p_j (g_j - sum_i p_i g_i)`` with ``g_j`` the loss's derivative with
@@ -106,10 +124,10 @@ class _Bin(torch.autograd.Function):
         ctx: Any,
         raw: torch.Tensor,
         x: torch.Tensor,
-        circular: torch.Tensor,
+        free_ends: torch.Tensor,
         axis: int,
         smallest: float,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         bins = raw.shape[2]
         sizes = torch.softmax(raw[:, :2], dim=2).mul_(1 - bins * smallest).add_(smallest)
         knots = sizes.cumsum(dim=2)
@@ -121,18 +139,20 @@ class _Bin(torch.autograd.Function):
         size = sizes.gather(2, index).squeeze(2)
         corner = knots.gather(2, index).squeeze(2).sub_(size)
         ends = torch.cat((k, (k + 1) % bins), dim=1)
-        free = (ends != 0) | circular[:, None, None]
+        free = (ends != 0) | free_ends[:, None, None]
         raw_slope = raw[:, 2].gather(1, ends) * free
-        damping = 1 + raw_slope.abs() / LARGEST_LOG_SLOPE
+        damping = _damping(raw_slope)
         slope = torch.exp(raw_slope / damping)
         ctx.smallest = smallest
         ctx.save_for_backward(sizes, below, index, corner, size, ends, slope, free / damping**2)
-        return corner, size, slope
+        number = k.squeeze(1)
+        ctx.mark_non_differentiable(number)
+        return corner, size, slope, number
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, to_corner: torch.Tensor, to_size: torch.Tensor, to_slope: torch.Tensor
+        ctx: Any, to_corner: torch.Tensor, to_size: torch.Tensor, to_slope: torch.Tensor, _: Any
     ) -> tuple[torch.Tensor, None, None, None, None]:
         sizes, below, index, corner, size, ends, slope, damping = ctx.saved_tensors
         m, _, bins, n = sizes.shape

@@ -18,7 +18,13 @@ from jeffreysflow.judgement.doubts import (
 from jeffreysflow.judgement.scores import LARGEST_Z, difference
 from jeffreysflow.stores.tables import EstimateRow
 
-__all__ = ["MEANINGLESS_GAP", "doubts_about_ensemble", "doubts_about_flow", "error_ratios"]
+__all__ = [
+    "MEANINGLESS_GAP",
+    "doubts_about_ensemble",
+    "doubts_about_flow",
+    "doubts_about_learned",
+    "error_ratios",
+]
 
 _LARGEST_EXCESS = 0.5
 MEANINGLESS_GAP = 100.0
@@ -66,6 +72,8 @@ def doubts_about_ensemble(
     weights = _about_weights(last, "ess_after_resampling")
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ISLAND_ERROR)]
+    if "exact_moves" in last and not last["exact_moves"].value:
+        doubts.append(Doubt("its samples were moved by a biased kernel: its weights are not exact"))
     overfitting = max((row.value for row in rows if row.quantity == "overfitting"), default=0.0)
     if overfitting > _OVERFITTED:
         text = (
@@ -80,6 +88,22 @@ def doubts_about_ensemble(
         *_about_log_z(last, witness, sound),
         *_about_averages(rows, witness, sound),
         *_unpaid(rows, witness),
+    ]
+
+
+def doubts_about_learned(rows: Sequence[EstimateRow]) -> list[Doubt]:
+    """Whether learned weights give other averages than the exact ones of the same samples."""
+    last = {row.quantity: row for row in rows}
+    if "trusted" not in last or last["trusted"].value:
+        return []
+    largest = last["largest_z_against_exact"].value
+    if math.isnan(largest):
+        return [Doubt("too few islands to compare learned weights with exact ones")]
+    return [
+        Doubt(
+            "learned weights are biased: their largest deviation from exact ones is "
+            f"{largest:.1f} standard errors"
+        )
     ]
 
 

@@ -9,13 +9,13 @@ from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
 from jeffreysflow.config.reference import ReferenceConfig
 from jeffreysflow.errors import UserError
-from jeffreysflow.launch.flow_settings import loss_of
+from jeffreysflow.launch.flow_settings import loss_of, rejuvenation_kernel
 from jeffreysflow.potentials import Potential
 from jeffreysflow.potentials.potential import require
 from jeffreysflow.tempering.adaptation import LEAST_WARMUP, adapts
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel, kernel_class, kernel_names
-from jeffreysflow.tempering.minibatches import check_minibatches
+from jeffreysflow.tempering.minibatches import check_minibatch, check_minibatches
 from jeffreysflow.tempering.swap_rule import get_swap_rule
 
 __all__ = ["check_capabilities"]
@@ -64,11 +64,21 @@ def _check_minibatches(
 
 
 def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
-    kernel, key = kernel_class(flow.rejuvenation_kernel), f"{where}.rejuvenation_kernel"
-    if not _is_exact(kernel):
+    learned = flow.residual_weights.items()
+    for key, terms in (
+        ("training", flow.training.terms),
+        *((f"residual_weights.{name}", section.terms) for name, section in learned),
+    ):
+        if terms is not None:
+            check_minibatch(f"{where}.{key}.terms", terms, target.terms)
+    kernel, key = rejuvenation_kernel(flow), f"{where}.rejuvenation_kernel"
+    if not kernel.exact and flow.rejuvenation_step is None:
         raise UserError(
-            f"{key}: '{flow.rejuvenation_kernel}' is biased; exact kernels: {_names(_is_exact)}"
+            f"{key}: '{kernel.name}' is biased and needs a rejuvenation_step; exact kernels: "
+            f"{_names(_is_exact)}"
         )
+    if kernel.minibatch is not None:
+        check_minibatch(f"{key}: '{kernel.name}'", kernel.minibatch, target.terms)
     if flow.levels == "all":
         # between levels both divergences have the target's energy in them
         instead = "levels: last needs none"
@@ -85,4 +95,5 @@ def _is_exact(kernel: type[Kernel]) -> bool:
 
 
 def _names(wanted: Callable[[type[Kernel]], bool]) -> str:
-    return ", ".join(name for name in kernel_names() if wanted(kernel_class(name)))
+    classes = {name: kernel_class(name) for name in kernel_names()}
+    return ", ".join(name for name, each in classes.items() if wanted(each) and not each.of_terms)

@@ -10,10 +10,11 @@ from jeffreysflow.launch.observable_check import check_observables
 from jeffreysflow.launch.target import build_bare_potential, build_path
 from jeffreysflow.pathintegral.checks import check_bounded_below
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
-from jeffreysflow.potentials import Base, Potential
+from jeffreysflow.potentials import Base, FiniteSum, Potential
 from jeffreysflow.potentials.checks import check_potential, check_resolution
 from jeffreysflow.potentials.consistency import check_consistency
 from jeffreysflow.potentials.probe import check_density
+from jeffreysflow.potentials.term_checks import check_terms
 from jeffreysflow.truth.exact_map import exact_inputs
 from jeffreysflow.truth.quadrature import grid_axes
 
@@ -33,6 +34,8 @@ def check_experiment(experiment: Experiment) -> None:
     for flow in experiment.flows.values():
         check_flow(flow)
     check_capabilities(experiment, path.target)
+    if isinstance(path.target, FiniteSum):
+        check_terms(path.target, path.base, name)
     check_potential(path.target, path.base, name)
     check_consistency(path.target, path.base, name)
     _check_where_it_matters(experiment, path.target, path.base, name)

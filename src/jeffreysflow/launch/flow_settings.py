@@ -7,12 +7,14 @@ import torch
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
 from jeffreysflow.distillation.loss import Loss, check_inverse, get_loss
+from jeffreysflow.distillation.residual import ResidualSettings
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.flows.map import check_map
+from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel
 
-__all__ = ["check_flow", "level_settings", "loss_of"]
+__all__ = ["check_flow", "level_settings", "loss_of", "rejuvenation_kernel"]
 
 _LEAPFROG_STEPS = 20
 
@@ -35,7 +37,6 @@ def level_settings(
     derivatives.
     """
     training = section.training
-    kernel = {"leapfrog_steps": _LEAPFROG_STEPS} if section.rejuvenation_kernel == "hmc" else {}
     return LevelSettings(
         lam_0=lam_0,
         lam_1=lam_1,
@@ -46,6 +47,7 @@ def level_settings(
             learning_rate=training.learning_rate,
             averaging=training.averaging,
             clip=training.clip,
+            weight_decay=training.weight_decay,
         ),
         kind=section.network.kind,
         network=section.network.settings,
@@ -55,8 +57,32 @@ def level_settings(
         resample_below=section.resample_below,
         # a single flow's ensemble goes nowhere
         rejuvenation_steps=0 if section.levels == "last" else section.rejuvenation_steps,
-        rejuvenation_kernel=get_kernel(section.rejuvenation_kernel, **kernel),
+        rejuvenation_kernel=rejuvenation_kernel(section),
+        rejuvenation_step=section.rejuvenation_step,
+        terms=training.terms,
+        residual_weights={
+            name: ResidualSettings(
+                terms=residual.terms,
+                hidden=residual.widths,
+                steps=residual.steps,
+                batch=residual.batch,
+                learning_rate=residual.learning_rate,
+            )
+            for name, residual in section.residual_weights.items()
+        },
     )
+
+
+def rejuvenation_kernel(section: FlowConfig) -> Kernel:
+    """The kernel that moves the ensembles of a flow.
+
+    Raises
+    ------
+    UserError : it does not take these parameters.
+    """
+    name = section.rejuvenation_kernel
+    usual = {"leapfrog_steps": _LEAPFROG_STEPS} if name == "hmc" else {}
+    return get_kernel(name, **{**usual, **section.rejuvenation_parameters})
 
 
 def loss_of(section: FlowConfig, derivatives: int = 2) -> Loss:

@@ -42,6 +42,12 @@ def build_potential(experiment: Experiment) -> Potential:
 
 def build_bare_potential(experiment: Experiment) -> Potential:
     """The potential that an experiment names; of a path integral V, in units of energy."""
+    potential = _named_or_own(experiment)
+    EVALUATIONS.terms = potential.terms
+    return potential
+
+
+def _named_or_own(experiment: Experiment) -> Potential:
     section = experiment.potential
     if section.file is not None:
         potential = load_user_potential(Path(section.file))
@@ -65,7 +71,8 @@ def build_base(experiment: Experiment, potential: Potential) -> Base:
 
     Raises
     ------
-    UserError : as many means or standard deviations as the potential has no coordinates.
+    UserError : as many means or standard deviations as the potential has no coordinates; a law
+        between walls where there are none, or of which nothing is there.
     """
     if isinstance(potential, ClassicalRing):
         potential = potential.ring
@@ -77,7 +84,13 @@ def build_base(experiment: Experiment, potential: Potential) -> Base:
             raise UserError(
                 f"{experiment.name}: base.{key}: {len(value)} values for {d} coordinates"
             )
-    return Base(potential.domain, experiment.base.mean, experiment.base.sd, experiment.base.tails)
+    section = experiment.base
+    if section.walls != "uniform" and not potential.domain.walls:
+        raise UserError(
+            f"{experiment.name}: base.walls: {section.walls}, but no coordinate of the energy lies "
+            "between walls"
+        )
+    return Base(potential.domain, section.mean, section.sd, section.tails, section.walls)
 
 
 def build_path(experiment: Experiment, reference: str | None = None) -> AnnealingPath:

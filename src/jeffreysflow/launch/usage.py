@@ -72,6 +72,7 @@ def measured(
             cpu_seconds=round(cpu, 3),
             peak_mb=round(peak_mb(), 1),
             evaluations=EVALUATIONS.count - evaluated,
+            terms=EVALUATIONS.terms,
         )
         earlier = before[0]
         goes_on = earlier is not None and earlier.hash == hash and not earlier.complete

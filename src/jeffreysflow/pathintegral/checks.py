@@ -46,10 +46,12 @@ def check_bounded_below(V: Potential, name: str) -> None:
 
     Raises
     ------
-    UserError : V falls without bound, or has periodic coordinates.
+    UserError : V falls without bound, or has periodic coordinates or walls.
     """
     if not V.domain.is_euclidean:
-        raise UserError(f"{name}: path integrals need a potential without periodic coordinates")
+        raise UserError(
+            f"{name}: path integrals need a potential without periodic coordinates or walls"
+        )
     axes = torch.eye(V.dimension, dtype=torch.float64)
     random = Stream(0, "directions far away").normal(_DIRECTIONS, V.dimension)
     directions = torch.cat([axes, -axes, random / random.norm(dim=1, keepdim=True)])

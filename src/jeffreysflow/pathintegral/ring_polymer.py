@@ -88,7 +88,7 @@ class RingPolymer(Potential):
 
     Raises
     ------
-    UserError : beta <= 0, odd N, N_0 outside 1..N, or V with periodic coordinates.
+    UserError : beta <= 0, odd N, N_0 outside 1..N, or V with periodic coordinates or walls.
     """
 
     _springs: torch.Tensor
@@ -107,7 +107,7 @@ class RingPolymer(Potential):
         modes = beads if modes is None else modes
         check_ring(beta, beads, modes)
         if not V.domain.is_euclidean:
-            raise UserError("path integrals need a potential without periodic coordinates")
+            raise UserError("path integrals need a potential without periodic coordinates or walls")
         require(V, 2, "a path integral")
         self.V, self.beta, self.beads, self.modes, self.high = V, beta, beads, modes, high
         self.domain = Domain.euclidean(modes * V.dimension)

@@ -26,8 +26,9 @@ class Convention(NamedTuple):
 
     def adapted(
         self, function: Callable[..., Any], name: str = "", elsewhere: MapRows | None = None
-    ) -> Callable[[torch.Tensor], Any]:
-        """``function`` as one of torch samples [n, d].
+    ) -> Callable[..., Any]:
+        """``function`` as one of torch samples [n, d], and of other tensors beside them where it
+        takes whole batches.
 
         Whatever each row or batch gives, numbers, arrays or pairs of them, becomes tensors with a
         leading dimension n. ``elsewhere`` calls the function ``name`` of one configuration in other
@@ -38,7 +39,7 @@ class Convention(NamedTuple):
         if self.framework == "torch" and elsewhere is None:
             return lambda x: _stacked_tensors([function(row) for row in x])
         if not self.per_sample:
-            return lambda x: _tensors(function(_array(x)), x)
+            return lambda x, *more: _tensors(function(_array(x), *map(_copy, more)), x)
 
         def of_rows(x: torch.Tensor) -> Any:
             rows = _array(x)
@@ -50,7 +51,11 @@ class Convention(NamedTuple):
 
 def _array(x: torch.Tensor) -> np.ndarray:
     # a copy, which the function may change
-    return x.detach().cpu().double().numpy().copy()
+    return _copy(x.double())
+
+
+def _copy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().copy()
 
 
 def _tensors(values: Any, x: torch.Tensor) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from scipy.special import betaln, ndtr, ndtri, stdtr, stdtrit
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.potentials.potential import Potential
+from jeffreysflow.potentials.truncated import TruncatedGaussian
 from jeffreysflow.rows import row_dot, row_sum
 from jeffreysflow.streams import Stream
 
@@ -19,10 +21,10 @@ __all__ = ["Base"]
 
 class Base(Potential):
     """Independent coordinates: Gaussian or of Student's t where Euclidean, uniform on the circle
-    where periodic.
+    where periodic, and between walls uniform or a Gaussian cut off there.
 
     ``U_0(x) = sum_i u(z_i) + log sd_i + sum_j log P_j`` with ``z_i = (x_i - mean_i) / sd_i``, i
-    over Euclidean coordinates and j over periodic ones of period ``P_j``, where
+    over Euclidean coordinates and j over uniform ones on an interval of length ``P_j``, where
 
         ``u(z) = z^2 / 2 + log(2 pi) / 2``,   or with ``tails`` of nu degrees of freedom
         ``u(z) = (nu + 1)/2 log(1 + z^2 / nu) + log(nu)/2 + log B(1/2, nu/2)``.
@@ -36,9 +38,14 @@ class Base(Potential):
     ----------
     domain : the coordinates.
     mean, sd : one number for all Euclidean coordinates, or one a coordinate (ignored where
-        periodic). With tails they are location and scale: the mean exists for nu > 1 only, and the
+        uniform). With tails they are location and scale: the mean exists for nu > 1 only, and the
         standard deviation is ``sd sqrt(nu / (nu - 2))``, for nu > 2.
     tails : degrees of freedom nu of Student's t; None for a Gaussian.
+    walls : the law between walls, `uniform` or `truncated` (``TruncatedGaussian``).
+
+    Raises
+    ------
+    UserError : a truncated Gaussian that is not where its walls are.
     """
 
     _mean: torch.Tensor
@@ -46,7 +53,8 @@ class Base(Potential):
     _precision: torch.Tensor
     _lower: torch.Tensor
     _length: torch.Tensor
-    _periodic: torch.Tensor
+    _uniform: torch.Tensor
+    _truncated: torch.Tensor
 
     def __init__(
         self,
@@ -54,6 +62,7 @@ class Base(Potential):
         mean: float | Sequence[float] = 0.0,
         sd: float | Sequence[float] = 1.0,
         tails: float | None = None,
+        walls: Literal["uniform", "truncated"] = "uniform",
     ) -> None:
         super().__init__()
         self.domain = domain
@@ -66,29 +75,39 @@ class Base(Potential):
             raise ValueError(f"the base's sd must be positive, found {self._sd.tolist()}")
         if tails is not None and not tails > 0:
             raise ValueError(f"the base's tails must be positive, found {tails}")
-        periods = [(0.0, 1.0) if period is None else period for period in domain.periods]
-        lower = torch.tensor([low for low, _ in periods], dtype=torch.float64)
-        length = torch.tensor([high - low for low, high in periods], dtype=torch.float64)
+        intervals = [interval or (0.0, 1.0) for interval in domain.intervals]
+        lower = torch.tensor([low for low, _ in intervals], dtype=torch.float64)
+        length = torch.tensor([high - low for low, high in intervals], dtype=torch.float64)
         self.register_buffer("_lower", lower)
         self.register_buffer("_length", length)
-        self.register_buffer("_periodic", domain.periodic)
-        # a periodic coordinate adds nothing to energy and gradient
-        self.register_buffer("_precision", (~domain.periodic) / self._sd.square())
+        truncated = domain.walled & torch.tensor(walls == "truncated")
+        self.register_buffer("_uniform", domain.bounded & ~truncated)
+        self.register_buffer("_truncated", truncated)
+        # a uniform coordinate adds nothing to energy and gradient
+        self.register_buffer("_precision", (~self._uniform) / self._sd.square())
         standard = 0.5 * math.log(2 * math.pi) if tails is None else _log_normaliser(tails)
         line = torch.log(self._sd) + standard
-        self._log_normaliser = float(torch.where(self._periodic, length.log(), line).sum())
+        self._cut: TruncatedGaussian | None = None
+        if bool(truncated.any()):
+            ends = [wall or (-math.inf, math.inf) for wall in domain.walls]
+            self._cut = TruncatedGaussian(self._mean, self._sd, ends)
+            line = torch.where(truncated, self._cut.log_normaliser, line)
+        self._log_normaliser = float(torch.where(self._uniform, length.log(), line).sum())
 
     @property
     def mean(self) -> torch.Tensor:
-        """Means, or locations [d]; the middle of the interval where periodic."""
-        return torch.where(self._periodic, self._lower + 0.5 * self._length, self._mean)
+        """Means [d], or locations where there are tails; the middle of a uniform interval."""
+        mean = self._mean if self._cut is None else self._with_cut(self._cut.mean, self._mean)
+        return torch.where(self._uniform, self._lower + 0.5 * self._length, mean)
 
     @property
     def sd(self) -> torch.Tensor:
-        """Standard deviations [d], or scales where there are tails; of the uniform law where
-        periodic.
-        """
-        return torch.where(self._periodic, self._length / math.sqrt(12.0), self._sd)
+        """Standard deviations [d], or scales where there are tails."""
+        sd = self._sd if self._cut is None else self._with_cut(self._cut.sd, self._sd)
+        return torch.where(self._uniform, self._length / math.sqrt(12.0), sd)
+
+    def _with_cut(self, cut: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return torch.where(self._truncated.to(cut.device), cut, other)
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         return self._energy_and_gradient(x)[0]
@@ -102,8 +121,13 @@ class Base(Potential):
         if self.tails is None:
             return 0.5 * row_dot(offset, scaled) + self._log_normaliser, scaled
         nu, squares = self.tails, offset * scaled
-        energy = 0.5 * (nu + 1) * row_sum(torch.log1p(squares / nu))
-        return energy + self._log_normaliser, (nu + 1) * scaled / (nu + squares)
+        logarithms = torch.log1p(squares / nu)
+        gradient = (nu + 1) * scaled / (nu + squares)
+        if self._cut is not None:
+            logarithms = self._with_cut(squares / (nu + 1), logarithms)
+            gradient = self._with_cut(scaled, gradient)
+        energy = 0.5 * (nu + 1) * row_sum(logarithms)
+        return energy + self._log_normaliser, gradient
 
     def sample(self, n: int, stream: Stream, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         """``n`` exact independent samples [n, d]."""
@@ -114,8 +138,8 @@ class Base(Potential):
             standard = stream.student(self.tails, *shape, dtype=dtype, device=device)
         x = self._mean.to(dtype) + self._sd.to(dtype) * standard
         if not self.domain.is_euclidean:
-            circle = self._lower + self._length * stream.uniform(*shape, device=device)
-            x = self.domain.wrap(torch.where(self._periodic, circle.to(dtype), x))
+            inside = self._inside(stream.uniform(*shape, device=device))
+            x = self.domain.wrap(torch.where(self._uniform | self._truncated, inside.to(dtype), x))
         return x
 
     def quantile(self, u: torch.Tensor) -> torch.Tensor:
@@ -126,9 +150,13 @@ class Base(Potential):
             standard = torch.from_numpy(stdtrit(self.tails, u.double().cpu().numpy())).to(u)
         x = self._mean.to(u) + self._sd.to(u) * standard
         if not self.domain.is_euclidean:
-            circle = self._lower.to(u) + self._length.to(u) * u
-            x = torch.where(self._periodic.to(u.device), circle, x)
-        return x
+            x = torch.where((self._uniform | self._truncated).to(u.device), self._inside(u), x)
+        return self.domain.wrap(x) if self.domain.walls else x
+
+    def _inside(self, u: torch.Tensor) -> torch.Tensor:
+        """``quantile`` of the coordinates that have an interval; nothing of the others."""
+        x = self._lower.to(u) + self._length.to(u) * u
+        return x if self._cut is None else self._with_cut(self._cut.quantile(u).to(u), x)
 
     def outside(self, lower: torch.Tensor, upper: torch.Tensor) -> float:
         """The probability that any Euclidean coordinate of a sample lies outside its interval,
@@ -137,7 +165,7 @@ class Base(Potential):
         mean, sd = self._mean.cpu(), self._sd.cpu()
         below = _distribution(self.tails, (lower.cpu().double() - mean) / sd)
         above = _distribution(self.tails, (mean - upper.cpu().double()) / sd)
-        outside = (below + above).masked_fill(self._periodic.cpu(), 0.0)
+        outside = (below + above).masked_fill(self.domain.bounded, 0.0)
         # 1 - prod(1 - p), without the cancellation
         return abs(math.expm1(float(torch.log1p(-outside).sum())))
 

@@ -11,7 +11,7 @@ from jeffreysflow.errors import UserError, described
 
 __all__ = ["RobustFunction"]
 
-Function = Callable[[torch.Tensor], Any]
+_More = tuple[torch.Tensor, ...]
 
 
 class _Way(NamedTuple):
@@ -30,15 +30,18 @@ class RobustFunction:
 
     Parameters
     ----------
-    function : the user's.
+    function : the user's; it may take more than samples.
     name : how errors call it, with its file.
+    row_by_row : whether what it takes beside samples has a row a sample, too.
     """
 
-    def __init__(self, function: Function, name: str) -> None:
-        self._function, self._name = function, name
+    def __init__(
+        self, function: Callable[..., Any], name: str, *, row_by_row: bool = False
+    ) -> None:
+        self._function, self._name, self._row_by_row = function, name, row_by_row
         self._ways: dict[tuple[torch.dtype, bool], _Way] = {}
 
-    def __call__(self, x: torch.Tensor) -> Any:
+    def __call__(self, x: torch.Tensor, *more: torch.Tensor) -> Any:
         """What the function gives.
 
         Raises
@@ -48,11 +51,11 @@ class RobustFunction:
         asked = torch.is_grad_enabled() and x.requires_grad
         kind = x.dtype, asked
         if kind in self._ways:
-            return self._values(x, self._ways[kind])
+            return self._values(x, more, self._ways[kind])
         first: UserError | None = None
         for way in _ways(*kind):
             try:
-                values = self._values(x, way)
+                values = self._values(x, more, way)
             except UserError as error:
                 if not isinstance(error.__cause__, RuntimeError):
                     raise
@@ -70,48 +73,56 @@ class RobustFunction:
         shape = f"[{len(x)}, {x.shape[1]}]"
         return UserError(f"{what}{self._name} raised on x of shape {shape}: {described(error)}")
 
-    def _values(self, x: torch.Tensor, way: _Way) -> Any:
+    def _values(self, x: torch.Tensor, more: _More, way: _Way) -> Any:
         y = x.double() if way.double else x
         if way.gradients:
             with torch.enable_grad():
-                values = self._called(y.detach().requires_grad_())
+                values = self._called(y.detach().requires_grad_(), more)
             values = values.detach() if isinstance(values, torch.Tensor) else values
         else:
-            values = self._called(y)
+            values = self._called(y, more)
         return values.to(x.dtype) if way.double and isinstance(values, torch.Tensor) else values
 
-    def _called(self, x: torch.Tensor) -> Any:
+    def _called(self, x: torch.Tensor, more: _More) -> Any:
         try:
-            return self._function(x)
+            return self._function(x, *more)
         except UserError:
             raise
         except (Exception, SystemExit) as error:
-            self._refuse(error, x)
+            self._refuse(error, x, more)
 
-    def _refuse(self, error: BaseException, x: torch.Tensor) -> NoReturn:
+    def _refuse(self, error: BaseException, x: torch.Tensor, more: _More) -> NoReturn:
         refusal = self.refusal(error, x)
-        row = self._culprit(x, type(error))
+        row = self._culprit(x, more, type(error))
         if row is not None:
             refusal = UserError(f"{refusal}, first at x = {row.tolist()}")
         raise refusal from error
 
-    def _culprit(self, x: torch.Tensor, kind: type[BaseException]) -> torch.Tensor | None:
+    def _culprit(
+        self, x: torch.Tensor, more: _More, kind: type[BaseException]
+    ) -> torch.Tensor | None:
         """The first row on which the function raises such an error, by halving."""
-        if not self._raises(x[:1], kind) and not self._raises(x, kind):
+
+        def raises(first: int, end: int) -> bool:
+            part = tuple(each[first:end] for each in more) if self._row_by_row else more
+            return self._raises(x[first:end], part, kind)
+
+        first, end = 0, len(x)
+        if not raises(0, 1) and not raises(0, end):
             return None
-        while len(x) > 1:
-            half = len(x) // 2
-            if self._raises(x[:half], kind):
-                x = x[:half]
-            elif self._raises(x[half:], kind):
-                x = x[half:]
+        while end - first > 1:
+            half = first + (end - first) // 2
+            if raises(first, half):
+                end = half
+            elif raises(half, end):
+                first = half
             else:
                 return None
-        return x[0].detach()
+        return x[first].detach()
 
-    def _raises(self, x: torch.Tensor, kind: type[BaseException]) -> bool:
+    def _raises(self, x: torch.Tensor, more: _More, kind: type[BaseException]) -> bool:
         try:
-            self._function(x)
+            self._function(x, *more)
         except (Exception, SystemExit) as error:
             return isinstance(error, kind)
         return False

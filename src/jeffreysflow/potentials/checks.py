@@ -69,6 +69,7 @@ def _check_kind(potential: Potential, x: torch.Tensor, name: str) -> None:
 
 def _why_no_gradient(potential: Potential, x: torch.Tensor) -> str:
     near = torch.cat([x + step * x.abs().clamp(min=1) for step in (1e-4, -1e-4, 1e-3)])
+    near = potential.domain.wrap(near)
     with torch.no_grad():
         U, U_near = potential.energy(x), potential.energy(near)
     if bool((U[0] == U).all()) and bool((U_near == U[0]).all()):
@@ -158,8 +159,10 @@ def _line(
 ) -> torch.Tensor:
     """Energies [n, 16] along a straight line from each x."""
     along = torch.linspace(0, 1, _STEPS, dtype=x.dtype) * length[:, None].to(x)
-    points = x[:, None] + along[..., None] * direction[:, None].to(x)
-    energy, _ = potential.energy_and_gradient(points.flatten(0, 1))
+    points = (x[:, None] + along[..., None] * direction[:, None].to(x)).flatten(0, 1)
+    if potential.domain.walls:
+        points = potential.domain.wrap(points)
+    energy, _ = potential.energy_and_gradient(points)
     return energy.double().reshape(along.shape)
 
 

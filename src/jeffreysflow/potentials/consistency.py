@@ -9,7 +9,7 @@ from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.potential import Potential
 from jeffreysflow.streams import Stream
 
-__all__ = ["check_consistency"]
+__all__ = ["check_consistency", "rounding_of"]
 
 _ROWS = 24
 _APART = 6
@@ -41,7 +41,7 @@ def check_consistency(potential: Potential, base: Base, name: str, seed: int = 0
     with torch.no_grad():
         U = potential.energy(x)
     _refuse(not x.equal(given), f"{name}: energy(x) changes x in place; let it work on a copy")
-    slack = _slack(U)
+    slack = rounding_of(U)
     _check_repeated(potential, x, U, slack, name)
     _check_apart(potential, x, U, slack, name)
     _check_single(potential, x, U, name)
@@ -56,7 +56,10 @@ def check_consistency(potential: Potential, base: Base, name: str, seed: int = 0
     _check_periods(potential, base, x, slack, name)
 
 
-def _slack(U: torch.Tensor) -> float:
+def rounding_of(U: torch.Tensor) -> float:
+    """By how much values like these may differ in their last bits; more where all of them are
+    numbers of float32.
+    """
     finite = U[U.isfinite()].double()
     largest = float(finite.abs().max()) if len(finite) else 0.0
     single = bool((finite == finite.float().double()).all())
@@ -103,11 +106,12 @@ def _check_apart(
 
 def _check_single(potential: Potential, x: torch.Tensor, U: torch.Tensor, name: str) -> None:
     """Flows are trained in float32."""
+    rounded = potential.domain.rounded(x, torch.float32)
     if potential.derivatives:
-        single, gradient = potential.energy_and_gradient(x.float())
+        single, gradient = potential.energy_and_gradient(rounded)
         sound = single.isfinite() & gradient.isfinite().all(dim=1)
     else:
-        single = potential.energy(x.float())
+        single = potential.energy(rounded)
         sound = single.isfinite()
     bad = U.isfinite() & ~sound
     _refuse(
@@ -143,7 +147,10 @@ def _check_gradient(
     steps = torch.zeros_like(slope)
     for step in _STEPS:
         with torch.no_grad():
-            rise = potential.energy(x + step * direction) - potential.energy(x - step * direction)
+            ahead, behind = (
+                potential.energy(_within(base, x + sign * step * direction)) for sign in (1, -1)
+            )
+        rise = ahead - behind
         found = rise.double() / (2 * step)
         noise = 1e-3 * slack / step
         error = ((found - slope).abs() - noise).clamp(min=0) / torch.maximum(
@@ -172,6 +179,11 @@ def _check_gradient(
             f"{float(slope[row]):.6g}, by differences {float(difference[row]):.6g}, at "
             f"x = {x[row].tolist()} (a detached part, a gradient of its own without create_graph?)"
         )
+
+
+def _within(base: Base, x: torch.Tensor) -> torch.Tensor:
+    """Between the walls; of the steps that are tried, short ones reach none."""
+    return base.domain.wrap(x) if base.domain.walls else x
 
 
 def _check_periods(

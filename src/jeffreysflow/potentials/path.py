@@ -91,6 +91,16 @@ class AnnealingPath:
         U_0 = x.new_zeros(len(x)) if self.base is None else self.base.energy(x)
         return U_0, U_M - U_0
 
+    def batch_energies(
+        self, x: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(U_0, U_M^B - U_0)``, each [n], of samples [n, d], on mini-batches ``index`` of the
+        target's terms (``FiniteSum.batch_energy``).
+        """
+        U_M = self.counted.batch_energy(x, index)
+        U_0 = x.new_zeros(len(x)) if self.base is None else self.base.energy(x)
+        return U_0, U_M - U_0
+
     def energy(self, x: torch.Tensor, lam: float) -> torch.Tensor:
         """``U_lambda`` [n] of samples [n, d]."""
         return interpolated(*self.energies(x), lam)
@@ -104,7 +114,15 @@ class AnnealingPath:
         """
         if not self.gradients:
             return self._without_gradients(x)
-        U_M, grad_U_M = self.counted.energy_and_gradient(x)
+        return self._point(x, *self.counted.energy_and_gradient(x))
+
+    def evaluate_batch(self, x: torch.Tensor, index: torch.Tensor) -> PathPoint:
+        """The same on mini-batches ``index`` of the target's terms, with gradients whatever else
+        its points have.
+        """
+        return self._point(x, *self.counted.batch_energy_and_gradient(x, index))
+
+    def _point(self, x: torch.Tensor, U_M: torch.Tensor, grad_U_M: torch.Tensor) -> PathPoint:
         # whatever the energy computes in, samples and energies are kept in one kind
         U_M = U_M.to(x.dtype)
         if self.base is None:

@@ -1,7 +1,7 @@
 """Is ``exp(-U)`` a density, and is it where the base can reach? Told from U along straight lines.
 
 Lengths are in standard deviations of the base, from its mean; d counts the Euclidean coordinates,
-and periodic ones are kept at values of a base sample each.
+and those on a circle or between walls are kept at values of a base sample each.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def check_density(potential: Potential, base: Base, name: str, seed: int = 0) ->
     UserError : the mass does not fall, or in most directions (or nearly all of it in all) lies
         further out than 30 standard deviations of a Gaussian base would.
     """
-    if bool(base.domain.periodic.all()):
+    if bool(base.domain.bounded.all()):
         return
     try:
         _check(potential, base, name, seed)
@@ -88,7 +88,7 @@ class _Rays:
 
     def __init__(self, potential: Potential, base: Base, stream: Stream) -> None:
         self._potential, self.base, self._stream = potential, base, stream
-        self.free = ~base.domain.periodic
+        self.free = ~base.domain.bounded
         self.sd = torch.where(self.free, base.sd, 0.0)
 
     def random(self, n: int) -> torch.Tensor:

@@ -7,125 +7,43 @@ tensors [n, d] -> [n] in kT. It may define
   if it likes;
 - ``framework = "numpy"`` where functions take and give numpy arrays, and ``per_sample = True``
   where they take one configuration [d] and give one number (and one gradient [d]);
-- ``periodic = {coordinate: (lower, upper)}`` (coordinates count from 0);
+- ``periodic = {coordinate: (lower, upper)}`` (coordinates count from 0), on circles;
+- ``walls = {coordinate: (lower, upper)}``, between walls that reflect: the density is defined there
+  and nowhere else, and no function is asked beyond;
 - ``observables = {name: function}``, each [n, d] -> [n].
 
 A numpy energy without ``energy_and_gradient`` has no gradients.
+
+An energy that is a sum of L terms defines, instead of ``energy(x)`` or beside a faster one,
+
+- ``terms = L`` and ``energy_terms(x, index)``, terms [n, B] for int64 ``index`` [B] (counted from
+  0);
+- or ``data = "file.csv"``, a table of numbers beside the file, a row a term, and
+  ``energy_terms(x, rows)`` for float64 ``rows`` [B, columns] of it; ``terms`` may then be left out;
+- ``prior(x)`` [n], what is in the energy besides the terms, where there is anything.
+
+Where each sample has terms of its own, ``index`` is [n, B] (``rows`` [n, B, columns]) if the
+function gives the right terms for it too, which is tried; else it is called term by term.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-import torch
-from torch.autograd.function import once_differentiable
-
-from jeffreysflow.domain import Domain
+from jeffreysflow.domain import Domain, Interval
 from jeffreysflow.errors import UserError, allowed_names, shown
 from jeffreysflow.potentials.adapting import Convention, MapRows
-from jeffreysflow.potentials.calling import RobustFunction
-from jeffreysflow.potentials.potential import Potential
+from jeffreysflow.potentials.user_potential import UserPotential
+from jeffreysflow.potentials.user_sum import UserSum
+from jeffreysflow.userfiles.data_table import read_data_table
 from jeffreysflow.userfiles.importing import import_user_file
 from jeffreysflow.userfiles.workers import Workers
 
 __all__ = ["UserPotential", "load_user_potential"]
-
-Function = Callable[[torch.Tensor], Any]
-
-
-class UserPotential(Potential):
-    """The energy function of a user's file, and ``files``, all that it was made from.
-
-    Parameters
-    ----------
-    energy, energy_and_gradient : of torch samples; one of them may be missing.
-    derivatives : how often ``energy`` can be differentiated by torch, where there are no gradients
-        of its own.
-    """
-
-    def __init__(
-        self,
-        file: Path,
-        domain: Domain,
-        energy: Function | None,
-        observables: Mapping[str, Function],
-        files: frozenset[Path] = frozenset(),
-        energy_and_gradient: Function | None = None,
-        derivatives: int = 2,
-    ) -> None:
-        super().__init__()
-        self.file, self.files = file, files
-        self.domain = domain
-        self.observables = {
-            name: RobustFunction(function, f"{file}: observable '{name}'")
-            for name, function in observables.items()
-        }
-        self._energy, self._pair = (
-            None if function is None else RobustFunction(function, f"{file}: {name}(x)")
-            for name, function in (
-                ("energy", energy),
-                ("energy_and_gradient", energy_and_gradient),
-            )
-        )
-        self.derivatives = derivatives if energy_and_gradient is None else 1
-
-    def energy(self, x: torch.Tensor) -> torch.Tensor:
-        if self._pair is not None and x.requires_grad and torch.is_grad_enabled():
-            return cast(torch.Tensor, _WithOwnGradient.apply(x, self))  # type: ignore[no-untyped-call]
-        if self._energy is None:
-            return self._own(x.detach())[0]
-        energy = self._energy(x)
-        self._check_shape("energy(x)", energy, x.shape[:1], x)
-        return energy.to(x.dtype) if energy.is_floating_point() else cast(torch.Tensor, energy)
-
-    def energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if self._pair is not None:
-            return self._own(x.detach())
-        try:
-            return super().energy_and_gradient(x)
-        except RuntimeError as error:
-            assert self._energy is not None
-            raise self._energy.refusal(error, x, "the gradient of ") from error
-
-    def _own(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self._pair is not None
-        pair = self._pair(x)
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise UserError(
-                f"{self.file}: energy_and_gradient(x) must give a tuple of energies and gradients, "
-                f"found {type(pair).__name__}"
-            )
-        what = "of energy_and_gradient(x)"
-        self._check_shape(f"the energy {what}", pair[0], x.shape[:1], x)
-        self._check_shape(f"the gradient {what}", pair[1], x.shape, x)
-        energy, gradient = (part.detach().to(x.dtype) for part in pair)
-        return energy, gradient
-
-    def _check_shape(self, what: str, values: Any, shape: tuple[int, ...], x: torch.Tensor) -> None:
-        if isinstance(values, torch.Tensor) and values.shape == shape:
-            return
-        found = list(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
-        raise UserError(
-            f"{self.file}: {what} must have shape {list(shape)} for x of shape {list(x.shape)}, "
-            f"found {found}"
-        )
-
-
-class _WithOwnGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, potential: UserPotential) -> torch.Tensor:
-        energy, gradient = potential.energy_and_gradient(x)
-        ctx.save_for_backward(gradient)
-        return energy
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_energy: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return grad_energy.unsqueeze(1) * gradient, None
 
 
 def load_user_potential(file: Path, workers: int = 1) -> UserPotential:
@@ -143,22 +61,42 @@ def load_user_potential(file: Path, workers: int = 1) -> UserPotential:
     if type(dimension) is not int or dimension < 1:
         raise UserError(f"{file}: 'dimension' must be a positive integer, found {dimension!r}")
     convention = _convention(file, module)
-    energy, pair = (_function(file, module, name) for name in ("energy", "energy_and_gradient"))
-    if energy is None and pair is None:
+    names = ("energy", "energy_and_gradient", "energy_terms", "prior")
+    energy, pair, energy_terms, prior = (_function(file, module, name) for name in names)
+    if energy is None and pair is None and energy_terms is None:
+        if hasattr(module, "terms") or _data_file(file, module) is not None:
+            raise UserError(
+                f"{file}: 'energy_terms' must be a function of x [n, d] and index [B] -> [n, B], "
+                "found None"
+            )
         raise UserError(f"{file}: 'energy' must be a function [n, d] -> [n], found None")
     observables = getattr(module, "observables", {})
     if not isinstance(observables, Mapping) or not all(map(callable, observables.values())):
         raise UserError(f"{file}: 'observables' must map names to functions [n, d] -> [n]")
-    derivatives = 2 if convention.framework == "torch" else 0
+    if energy_terms is not None:
+        _refuse_one_by_one(file, convention, workers)
     elsewhere = _elsewhere(file, convention, workers, has_pair=pair is not None)
-    return UserPotential(
-        file,
-        _domain(file, dimension, module),
-        energy and convention.adapted(energy, "energy", elsewhere),
-        {name: convention.adapted(function) for name, function in observables.items()},
-        files,
-        pair and convention.adapted(pair, "energy_and_gradient", elsewhere),
-        derivatives,
+    about: dict[str, Any] = {
+        "file": file,
+        "domain": _domain(file, dimension, module),
+        "energy": energy and convention.adapted(energy, "energy", elsewhere),
+        "observables": {name: convention.adapted(each) for name, each in observables.items()},
+        "files": files,
+        "energy_and_gradient": pair and convention.adapted(pair, "energy_and_gradient", elsewhere),
+        "derivatives": 2 if convention.framework == "torch" else 0,
+    }
+    if energy_terms is None:
+        return UserPotential(**about)
+    data_file = _data_file(file, module)
+    data = None if data_file is None else read_data_table(data_file)
+    if data_file is not None:
+        about["files"] = files | {data_file.resolve()}
+    return UserSum(
+        terms=_terms(file, module, None if data is None else len(data)),
+        energy_terms=convention.adapted(energy_terms),
+        prior=prior and convention.adapted(prior),
+        data=data,
+        **about,
     )
 
 
@@ -200,17 +138,61 @@ def _elsewhere(
     return Workers(file, workers).map_rows
 
 
+def _refuse_one_by_one(file: Path, convention: Convention, workers: int) -> None:
+    if convention.per_sample:
+        raise UserError(
+            f"{file}: per_sample = True: 'energy_terms' takes samples [n, d], not one "
+            "configuration; leave it out"
+        )
+    if workers > 1:
+        raise UserError(
+            f"potential.workers {workers}: only an energy of one configuration at a time has "
+            f"workers, and {file} has terms; leave workers out"
+        )
+
+
+def _data_file(file: Path, module: ModuleType) -> Path | None:
+    """The table whose rows are the terms; what else may be called ``data`` is the user's own."""
+    data = getattr(module, "data", None)
+    return file.parent / data if isinstance(data, str) else None
+
+
+def _terms(file: Path, module: ModuleType, rows: int | None) -> int:
+    terms = getattr(module, "terms", rows)
+    if type(terms) is not int or terms < 1:
+        instead = ", or 'data' a file of a row a term" if rows is None else ""
+        raise UserError(
+            f"{file}: 'terms' must be a positive integer{instead}, found {shown(terms)}"
+        )
+    if rows is not None and terms != rows:
+        raise UserError(f"{file}: 'terms' is {terms}, and {module.data} has {rows} rows")
+    return terms
+
+
 def _domain(file: Path, dimension: int, module: ModuleType) -> Domain:
-    periodic = getattr(module, "periodic", {})
-    periods: list[tuple[float, float] | None] = [None] * dimension
+    periods, walls = (_intervals(file, dimension, module, name) for name in ("periodic", "walls"))
+    for i, (period, wall) in enumerate(zip(periods, walls, strict=True)):
+        if period is not None and wall is not None:
+            raise UserError(
+                f"{file}: coordinate {i} is both in 'periodic' and in 'walls'; it is on a circle "
+                "or between walls"
+            )
+    return Domain(periods, walls)
+
+
+def _intervals(
+    file: Path, dimension: int, module: ModuleType, name: str
+) -> tuple[Interval | None, ...]:
+    given = getattr(module, name, {})
+    intervals: list[Interval | None] = [None] * dimension
     try:
-        for coordinate, (lower, upper) in dict(periodic).items():
-            if not 0 <= coordinate < dimension or not lower < upper:
+        for coordinate, (lower, upper) in dict(given).items():
+            if not 0 <= coordinate < dimension or not -math.inf < lower < upper < math.inf:
                 raise ValueError
-            periods[coordinate] = (float(lower), float(upper))
+            intervals[coordinate] = (float(lower), float(upper))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{file}: 'periodic' must map coordinates 0..{dimension - 1} to (lower, upper), "
-            f"found {periodic!r}"
+            f"{file}: '{name}' must map coordinates 0..{dimension - 1} to (lower, upper), finite "
+            f"and lower < upper, found {given!r}"
         ) from error
-    return Domain(tuple(periods))
+    return tuple(intervals)

@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jeffreysflow.judgement.doubts import Doubt
-from jeffreysflow.judgement.flow_doubts import doubts_about_ensemble, doubts_about_flow
+from jeffreysflow.judgement.flow_doubts import (
+    doubts_about_ensemble,
+    doubts_about_flow,
+    doubts_about_learned,
+)
 from jeffreysflow.judgement.reference_doubts import doubts_about_reference
 from jeffreysflow.judgement.witnesses import witness_of
 from jeffreysflow.report.bead_tables import bead_doubts
@@ -54,6 +58,10 @@ def cautions(
         lines += _of(f"flow {name}", doubts, texts)
         doubts = doubts_about_ensemble(found.estimates.get(f"ensemble:{name}", ()), witness)
         lines += _of(f"ensemble of {name}", doubts, [doubt.text for doubt in doubts])
+        for learned in flow.residual_weights:
+            doubts = doubts_about_learned(found.estimates.get(f"learned:{name}:{learned}", ()))
+            source = f"learned weights '{learned}' of {name}"
+            lines += _of(source, doubts, [doubt.text for doubt in doubts])
         lines += [Caution(f"paths of {name}", text, True) for text in bead_doubts(found, name)]
     return _grave_first(lines)
 

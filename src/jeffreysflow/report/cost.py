@@ -1,10 +1,10 @@
 """What tempering and flows cost, and from how many effective samples on a flow is the cheaper way.
 
 Costs are counted in core seconds (wall time x ranks x threads) and in evaluations of the target's
-energy (with or without gradient; of a path, of V at each bead). A reference costs a warm-up w (with
-its pilot) and R for the rounds that it recorded; a flow costs, besides these, T for its training
-and that of every flow below it. With n effective samples of an observable from R, and m from
-generating at a cost G, N effective samples cost
+energy (with or without gradient; of a path, of V at each bead; of a finite sum, of each term). A
+reference costs a warm-up w (with its pilot) and R for the rounds that it recorded; a flow costs,
+besides these, T for its training and that of every flow below it. With n effective samples of an
+observable from R, and m from generating at a cost G, N effective samples cost
 
     tempering   w + a N,      a = R / n,
     the flow    w + R + T + b N,      b = G / m,

@@ -24,7 +24,7 @@ from jeffreysflow.report.cost import (
 )
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, count_text, duration
-from jeffreysflow.report.provenance import StageRecord
+from jeffreysflow.report.provenance import StageRecord, terms_of
 from jeffreysflow.report.table import Cell, Table
 from jeffreysflow.stores.tables import SummaryRow
 
@@ -126,6 +126,7 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
     median observable and of the worst, by both counts.
     """
     lines = []
+    counted = "evaluations" if terms_of(records) is None else "component evaluations"
     for flow in _flows(found):
         costs = [cost for cost in observable_costs(found, records, flow) if _is_known(cost)]
         if not costs:
@@ -135,7 +136,7 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
             verdict(costs, key)
             for key in (lambda cost: cost.seconds, lambda cost: cost.evaluations)
         )
-        text = f"by core time, {by_time}; by evaluations of the energy, {by_count}"
+        text = f"by core time, {by_time}; by {counted} of the energy, {by_count}"
         if by_time == by_count == _NOT_COMPARED:
             text = _NOT_COMPARED
         lines.append(f"{flow}: {text}" + _BIASED * has_bias(found, flow))

@@ -202,17 +202,17 @@ class ExperimentData(Results):
 
 
 def view_limits(
-    x: np.ndarray, periods: Sequence[Interval | None], density: Density | None
+    x: np.ndarray, intervals: Sequence[Interval | None], density: Density | None
 ) -> list[Interval]:
     """The interval of each coordinate that holds nearly all of the mass, with a margin.
 
-    A period where there is one; else where the exact marginal density, or the samples ``x`` [n, d],
-    leave 1e-4 outside on either side.
+    A period, or all there is between walls, where there is one; else where the exact marginal
+    density, or the samples ``x`` [n, d], leave 1e-4 outside on either side.
     """
     limits = []
-    for i, period in enumerate(periods):
-        if period is not None:
-            limits.append(period)
+    for i, interval in enumerate(intervals):
+        if interval is not None:
+            limits.append(interval)
             continue
         if density is None:
             low, high = np.nanquantile(x[:, i], [1e-4, 1 - 1e-4])

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jeffreysflow.config import TruthConfig
 from jeffreysflow.config.potential import BaseConfig
 from jeffreysflow.report.bead_tables import bead_table, path_table
+from jeffreysflow.report.bias_parts import bias_parts_table
 from jeffreysflow.report.cautions import cautions
 from jeffreysflow.report.cost_tables import (
     NO_COMPARISON,
@@ -25,12 +26,15 @@ from jeffreysflow.report.cost_tables import (
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.flow_tables import flow_table, observable_table
 from jeffreysflow.report.headline import headline_table
+from jeffreysflow.report.learned_table import learned_table
+from jeffreysflow.report.level_bias_table import level_bias_table
 from jeffreysflow.report.numbers import duration
 from jeffreysflow.report.provenance import (
     StageRecord,
     facts_by_source,
     samples_a_second,
     stage_table,
+    terms_of,
     versions,
     wall_seconds,
 )
@@ -103,6 +107,14 @@ def _content(chapter: Chapter) -> dict[str, object]:
     levels = {name: level_table(found, name) for name in experiment.flows}
     beads = {name: bead_table(found, name) for name in experiment.flows}
     observables = observable_table(found)
+    sections = {
+        "Bias at every level": level_bias_table(found),
+        **{
+            f"What the bias is made of: {name}": bias_parts_table(found, name)
+            for name in experiment.bias_parts
+        },
+        "Learned weights": learned_table(found),
+    }
     return {
         "experiment": experiment,
         "facts": _facts(found),
@@ -114,6 +126,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
         "flows": filled(flow_table(found, skipped, training, samples_a_second(records))),
         "levels": {name: filled(table) for name, table in levels.items() if table is not None},
         "beads": {name: filled(table) for name, table in beads.items() if table is not None},
+        "sections": {title: filled(table) for title, table in sections.items() if table},
         "observables": None if observables is None else filled(observables),
         "pictures": [_shown(picture) for picture in chapter.pictures],
         "cost": _cost(found, records),
@@ -133,7 +146,16 @@ def _cost(found: Results, records: Sequence[StageRecord]) -> dict[str, object]:
         "observables": {name: filled(table) for name, table in tables.items() if table},
         "paths": None if paths is None else filled(paths),
         "no_comparison": NO_COMPARISON,
+        "evaluation": _evaluation(terms_of(records), paths is not None),
     }
+
+
+def _evaluation(terms: int | None, paths: bool) -> str:
+    """What is counted as one, in words."""
+    whole = "V at one bead" if paths else "the energy"
+    if terms is None:
+        return f"one of {whole}"
+    return f"one of a single component: {whole} is a sum of {terms:,} terms and counts as so many"
 
 
 def _shown(picture: Picture) -> dict[str, object]:
@@ -162,7 +184,10 @@ def _base_fact(base: BaseConfig) -> str:
     law = f"mean {base.mean}, sd {base.sd}"
     if base.tails is not None:
         law = f"Student's t of dof {base.tails:g}, location {base.mean}, scale {base.sd}"
-    return f"{law} where Euclidean; uniform where periodic"
+    text = f"{law} where Euclidean; uniform where periodic or between walls"
+    if base.walls == "truncated":
+        text = f"{law} where Euclidean, uniform where periodic; Gaussian, cut off, between walls"
+    return text
 
 
 def _facts(found: Results) -> dict[str, str]:

@@ -15,6 +15,7 @@ __all__ = [
     "facts_by_source",
     "samples_a_second",
     "stage_table",
+    "terms_of",
     "versions",
     "wall_seconds",
 ]
@@ -124,6 +125,13 @@ def facts_by_source(records: Iterable[StageRecord], stage: str, fact: str) -> di
 def wall_seconds(records: Iterable[StageRecord]) -> float:
     """The wall times of all stages together."""
     return math.fsum(float(record.facts.get("wall_seconds", 0.0)) for record in records)
+
+
+def terms_of(records: Iterable[StageRecord]) -> int | None:
+    """How many terms the energy is the sum of, which evaluations are counted in; None where it is
+    no finite sum.
+    """
+    return next((record.facts["terms"] for record in records if "terms" in record.facts), None)
 
 
 def versions(records: Iterable[StageRecord]) -> dict[str, str]:

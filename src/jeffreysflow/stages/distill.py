@@ -82,12 +82,14 @@ def run(
         print(f"{what}: {note}", flush=True)
     lam_0, lam_1, reference = _task(layout, experiment, flow, level)
     below: Ensemble | None = None
+    learned_below: dict[str, torch.Tensor] = {}
     flow_below: TransportMap | None = None
     if level > 1:
         previous = files.level(level - 1)
         read_record(previous / (KEPT_RECORD if ahead else "done.json"), hash)
-        stored = open_ensemble(previous / "ensemble.zarr", "ensemble", hash).samples()
-        below = Ensemble(*(field.to(device) for field in stored))
+        stored = open_ensemble(previous / "ensemble.zarr", "ensemble", hash)
+        below = Ensemble(*(field.to(device) for field in stored.samples()))
+        learned_below = {name: stored.learned(name).to(device) for name in stored.learned_names}
         flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
 
     progress = Progress(section.training.steps, what)
@@ -115,6 +117,7 @@ def run(
                 *(folder, attempt, f"{hash} {below_it} {device}", _SECONDS), signals_kept, stop
             ),
             alongside,
+            learned_below,
         )
     progress.close(ess=result.facts["ess"], jeffreys_gap=result.facts["jeffreys_gap"])
     save_flow(folder / "flow.safetensors", result.flow, hash)
@@ -123,6 +126,7 @@ def run(
         folder / "ensemble.zarr",
         hash,
         result.ensemble,
+        result.learned,
         experiment=experiment.name,
         flow=flow,
         level=level,

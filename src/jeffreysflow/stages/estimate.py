@@ -13,6 +13,8 @@ from jeffreysflow.analysis.ensemble_estimates import add_ensemble
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.exact_divergence import EXACT_SAMPLES, exact_divergence
 from jeffreysflow.analysis.generated_sums import GeneratedSums
+from jeffreysflow.analysis.learned_estimates import learned_rows
+from jeffreysflow.analysis.level_bias import add_bias_of_ensembles, add_bias_of_levels
 from jeffreysflow.analysis.level_facts import add_level
 from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
 from jeffreysflow.analysis.source_flow import run_source
@@ -74,6 +76,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     series = measured.values(x, U_0 + V).reshape(levels.draws, levels.walkers, -1)
     section = experiment.reference(reference)
     table = EstimateTable("reference", len(levels) - 1, layout.truth, section.published)
+    add_bias_of_levels(table, layout, experiment, measured, levels)
     table.add_measured(measured, from_series(series), len(x))
     for j, observable in enumerate(measured.observables):
         table.add(f"drift:{observable.name}", drift(series[..., j]))
@@ -83,7 +86,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
         if (row.scope, row.quantity) == ("run", "log_z"):
             table.add("log_z", row.value, row.stderr, dof=row.dof)
     kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
-    table.add("exact_kernel", float(kernel.exact))
+    table.add("exact_kernel", float(kernel.exact and section.swap_rule.name == "exact"))
     doubts = doubts_about_reference(table.rows, diagnostics, _first_nan(files))
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"reference:{reference}", doubts)
@@ -115,6 +118,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     published = dict(section.published)
     ensemble = EstimateTable("ensemble", steps, layout.truth, published)
     if steps > 1:
+        add_bias_of_ensembles(ensemble, layout, experiment, flow, measured)
         add_ensemble(ensemble, layout, experiment, flow, measured)
         # what is published of a sequence is the bias of its ensemble
         published.pop("bias", None)
@@ -168,7 +172,8 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         say(experiment, f"ensemble:{flow}", doubts)
     _write_profiles(files.profiles, table, ensemble)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
-    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed])
+    learned = learned_rows(layout, experiment, flow, measured)
+    write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])
 
 
 def _first_nan(files: ReferenceLayout) -> Mapping[str, Any] | None:

@@ -51,14 +51,14 @@ def _read(layout: Layout, experiment: Experiment) -> ExperimentData:
     everywhere = np.concatenate([samples.x for samples in references.values()])
     held = is_held_by_its_box(layout, experiment)
     density = _density(potential, experiment.truth if held else None, everywhere)
-    periods = potential.domain.periods[:_COORDINATES]
+    intervals = potential.domain.intervals[:_COORDINATES]
     return ExperimentData(
         **read_tables(layout, experiment),
         history={name: _history(layout, experiment, name) for name in experiment.flows},
         references=references,
         flows={name: _generated(layout, experiment, name) for name in experiment.generating},
         density=density,
-        limits=view_limits(everywhere, periods, density),
+        limits=view_limits(everywhere, intervals, density),
         planes=read_planes(layout, experiment),
         curves=read_curves(layout, experiment),
     )
@@ -96,8 +96,8 @@ def _density(potential: Potential, truth: TruthConfig | None, x: np.ndarray) -> 
         low, high = x.min(axis=0), x.max(axis=0)
         margin = 0.25 * (high - low)
         around = zip((low - margin).tolist(), (high + margin).tolist(), strict=True)
-        periods = potential.domain.periods
-        box = [period or ends for period, ends in zip(periods, around, strict=True)]
+        intervals = potential.domain.intervals
+        box = [interval or ends for interval, ends in zip(intervals, around, strict=True)]
     exact = tensor_quadrature(counted(potential), box, _GRID)
     if not math.isfinite(exact.log_Z):
         return None

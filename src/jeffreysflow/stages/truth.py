@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from jeffreysflow.analysis import bead_truth
+from jeffreysflow.analysis.level_truth import write_level_truth
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.observables import Observable
@@ -50,6 +51,7 @@ def run(layout: Layout, experiment: Experiment) -> None:
             print(f"{experiment.name}: no exact values: {error}", flush=True)
     elif section is not None:
         rows = _by_exact_map(experiment, potential, measured, section)
+    write_level_truth(layout, experiment, measured)
     write_table(layout.truth, TruthRow, rows)
 
 

@@ -6,8 +6,9 @@ exp(log_weight) is the estimate of Z / Z_0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -65,19 +66,31 @@ class EnsembleWriter:
         self._done += n
         self._held = [Ensemble(*(field[n:] for field in held))] if n < len(held.x) else []
 
-    def close(self) -> None:
-        """Say that all samples have been written."""
+    def close(self, learned: Mapping[str, torch.Tensor] = MappingProxyType({})) -> None:
+        """Say that all samples have been written, these learned log weights beside them."""
         if self._done != self._samples:
             raise ValueError(f"{self._done} of {self._samples} samples written")
+        for name, values in learned.items():
+            shape = (self._samples,), (self._rows,)
+            array = create_array(self._group, f"learned_{name}", *shape, ("sample",))
+            array[...] = values.cpu().numpy()
         complete_store(self._path, self._group)
 
 
-def write_ensemble(path: Path, hash: str, ensemble: Ensemble, **attributes: Any) -> None:
-    """Write the ensemble of a level in one go."""
+def write_ensemble(
+    path: Path,
+    hash: str,
+    ensemble: Ensemble,
+    learned: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    **attributes: Any,
+) -> None:
+    """Write the ensemble of a level in one go, with the ``learned`` log weights [n] of each name as
+    `learned_<name>`.
+    """
     n, d = ensemble.x.shape
-    writer = EnsembleWriter(path, "ensemble", hash, n, d, **attributes)
+    writer = EnsembleWriter(path, "ensemble", hash, n, d, learned=list(learned), **attributes)
     writer.write(ensemble)
-    writer.close()
+    writer.close(learned)
 
 
 class Ensembles:
@@ -88,6 +101,9 @@ class Ensembles:
         self.path = path
         self.attributes: dict[str, Any] = dict(group.attrs)
         self._arrays: list[Any] = [group[name] for name in _NAMES]
+        self._learned: dict[str, Any] = {
+            name: group[f"learned_{name}"] for name in self.attributes.get("learned", ())
+        }
 
     def __len__(self) -> int:
         return int(self._arrays[0].shape[0])
@@ -107,6 +123,20 @@ class Ensembles:
         return Ensemble(
             *(torch.from_numpy(read_array(self.path, array, rows)) for array in self._arrays)
         )
+
+    @property
+    def learned_names(self) -> list[str]:
+        """The names of the learned weights."""
+        return list(self._learned)
+
+    def learned(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """The learned log weights of this name from ``start`` to ``stop``.
+
+        Raises
+        ------
+        UserError : a chunk is damaged; it is named.
+        """
+        return torch.from_numpy(read_array(self.path, self._learned[name], slice(start, stop)))
 
     def batches(self, size: int) -> Iterator[Ensemble]:
         """All samples in order, ``size`` at a time."""

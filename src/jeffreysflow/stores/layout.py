@@ -94,6 +94,10 @@ class Layout:
         return self.folder / "truth.csv"
 
     @property
+    def level_truth(self) -> Path:
+        return self.folder / "level_truth.csv"
+
+    @property
     def bead_truth(self) -> Path:
         return self.folder / "bead_truth.csv"
 

@@ -35,6 +35,7 @@ _MADE_WITH = {
     "profiles.csv": "estimates.csv",
     "convergence.csv": "estimates.csv",
     "bead_truth.csv": "truth.csv",
+    "level_truth.csv": "truth.csv",
 }
 """Files that no rule names, and the one that the same stage writes last."""
 

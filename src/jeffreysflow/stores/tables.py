@@ -14,6 +14,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.stores.sealed import read_sealed, write_sealed
 
 __all__ = [
+    "BIAS_OF",
     "CLASSICAL",
     "PRIMITIVE",
     "QUANTUM",
@@ -23,6 +24,7 @@ __all__ = [
     "ConvergenceRow",
     "DiagnosticRow",
     "EstimateRow",
+    "LevelTruthRow",
     "ProfileRow",
     "SummaryRow",
     "TruthRow",
@@ -48,6 +50,19 @@ class TruthRow(NamedTuple):
     value: float
     variance: float
     stderr: float = 0.0
+
+
+class LevelTruthRow(NamedTuple):
+    """`level_truth.csv`: the exact mean and variance of an observable at ``lam``."""
+
+    lam: float
+    observable: str
+    value: float
+    variance: float
+
+
+BIAS_OF = "bias:"
+"""Of one observable, as the name of a quantity begins."""
 
 
 class DiagnosticRow(NamedTuple):
@@ -169,6 +184,7 @@ _Row = TypeVar(
     BeadRow,
     DiagnosticRow,
     EstimateRow,
+    LevelTruthRow,
     ConvergenceRow,
     ProfileRow,
     SummaryRow,

@@ -21,7 +21,8 @@ __all__ = ["Used", "read_usage", "read_used", "remove_used", "write_used"]
 class Used(NamedTuple):
     """What one process used: ``peak_mb`` the largest resident memory, MiB; times in seconds.
 
-    A run that was stopped adds up its ``legs``; only the last of them ends ``complete``.
+    A run that was stopped adds up its ``legs``; only the last of them ends ``complete``. Of a
+    finite sum evaluations are those of single ``terms``, so many an energy.
     """
 
     stage: str
@@ -39,6 +40,7 @@ class Used(NamedTuple):
     cpu_seconds: float
     peak_mb: float
     evaluations: int
+    terms: int | None = None
 
 
 def write_used(folder: Path, used: Used) -> None:
@@ -72,13 +74,15 @@ def read_usage(folder: Path, hash: str) -> Mapping[str, Any]:
 
     ``wall_seconds`` of the longest rank, ``core_seconds`` those of all ranks and threads,
     ``cpu_seconds`` of all ranks, ``peak_mb`` of the largest rank and ``peak_mb_all`` of all ranks
-    together, ``evaluations`` of all ranks, ``legs`` of a run that was stopped.
+    together, ``evaluations`` of all ranks, ``legs`` of a run that was stopped;
+    ``terms`` where the energy is a finite sum.
     """
     parts = [used for used in _all(folder) if used.hash == hash]
     if not parts:
         return {}
     last = max(parts, key=lambda used: used.finished)
-    return {
+    facts = {} if last.terms is None else {"terms": last.terms}
+    return facts | {
         "stage": last.stage,
         "level": last.level,
         "host": last.host,

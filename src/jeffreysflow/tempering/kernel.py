@@ -35,11 +35,15 @@ class Kernel(ABC):
     ``gradients`` says whether it needs any; without, the points it is given have none.
     ``power`` is that of a length in its step size: 2 of a diffusion, whose step size is a variance,
     1 where it is a length; 0 where a metric would change what a biased kernel is biased to.
+    ``of_terms`` says whether it is for finite sums, ``minibatch`` how many terms of one it sees at
+    a time, ``None`` where it sees U.
     """
 
     target_acceptance: float | None = None
     gradients: bool = True
     power: int = 0
+    of_terms: bool = False
+    minibatch: int | None = None
 
     @property
     def name(self) -> str:

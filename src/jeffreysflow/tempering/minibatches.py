@@ -15,7 +15,20 @@ from jeffreysflow.tempering.noisy_kernel import NoisyKernel
 from jeffreysflow.tempering.swap_rule import SwapRule
 from jeffreysflow.tempering.tile_state import TileState
 
-__all__ = ["Minibatches", "check_minibatches"]
+__all__ = ["Minibatches", "check_minibatch", "check_minibatches"]
+
+
+def check_minibatch(what: str, size: int, terms: int | None) -> None:
+    """So many terms at a time of an energy of so many (None: no finite sum), which ``what`` needs.
+
+    Raises
+    ------
+    UserError : it has none, or fewer.
+    """
+    if terms is None:
+        raise UserError(f"{what} needs an energy that is a finite sum of terms")
+    if size > terms:
+        raise UserError(f"{what}: a mini-batch of {size} terms, and the energy has {terms}")
 
 
 def check_minibatches(kernel: Kernel, rule: SwapRule, terms: int | None) -> None:
@@ -26,19 +39,16 @@ def check_minibatches(kernel: Kernel, rule: SwapRule, terms: int | None) -> None
     UserError : they need a finite sum, one of more terms, or a size of mini-batches.
     """
     wanted = {}
-    if isinstance(kernel, NoisyKernel):
-        wanted[f"kernel '{kernel.name}'"] = kernel.batch
+    if kernel.minibatch is not None:
+        wanted[f"kernel '{kernel.name}'"] = kernel.minibatch
     if rule.estimates:
         what = f"swap rule '{rule.name}'"
-        if rule.size is None and not wanted:
+        if rule.size is None and not isinstance(kernel, NoisyKernel):
             also = ", and has no batch to reuse" if rule.reused else ": give its 'size'"
-            raise UserError(f"{what}: kernel '{kernel.name}' sees no mini-batches{also}")
+            raise UserError(f"{what}: kernel '{kernel.name}' shares no mini-batches{also}")
         wanted[what] = rule.size or next(iter(wanted.values()))
     for what, size in wanted.items():
-        if terms is None:
-            raise UserError(f"{what} needs an energy that is a finite sum of terms")
-        if size > terms:
-            raise UserError(f"{what}: a mini-batch of {size} terms, and the energy has {terms}")
+        check_minibatch(what, size, terms)
 
 
 class Minibatches:
@@ -65,10 +75,10 @@ class Minibatches:
         noisy, rule = self._noisy, self._rule
         if noisy is not None and noisy.batches == "walker":
             self._of_kernel = {
-                block: labels.batches(self._terms, noisy.batch, self._steps)
+                block: labels.batches(self._terms, noisy.minibatch, self._steps)
                 for block, labels in blocks.items()
             }
-        size = rule.size or (noisy.batch if noisy is not None else None)
+        size = rule.size or (noisy.minibatch if noisy is not None else None)
         if rule.estimates and size is not None:
             fresh = self.estimates - int(rule.reused)
             self._of_swaps = [
@@ -84,7 +94,7 @@ class Minibatches:
         if noisy.batches == "walker":
             return _of_rows(self._of_kernel[state.tile.block], state)
         rows = state.tile.shape[0] * state.tile.shape[1]
-        return random_batches(state.stream, self._terms, noisy.batch, self._steps, rows)
+        return random_batches(state.stream, self._terms, noisy.minibatch, self._steps, rows)
 
     def swap_energies(self, state: TileState, of_kernel: torch.Tensor | None) -> list[torch.Tensor]:
         """V of the tile's rows, or as many ``estimates``: ``U_M^B - U_0``."""
@@ -94,10 +104,8 @@ class Minibatches:
         if self._rule.reused:
             assert of_kernel is not None
             shared.insert(0, of_kernel[-1])
-        x, base = state.point.x, self._path.base
-        U_0 = 0.0 if base is None else base.energy(x)
-        counted = self._path.counted
-        return [counted.batch_energy(x, index.to(x.device)) - U_0 for index in shared]
+        x = state.point.x
+        return [self._path.batch_energies(x, index.to(x.device))[1] for index in shared]
 
 
 def _of_rows(of_walkers: torch.Tensor, state: TileState) -> torch.Tensor:

@@ -30,7 +30,8 @@ class NoisyKernel(Kernel):
                    code of arXiv 2604.05303 has, at the price of the full gradient
 
     and with a control variate ``g_B(x) - g_B(x') + grad U_M(x')`` in the place of ``g_B``, x' where
-    the sweep of local moves began (Johnson and Zhang 2013, "SVRG"; Dubey et al. 2016).
+    the sample was some moves before (Johnson and Zhang 2013, "SVRG"; Dubey et al. 2016). That takes
+    noise away only as long as x stays near x'; further off it adds to it.
 
     Parameters
     ----------
@@ -38,10 +39,13 @@ class NoisyKernel(Kernel):
     noise : how it enters, as above.
     batches : who has a batch of its own at each step: each ``walker``, all its levels sharing it,
         or each ``replica``.
-    control_variate : see above; costs 2B terms a step and L a sweep instead of B a step.
+    control_variate : see above; a step then costs 2B terms instead of B, and every x' all of them.
+    anchor_moves : after how many moves x' is taken anew; ``None``: where each sweep begins.
     """
 
     gradients = False
+    of_terms = True
+    minibatch: int
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class NoisyKernel(Kernel):
         noise: Noise = "scaled",
         batches: Batches = "walker",
         control_variate: bool = False,
+        anchor_moves: int | None = None,
     ) -> None:
         if type(batch) is not int or batch < 1:
             raise UserError(
@@ -68,8 +73,15 @@ class NoisyKernel(Kernel):
                 f"kernel '{self.name}': control_variate must be true or false, "
                 f"found {control_variate!r}"
             )
-        self.batch, self.noise, self.batches = batch, noise, batches
-        self.control_variate = control_variate
+        if anchor_moves is not None and (type(anchor_moves) is not int or anchor_moves < 1):
+            raise UserError(
+                f"kernel '{self.name}': anchor_moves must be a positive integer, "
+                f"found {anchor_moves!r}"
+            )
+        if anchor_moves is not None and not control_variate:
+            raise UserError(f"kernel '{self.name}': anchor_moves are of a control_variate")
+        self.minibatch, self.noise, self.batches = batch, noise, batches
+        self.control_variate, self.anchor_moves = control_variate, anchor_moves
 
     @abstractmethod
     def moved(
@@ -94,20 +106,19 @@ class NoisyKernel(Kernel):
         UserError : the target is not a finite sum.
         """
         target = path.counted
-        start = x
-        anchor = target.energy_and_gradient(start)[1] if self.control_variate else None
-        for index in batches.to(x.device):
-            g = target.batch_energy_and_gradient(x, index)[1]
-            if anchor is not None:
-                g += anchor - target.batch_energy_and_gradient(start, index)[1]
-            if path.base is None:
-                g = lam * g
-            else:
-                ours = g if self.noise == "scaled" else target.energy_and_gradient(x)[1]
-                noise = 0.0 if self.noise == "scaled" else g - ours
-                grad_U_0 = path.base.energy_and_gradient(x)[1]
-                g = grad_U_0 + lam * (ours - grad_U_0) + noise
-            x = path.domain.wrap(self.moved(x, g, step_size, stream))
+        every = self.anchor_moves or len(batches)
+        for move, index in enumerate(batches.to(x.device)):
+            point = path.evaluate_batch(x, index)
+            if self.control_variate and move % every == 0:
+                anchor, at_anchor = x, target.energy_and_gradient(x)[1]
+            if self.control_variate:
+                nearby = target.batch_energy_and_gradient(anchor, index)[1]
+                point = point._replace(grad_V=point.grad_V + (at_anchor - nearby))
+            gradient = point.gradient(lam)
+            if self.noise == "unscaled":
+                noise = point.grad_U_0 + point.grad_V - target.energy_and_gradient(x)[1]
+                gradient += (1 - lam) * noise
+            x = path.domain.wrap(self.moved(x, gradient, step_size, stream))
         return x
 
     def step(
@@ -120,7 +131,7 @@ class NoisyKernel(Kernel):
     ) -> Move:
         """One move with a batch of its own for every sample, and the full sum where it ends."""
         terms = path.counted.finite_sum.terms
-        batches = random_batches(stream, terms, self.batch, 1, len(point.x))
+        batches = random_batches(stream, terms, self.minibatch, 1, len(point.x))
         x = self.sweep(point.x, lam, step_size, path, batches, stream)
         there = path.without_gradients().evaluate(x)
         return Move(there, torch.ones_like(there.V), there)

@@ -125,8 +125,9 @@ def retuned(
 
 
 def _largest_step(domain: Domain, kernel: Kernel) -> float:
-    # on a flat torus everything is accepted: no use in jumps beyond the longest period
-    periods = [high - low for low, high in filter(None, domain.periods)]
-    if not periods:
+    # on a flat torus, in a flat box, all is accepted: no use in jumps beyond the longest side
+    sides = [high - low for low, high in filter(None, domain.intervals)]
+    # beside a line, along which acceptance falls by itself, narrow walls must not bind the steps
+    if not sides or (domain.walls and None in domain.intervals):
         return math.inf
-    return max(periods) if kernel.power == 1 else max(periods) ** 2 / 2
+    return max(sides) if kernel.power == 1 else max(sides) ** 2 / 2

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from jeffreysflow.domain import Domain
+from jeffreysflow.truth.graded import graded, log_grading
 
 __all__ = ["Cell", "shells", "unit_lattice"]
 
@@ -16,19 +17,23 @@ SHELL_GROWTH = math.sqrt(1.5)
 
 
 class Cell(NamedTuple):
-    """A box: ``lower`` [d] and ``width`` [d] of its sides."""
+    """A box: ``lower`` [d] and ``width`` [d] of its sides, and which of them end at walls, so that
+    nodes are graded there (``graded``).
+    """
 
     lower: torch.Tensor
     width: torch.Tensor
+    walled: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, domain: Domain, box: Sequence[tuple[float, float]] | None) -> Cell:
-        """The period of a periodic coordinate, the interval of ``box`` of any other."""
-        sides = [
-            (box or ())[i] if period is None else period for i, period in enumerate(domain.periods)
-        ]
+        """The period of a periodic coordinate, all there is between walls, the interval of ``box``
+        of any other.
+        """
+        sides = [interval or (box or ())[i] for i, interval in enumerate(domain.intervals)]
         ends = torch.tensor(sides, dtype=torch.float64)
-        return cls(ends[:, 0], ends[:, 1] - ends[:, 0])
+        walled = tuple(domain.walled.nonzero()[:, 0].tolist())
+        return cls(ends[:, 0], ends[:, 1] - ends[:, 0], walled)
 
     @property
     def log_volume(self) -> float:
@@ -37,7 +42,18 @@ class Cell(NamedTuple):
 
     def at(self, u: torch.Tensor) -> torch.Tensor:
         """Points [n, d] of it, from points ``u`` [n, d] of the unit cube."""
-        return self.lower + self.width * u
+        if not self.walled:
+            return self.lower + self.width * u
+        columns = list(u.unbind(dim=1))
+        for i in self.walled:
+            columns[i] = graded(columns[i])
+        x = self.lower + self.width * torch.stack(columns, dim=1)
+        return x.clamp(self.lower, self.lower + self.width)
+
+    def log_density(self, u: torch.Tensor) -> torch.Tensor:
+        """Of the points ``u`` [n, d], how much more volume than the others each stands for [n]."""
+        columns = [log_grading(u[:, i]) for i in self.walled]
+        return sum(columns, u.new_zeros(len(u)))
 
 
 def unit_lattice(n: int, dimension: int) -> torch.Tensor:
@@ -63,10 +79,10 @@ def shells(cell: Cell, domain: Domain, n: int, count: int) -> Iterator[tuple[tor
     """Points [m, d] of ``count`` shells around a box, and the log volume of each point.
 
     Shell k lies between the box grown by ``1.5^(k/2)`` about its centre, and by ``1.5^((k+1)/2)``:
-    shells of equal ratio, in which the masses of a power law fall by equal ratios. Periodic
-    coordinates do not grow. ``n`` points, of which those inside fall away.
+    shells of equal ratio, in which the masses of a power law fall by equal ratios. Coordinates on a
+    circle or between walls do not grow. ``n`` points, of which those inside fall away.
     """
-    line = ~domain.periodic
+    line = ~domain.bounded
     centre = cell.lower + 0.5 * cell.width
     nodes = unit_lattice(n, len(centre))
     for k in range(count):

@@ -108,7 +108,7 @@ def lattice_means(
     The grid's error (7 degrees of freedom) is the spread of eight independently shifted lattices,
     each with its mirror image so that what a symmetry makes zero is zero: a shifted lattice is
     unbiased for any integrand, and exact to rounding for a smooth one that vanishes on the faces or
-    is periodic.
+    is periodic, which it is made between walls (``graded``).
     They grow from 65,536 nodes each until errors are below 2e-4 standard deviations, at most to
     2^17 each; where as many were asked for by ``points^d``, to 2^18 each or to that many together.
 
@@ -182,16 +182,18 @@ def _sums(
     sums: list[torch.Tensor | None] = []
     for _ in range(pairs):
         u = (lattice + stream.uniform(lattice.shape[1])) % 1.0
-        for x in (cell.at(u), cell.at(1.0 - u)):
+        for v in (u, 1.0 - u):
+            x = cell.at(v)
             U = _energies(potential, x)
-            lowest.append(float(U.min()))
+            height = U - cell.log_density(v) if cell.walled else U
+            lowest.append(float(height.min()))
             if math.isinf(lowest[-1]):
                 sums.append(None)
                 continue
             if centre is None:
                 best = U.argmin()[None]
                 centre = values(x[best], U[best])[0]
-            sums.append(_weighted(values, x, U, lowest[-1], centre))
+            sums.append(_weighted(values, x, U, height - lowest[-1], centre))
     if centre is None:
         raise UnresolvedError(
             "the energy is infinite at all nodes; change truth.box or truth.points"
@@ -209,12 +211,12 @@ def _sums(
 
 
 def _weighted(
-    values: Values, x: torch.Tensor, U: torch.Tensor, lowest: float, centre: torch.Tensor
+    values: Values, x: torch.Tensor, U: torch.Tensor, height: torch.Tensor, centre: torch.Tensor
 ) -> torch.Tensor:
-    """Sums of ``exp(lowest - U)`` alone, times ``f - centre``, and times its square [1 + 2 J]."""
-    kept = U - lowest < _DEEPEST
+    """Sums of ``exp(-height)`` alone, times ``f - centre``, and times its square [1 + 2 J]."""
+    kept = height < _DEEPEST
     x, U = x[kept], U[kept]
-    weight = (lowest - U).exp()
+    weight = (-height[kept]).exp()
     first, second = torch.zeros_like(centre), torch.zeros_like(centre)
     batches = (torch.split(each, _ROWS_PER_BATCH) for each in (x, U, weight))
     for x_b, U_b, weight_b in zip(*batches, strict=True):
@@ -247,7 +249,7 @@ def _outside(
 ) -> tuple[float, torch.Tensor]:
     """Mass outside the box over that inside, and ``integral |f - mean| exp(-U) / Z`` there [J]."""
     scale = torch.cat([torch.ones(1, dtype=torch.float64), sd])
-    if not bool((~potential.domain.periodic).any()):
+    if bool(potential.domain.bounded.all()):
         return 0.0, torch.zeros_like(sd)
     found = []
     for x, log_volume in shells(cell, potential.domain, _SHELL_NODES, _SHELLS):

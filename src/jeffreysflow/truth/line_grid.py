@@ -45,7 +45,7 @@ def line_grid(
     if V.dimension != 1 or not V.domain.is_euclidean:
         raise UserError(
             f"exact quantum averages need one Euclidean coordinate, found {V.dimension} "
-            f"coordinate(s), {int(V.domain.periodic.sum())} of them periodic"
+            f"coordinate(s), {int(V.domain.bounded.sum())} of them periodic or between walls"
         )
     lower, upper = confining_box(V, beta, tunnelling) if box is None else box
     if not (lower < upper and math.isfinite(upper - lower)):

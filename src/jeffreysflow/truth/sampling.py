@@ -56,6 +56,8 @@ class GridSampler:
             cell = torch.searchsorted(self._cumulative, stream.uniform(proposals), right=True)
             inside = stream.uniform(proposals, len(self._widths))
             x = self._corners[cell] + self._widths * inside
+            if self._potential.domain.walls:
+                x = self._potential.domain.wrap(x)
             with torch.no_grad():
                 log_ratio = self._bound[cell] - self._potential.energy(x)
             if bool((log_ratio > 0).any()):

@@ -21,20 +21,22 @@ __all__ = ["SplineFlow"]
 
 
 class SplineFlow(TransportMap):
-    """An invertible map of R^d, of a torus, or of a mixture of both; the identity to begin with.
+    """An invertible map of R^d, of a torus, of a box, or of a mixture; the identity to begin with.
 
     Each layer moves half of the coordinates by monotone rational-quadratic splines on their
     intervals, and leaves them alone outside (Durkan et al. 2019, arXiv 1906.04032). Knots lie
     densest in the middle of a Euclidean interval, where the samples are, so the interval may be
     as wide as one likes; the splines of a very wide one act on ``asinh`` of the distance from its
-    middle (``Intervals``).
+    middle (``Intervals``). Between walls a spline maps the interval onto itself, with slopes of its
+    own at both ends.
 
     Parameters
     ----------
-    lower, upper : the interval of each coordinate; the whole period where periodic.
+    lower, upper : the interval of each coordinate; the whole period where periodic, the walls where
+        there are any.
     scale : how far from the middle of its interval the bulk of a coordinate's samples lies (its
-        standard deviation); not used where periodic.
-    periodic : which coordinates are periodic.
+        standard deviation); for those that have an outside.
+    periodic, walled : which coordinates are periodic, and which lie between walls (empty: none).
     layers, hidden, bins : coupling layers (``usual_layers`` of the dimension where there is no
         number), widths of the conditioners' hidden layers, spline bins.
     stream : where the initial weights come from; without it they are zero, to be loaded.
@@ -56,6 +58,7 @@ class SplineFlow(TransportMap):
         upper: Sequence[float],
         scale: Sequence[float],
         periodic: Sequence[bool],
+        walled: Sequence[bool] = (),
         layers: int | None = None,
         hidden: Sequence[int] = (64, 64),
         bins: int = 16,
@@ -77,16 +80,29 @@ class SplineFlow(TransportMap):
             "heavy_tails": heavy_tails,
             "residual": residual,
         }
-        self._intervals = Intervals(lower, upper, scale, periodic)
+        if any(walled):
+            self.settings["walled"] = list(map(bool, walled))
+        self._intervals = Intervals(lower, upper, scale, periodic, walled)
         relative, circular = self._intervals.relative_scale, self._intervals.circular
+        bounded = circular | self._intervals.walled
         knots = torch.stack(
             [
-                _bin_sizes(bins, None if p else s)
-                for p, s in zip(periodic, relative.tolist(), strict=True)
+                _bin_sizes(bins, None if b else s)
+                for b, s in zip(bounded.tolist(), relative.tolist(), strict=True)
             ]
         )
         self.couplings = nn.ModuleList(
-            Coupling(moved, knots, relative, circular, tuple(hidden), stream, heavy_tails, residual)
+            Coupling(
+                moved,
+                knots,
+                relative,
+                circular,
+                self._intervals.walled,
+                tuple(hidden),
+                stream,
+                heavy_tails,
+                residual,
+            )
             for moved in coupling_masks(dimension, layers)
         )
 
@@ -141,7 +157,7 @@ class SplineFlow(TransportMap):
 
 
 def _bin_sizes(bins: int, scale: float | None) -> torch.Tensor:
-    """Initial bins of the unit interval [bins]: equal on a circle (``scale`` None).
+    """Initial bins of the unit interval [bins]: equal on a circle and between walls (no ``scale``).
 
     Elsewhere the knots are ``1/2 + sinh(g t) / (2 sinh g)``, t equally spaced in [-1, 1], and as
     dense in the middle as equal bins over +-2.4 ``scale`` would be.

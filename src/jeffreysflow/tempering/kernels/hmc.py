@@ -19,6 +19,8 @@ class Hmc(Kernel):
 
     Each trajectory has a step size of its own, uniform within a factor ``1 +- jitter``, so that
     none comes back to where it began for all of a coordinate's samples (Neal 2011, section 3.2).
+    At a wall a coordinate turns back, and its momentum with it: the trajectory on the line above
+    the box, on which the energy is even about every wall (Neal 2011, section 5.1).
 
     Parameters
     ----------
@@ -58,7 +60,10 @@ class Hmc(Kernel):
         proposed = point
         for step in range(1, self.leapfrog_steps + 1):
             x = torch.addcmul(proposed.x, step_size, momentum)
-            proposed = path.evaluate(path.domain.wrap(x))
+            x, sign = path.domain.fold(x)
+            if sign is not None:
+                momentum.mul_(sign)
+            proposed = path.evaluate(x)
             force = proposed.gradient(lam)
             if step == self.leapfrog_steps:
                 momentum.addcmul_(step_size, force, value=-0.5)

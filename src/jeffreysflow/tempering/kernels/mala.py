@@ -18,7 +18,9 @@ class Mala(Kernel):
     so the log ratio ``U(x) - U(y) + (|xi|^2 - |xi'|^2) / 2`` is
     ``U(x) - U(y) + s . (xi - s/2)``. It never sees ``y - x``: on a circle the proposal is wrapped
     after the ratio's ingredients are fixed, which is exactly MALA on the line above the circle
-    with a periodic energy, hence reversible on the circle.
+    with a periodic energy, hence reversible on the circle. So it is between walls, where the
+    energy on the line is even about each of them: after an odd number of reflections ``grad U(y)``
+    there is minus that of the point that is kept.
     """
 
     target_acceptance = 0.574
@@ -37,8 +39,12 @@ class Mala(Kernel):
         y = torch.addcmul(point.x, step_size, gradient, value=-1.0)
         root = (2 * step_size).sqrt()
         y.addcmul_(root, noise)
-        proposed = path.evaluate(path.domain.wrap(y))
-        s = gradient.add_(proposed.gradient(lam)).mul_(root).mul_(0.5)
+        y, sign = path.domain.fold(y)
+        proposed = path.evaluate(y)
+        back = proposed.gradient(lam)
+        if sign is not None:
+            back.mul_(sign)
+        s = gradient.add_(back).mul_(root).mul_(0.5)
         level = lam[:, 0]
         log_ratio = point.energy(level) - proposed.energy(level)
         log_ratio += row_dot(s, noise.sub_(s, alpha=0.5))

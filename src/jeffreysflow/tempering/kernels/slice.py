@@ -19,7 +19,7 @@ class Slice(Kernel):
     Along each coordinate the slice ``U(x) <= U(x_0) + e``, e exponential, is enclosed by an
     interval of the step size, placed at random and stepped out by as much, and x is drawn from it
     until it lies in the slice; the interval shrinks to each x that does not. A periodic coordinate
-    is the line above the circle, with a periodic energy.
+    is the line above the circle, with a periodic energy; between walls the interval ends at them.
 
     Its acceptance is the share of first draws that lie in the slice; step sizes adapt to .45 of
     it, near which fewest energies are evaluated, about six a coordinate. Energies that are NaN, or
@@ -77,19 +77,27 @@ class Slice(Kernel):
         to_right = steps - to_left
         for end, left_over, direction in ((left, to_left, -1), (right, to_right, 1)):
             out = left_over > 0
+            if line.walls is not None:
+                out &= line.between_walls(end)
             while bool(out.any()):
                 rows = out.nonzero().squeeze(1)
                 inside = line.energy(rows, end[rows]) <= height[rows]
                 end[rows] += torch.where(inside, direction * width[rows], 0.0)
                 left_over[rows] -= 1
                 out[rows] = inside & (left_over[rows] > 0)
+                if line.walls is not None:
+                    out &= line.between_walls(end)
+        if line.walls is not None:
+            left, right = (end.clamp(*line.walls) for end in (left, right))
         return left, right
 
 
 class _Line:
     """The lines along one coordinate through all samples; ``bad`` [n] where an energy was not a
-    number, last at ``bad_x`` [n, d].
+    number, last at ``bad_x`` [n, d]; ``walls`` how far it is to both, [n] each, if there are any.
     """
+
+    walls: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __init__(
         self, point: PathPoint, lam: torch.Tensor, coordinate: int, path: AnnealingPath
@@ -97,10 +105,18 @@ class _Line:
         self.start, self._lam, self._coordinate, self._path = point, lam, coordinate, path
         self.bad = torch.zeros_like(lam, dtype=torch.bool)
         self.bad_x = point.x
+        if path.domain.walls and (wall := path.domain.walls[coordinate]):
+            x = point.x[:, coordinate]
+            self.walls = wall[0] - x, wall[1] - x
 
     def uniform(self, stream: Stream) -> torch.Tensor:
         """Uniform numbers [n]."""
         return stream.uniform(len(self._lam), dtype=self._lam.dtype, device=self._lam.device)
+
+    def between_walls(self, distance: torch.Tensor) -> torch.Tensor:
+        """Whether so far from where the samples are is still between the walls [n]."""
+        assert self.walls is not None
+        return (distance > self.walls[0]) & (distance < self.walls[1])
 
     def at(self, rows: torch.Tensor, distance: torch.Tensor) -> PathPoint:
         """The points at these distances from where the samples are."""

@@ -1,0 +1,79 @@
+"""The bias of a reference and of an ensemble at every level, where exact values are known there."""
+
+from __future__ import annotations
+
+from jeffreysflow.analysis.ensemble_estimates import island_sums
+from jeffreysflow.analysis.estimate_table import EstimateTable
+from jeffreysflow.analysis.level_truth import Exact, read_level_truth
+from jeffreysflow.config import Experiment
+from jeffreysflow.estimation.averages import combined
+from jeffreysflow.estimation.convergence import noise_floor
+from jeffreysflow.estimation.estimates import Estimates, from_groups, from_series
+from jeffreysflow.launch.measured import Measured
+from jeffreysflow.stores.ensembles import open_ensemble
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import Levels
+from jeffreysflow.stores.tables import BIAS_OF
+
+__all__ = ["add_bias_of_ensembles", "add_bias_of_levels"]
+
+
+def add_bias_of_levels(
+    table: EstimateTable,
+    layout: Layout,
+    experiment: Experiment,
+    measured: Measured,
+    levels: Levels,
+) -> None:
+    """Where exact values are asked for at all levels, add ``bias`` and ``noise_floor`` of a
+    reference at every level but the last, which ``table`` has from all that is averaged there, and
+    at all of them the bias of each observable, `bias:<name>`.
+    """
+    if experiment.truth is None or not experiment.truth.levels:
+        return
+    lams = levels.lam.tolist()
+    for level, exact in enumerate(read_level_truth(layout, measured, lams)):
+        x, U_0, V = levels.samples(level)
+        series = measured.values(x, U_0 + V).reshape(levels.draws, levels.walkers, -1)
+        _add(table, level, measured, from_series(series), exact, len(x))
+
+
+def add_bias_of_ensembles(
+    table: EstimateTable, layout: Layout, experiment: Experiment, flow: str, measured: Measured
+) -> None:
+    """The same of the ensembles of a sequence, from level 1 to the last but one."""
+    if experiment.truth is None or not experiment.truth.levels:
+        return
+    files, hash = layout.flow(flow), experiment.flow_hash(flow)
+    stores = [
+        open_ensemble(files.level(level) / "ensemble.zarr", "ensemble", hash)
+        for level in range(1, table.level)
+    ]
+    lams = [float(store.attributes["lam"]) for store in stores]
+    for level, (store, exact) in enumerate(
+        zip(stores, read_level_truth(layout, measured, lams), strict=True), start=1
+    ):
+        groups = island_sums(store, measured)
+        found = from_groups(groups, copies=True)
+        _add(table, level, measured, found, exact, combined(groups).n)
+
+
+def _add(
+    table: EstimateTable,
+    level: int,
+    measured: Measured,
+    estimates: Estimates,
+    exact: Exact | None,
+    n: int,
+) -> None:
+    if exact is None or not measured.observables:
+        return
+    means, variances = exact
+    bias = measured.of_observables(estimates.means) - means
+    error = measured.of_observables(estimates.errors).nan_to_num()
+    pairs = zip(measured.observables, bias.tolist(), error.tolist(), strict=True)
+    for observable, off, its_error in pairs:
+        table.add(f"{BIAS_OF}{observable.name}", off, its_error, level)
+    if level < table.level:
+        table.add("bias", float(bias.norm()), float(error.norm()), level)
+        table.add("noise_floor", noise_floor(variances, n), level=level)

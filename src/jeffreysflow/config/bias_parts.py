@@ -1,0 +1,43 @@
+"""References whose differences say what a bias is made of, level by level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jeffreysflow.config.potential import TruthConfig
+from jeffreysflow.config.reference import FixedLadder, ReferenceConfig
+from jeffreysflow.errors import allowed_names, shown
+
+__all__ = ["check_bias_parts", "fixed_lambdas"]
+
+
+def fixed_lambdas(references: Mapping[str, ReferenceConfig]) -> list[float]:
+    """Those of all fixed ladders, in ascending order."""
+    ladders = [reference.ladder for reference in references.values()]
+    fixed = [ladder.values for ladder in ladders if isinstance(ladder, FixedLadder)]
+    return sorted({lam for values in fixed for lam in values})
+
+
+def check_bias_parts(
+    charts: Mapping[str, Mapping[str, str]],
+    references: Mapping[str, ReferenceConfig],
+    truth: TruthConfig | None,
+) -> None:
+    """
+    Raises
+    ------
+    ValueError : no exact values at all levels, no source, an unknown reference, other ladders.
+    """
+    for chart, parts in charts.items():
+        where = f"bias_parts.{shown(chart)}"
+        if truth is None or not truth.levels:
+            raise ValueError(f"{where}: exact values at all levels, truth.levels, are needed")
+        if not parts:
+            raise ValueError(f"{where}: a source of bias, and its reference")
+        for name in parts.values():
+            if name not in references:
+                raise ValueError(
+                    f"{where}: unknown reference '{name}'; {allowed_names(name, references)}"
+                )
+        if len({references[name].ladder.model_dump_json() for name in parts.values()}) > 1:
+            raise ValueError(f"{where}: its references have different ladders")

@@ -1,0 +1,71 @@
+"""Learned weights beside the exact ones, which are the headline."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from jeffreysflow.report.data import Results
+from jeffreysflow.report.numbers import MISSING, percent
+from jeffreysflow.report.table import Cell, Table, bias_cell
+from jeffreysflow.stores.tables import EstimateRow
+
+__all__ = ["learned_table"]
+
+_HEADINGS = (
+    *("weights", "least CESS", "median", "ESS", "bias", "largest |z| against exact weights"),
+    *("loss above its floor (kT²)", "may be trusted"),
+)
+
+
+def learned_table(found: Results) -> Table | None:
+    """A row a set of weights of each flow that learns some; None where none does."""
+    rows = [
+        row
+        for name, flow in found.experiment.flows.items()
+        if flow.residual_weights and name in found.estimates
+        for row in _flow(found, name)
+    ]
+    return Table(_HEADINGS, rows) if rows else None
+
+
+def _flow(found: Results, flow: str) -> list[list[Cell]]:
+    weighted = f"ensemble:{flow}" if found.flow_steps(flow) > 1 else flow
+    exact = [Cell(flow, "exact weights"), *_sizes(found, flow), bias_cell(found, weighted)]
+    rows = [[*exact, *[Cell(MISSING)] * 3]]
+    for name, section in found.experiment.flows[flow].residual_weights.items():
+        terms = "all terms" if section.terms is None else f"{section.terms} terms at a time"
+        source = f"learned:{flow}:{name}"
+        rows.append(
+            [
+                Cell(f"{flow}: {name}", f"learned from {terms}"),
+                *_sizes(found, source),
+                _bias(found.estimate(source, "bias")),
+                _number(found.estimate(source, "largest_z_against_exact"), "{:.1f}"),
+                _number(found.estimate(source, "loss"), "{:.2g}"),
+                _verdict(found.estimate(source, "trusted")),
+            ]
+        )
+    return rows
+
+
+def _sizes(found: Results, source: str) -> list[Cell]:
+    cess = [row.value for row in found.estimates.get(source, ()) if row.quantity == "cess"]
+    ess = found.estimate(source, "ess")
+    if not cess:
+        return [Cell(MISSING)] * 3
+    last = Cell(MISSING if ess is None else percent(ess.value))
+    return [Cell(percent(min(cess))), Cell(percent(median(cess))), last]
+
+
+def _bias(row: EstimateRow | None) -> Cell:
+    return Cell(MISSING if row is None else f"{row.value:.2e}")
+
+
+def _number(row: EstimateRow | None, form: str) -> Cell:
+    return Cell(MISSING if row is None else form.format(row.value))
+
+
+def _verdict(row: EstimateRow | None) -> Cell:
+    if row is None:
+        return Cell(MISSING)
+    return Cell("yes", tone="good") if row.value else Cell("no", "they are biased", "bad")

@@ -1,0 +1,69 @@
+"""A table of numbers that a user brings: comma-separated, with or without a line of names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import torch
+
+from jeffreysflow.errors import UserError, shown
+
+__all__ = ["read_data_table"]
+
+
+def read_data_table(file: Path) -> torch.Tensor:
+    """The numbers of a file [rows, columns], float64. A first line without any number is a line of
+    names; empty lines count for nothing.
+
+    Raises
+    ------
+    UserError : it cannot be read, is empty, or has a line of another length or a cell that is no
+        finite number; with the line and column, counted from 1.
+    """
+    try:
+        # open(), so that it is known which files are read
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            text = stream.read()
+        reader = csv.reader(io.StringIO(text), strict=True)
+        lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except OSError as error:
+        raise UserError(f"data file {file}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"data file {file}: not a text file (byte {error.start + 1})") from error
+    except csv.Error as error:
+        raise UserError(f"data file {file}: line {reader.line_num}: {error}") from error
+    if lines and all(_number(cell) is None for cell in lines[0][1]):
+        lines = lines[1:]
+    if not lines:
+        raise UserError(f"data file {file}: no rows of numbers")
+    columns = len(lines[0][1])
+    return torch.tensor(
+        [_row(file, line, cells, columns) for line, cells in lines], dtype=torch.float64
+    )
+
+
+def _row(file: Path, line: int, cells: list[str], columns: int) -> list[float]:
+    if len(cells) != columns:
+        raise UserError(
+            f"data file {file}: line {line} has {len(cells)} columns, those before it {columns}"
+        )
+    numbers = []
+    for column, cell in enumerate(cells, start=1):
+        number = _number(cell)
+        if number is None or not math.isfinite(number):
+            raise UserError(
+                f"data file {file}: line {line}, column {column}: must be a finite number, "
+                f"found {shown(cell.strip())}"
+            )
+        numbers.append(number)
+    return numbers
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None

@@ -1,0 +1,210 @@
+"""Learned weights, and losses that see mini-batches of a finite sum."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from finite_sum_cases import Narrow
+from jeffreysflow.config import Experiment
+from jeffreysflow.distillation.divergences import forward_bracket, reverse_bracket
+from jeffreysflow.distillation.minibatch_energies import MinibatchEnergies
+from jeffreysflow.distillation.pushing import base_ensemble, pushed
+from jeffreysflow.distillation.residual import ResidualSettings, learned_increments
+from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
+from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.launch.check import check_experiment
+from jeffreysflow.potentials import AnnealingPath, Base
+from jeffreysflow.stores.completion import read_record
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.tables import EstimateRow, read_table
+from jeffreysflow.streams import Stream
+from stage_cases import run_to_estimates
+
+
+class Shrunk(TransportMap):
+    """``x = s z``, as a map that a level may have."""
+
+    def __init__(self, scale: float = 0.6) -> None:
+        super().__init__()
+        self.log_scale = torch.nn.Parameter(torch.tensor(math.log(scale), dtype=torch.float64))
+
+    def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return z * self.log_scale.exp(), 2 * self.log_scale.expand(len(z))
+
+    def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x / self.log_scale.exp(), -2 * self.log_scale.expand(len(x))
+
+    @classmethod
+    def for_level(cls, box: Any, base: Base, stream: Stream, **settings: Any) -> "Shrunk":
+        return cls()
+
+    @property
+    def numbers(self) -> int:
+        return 10
+
+
+def path() -> AnnealingPath:
+    return AnnealingPath(Base(Domain.euclidean(2)), Narrow())
+
+
+@pytest.mark.parametrize("terms", [None, 1])
+def test_what_is_learned_is_the_weight(terms: int | None) -> None:
+    along, n = path(), 4000
+    below = base_ensemble(along, n, Stream(1, "base"))
+    above, increments = pushed(Shrunk(), along, 0.0, 1.0, below, 1000)
+    rows = torch.arange(n)
+    settings = ResidualSettings(terms=terms, hidden=(32, 32), steps=600, batch=500)
+    learned = learned_increments(
+        *(along, 0.0, 1.0, below, above, increments, rows[:2000], rows[2000:3000]),
+        settings,
+        Stream(2, "phi"),
+    )
+    off = (learned.increments - increments)[3000:]
+    spread = float(increments.var())
+    assert float(off.square().mean()) < (0.02 if terms is None else 0.15) * spread
+    # the loss that is told is that distance, without the variance over batches
+    noise = float(16 * above.x.cos().square().sum(dim=1).mean())
+    assert abs(learned.loss - float(off.square().mean())) < 0.05 * noise
+    # negative control: the sign that is easy to get wrong
+    log_det = 2 * math.log(0.6)
+    wrong = -(learned.increments - log_det) + log_det
+    assert float((wrong - increments)[3000:].square().mean()) > spread
+
+
+def test_gradients_on_mini_batches_are_unbiased_for_order_1_alone() -> None:
+    along, flow, n = path(), Shrunk(), 200
+    x = Stream(3, "x").normal(n, 2)
+    y = 0.5 * Stream(3, "y").normal(n, 2)
+    U_0, U_1 = along.energy(x, 0.4), along.energy(y, 1.0)
+
+    def slope(energies: Any, order: float, reverse: bool) -> float:
+        bracket = (
+            reverse_bracket(flow, x, U_0, energies[1])
+            if reverse
+            else forward_bracket(flow, y, U_1, energies[0])
+        )
+        (found,) = torch.autograd.grad(bracket.divergence(order), flow.log_scale)
+        return float(found)
+
+    full = (lambda x: along.energy(x, 0.4)), (lambda x: along.energy(x, 1.0))
+    noisy = MinibatchEnergies(along, 0.4, 1.0, 1, lambda step: Stream(4, "terms", step))
+    for order, reverse, unbiased in ((1.0, True, True), (1.0, False, True), (2.0, False, False)):
+        found = []
+        for _ in range(400):
+            noisy.next_step()
+            found.append(slope((noisy.energy_0, noisy.energy_1), order, reverse))
+        sample = torch.tensor(found)
+        error = float(sample.std()) / math.sqrt(len(found))
+        z = (float(sample.mean()) - slope(full, order, reverse)) / error
+        assert (abs(z) < 4) == unbiased, (order, reverse, z)
+
+
+def test_a_step_has_its_own_mini_batches() -> None:
+    along, x = path(), Stream(1, "x").normal(50, 2)
+
+    def first(steps: int) -> torch.Tensor:
+        noisy = MinibatchEnergies(along, 0.4, 1.0, 2, lambda step: Stream(4, "terms", step))
+        for _ in range(steps):
+            noisy.next_step()
+        return noisy.energy_1(x)
+
+    assert torch.equal(first(3), first(3))
+    assert not torch.equal(first(3), first(2))
+    # at the base there is nothing to estimate
+    at_base = MinibatchEnergies(along, 0.0, 1.0, 2, lambda step: Stream(4, "terms", step))
+    assert along.base is not None
+    assert torch.equal(at_base.energy_0(x), along.base.energy(x))
+
+
+def experiment_in(results: Path, **changes: Any) -> tuple[Layout, Experiment]:
+    flow = {
+        "reference": "r",
+        "levels": "all",
+        "theta": 0.5,
+        "renyi": 1,
+        "network": {"layers": 4, "hidden": 32, "bins": 8},
+        "training": {"steps": 150, "batch": 250, "terms": 1},
+        "ensemble": 4000,
+        "rejuvenation_steps": 5,
+        "residual_weights": {
+            "full": {"hidden": 16, "steps": 100, "batch": 250},
+            "stochastic": {"terms": 1, "hidden": 16, "steps": 100, "batch": 250},
+        },
+    }
+    experiment = Experiment.model_validate(
+        {
+            "name": "mixture",
+            "title": "a test",
+            "scale": "smoke",
+            "seed": 3,
+            "potential": {"name": "noisy_mixture_2d"},
+            "observables": ["sin(x1)", "cos(x2)"],
+            "base": {"sd": 1.5},
+            "truth": {"method": "exact_map", "samples": 16384, "scramblings": 16},
+            "references": {
+                "r": {
+                    "kernel": {"name": "sgld", "step_size": 0.01, "parameters": {"batch": 1}},
+                    "swap_rule": {"name": "penalty"},
+                    "ladder": {"kind": "fixed", "values": [0, 0.1, 0.4, 1]},
+                    "walkers": 100,
+                    "warmup_rounds": 60,
+                    "rounds": 60,
+                    "thin": 4,
+                    "local_steps": 4,
+                }
+            },
+            "flows": {"f": {**flow, **changes}},
+            "generation": {"samples": 20_000},
+        }
+    )
+    layout = Layout(results, experiment.name)
+    layout.folder.mkdir(parents=True, exist_ok=True)
+    layout.config.write_text(experiment.model_dump_json())
+    return layout, experiment
+
+
+def test_noisy_gradients_from_tempering_to_estimates(tmp_path: Path) -> None:
+    layout, experiment = experiment_in(tmp_path)
+    run_to_estimates(layout, experiment, levels=3)
+    rows = read_table(layout.flow("f").estimates, EstimateRow)
+    found = {(row.quantity, row.level): row for row in rows}
+    # the exact weights repair what the noisy reference gets wrong
+    for name in ("sin(x1)", "cos(x2)"):
+        row = found[f"ensemble:observable:{name}", 3]
+        assert row.exact is not None
+        assert row.stderr is not None
+        assert abs(row.value - row.exact) < 5 * row.stderr
+    for name in ("full", "stochastic"):
+        for level in (1, 2, 3):
+            assert 0.2 < found[f"learned:{name}:cess", level].value <= 1
+            assert found[f"learned:{name}:loss", level].value < 2
+        assert (f"learned:{name}:bias", 3) in found
+        z = [found[f"learned:{name}:z_against_exact:{o}", 3].value for o in ("sin(x1)", "cos(x2)")]
+        largest = found[f"learned:{name}:largest_z_against_exact", 3].value
+        assert largest == pytest.approx(max(map(abs, z)))
+        assert found[f"learned:{name}:trusted", 3].value == float(largest <= 4)
+    # a full sum has been evaluated for the ensemble anyway, a mini-batch costs its terms
+    assert found["learned:full:evaluations", 2].value == 0
+    n = 100 * 250 + 250 + 2 * 500
+    assert found["learned:stochastic:evaluations", 2].value == 2 * n
+    record = read_record(layout.reference("r").replicas / "done.json")
+    assert record["evaluations_recorded"] > 0
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    for changes, why in (
+        ({"renyi": 2}, "training.terms needs renyi: 1"),
+        ({"renyi": "auto"}, "training.terms needs renyi: 1"),
+        ({"residual_weights": {"a/b": {}}}, "may hold only letters"),
+        ({"residual_weights": {"a": {"terms": 0}}}, "greater than or equal to 1"),
+    ):
+        with pytest.raises(ValidationError, match=why):
+            experiment_in(tmp_path, **changes)
+    _, experiment = experiment_in(tmp_path, residual_weights={"a": {"terms": 5}})
+    with pytest.raises(UserError, match=r"residual_weights.a.terms: a mini-batch of 5 terms"):
+        check_experiment(experiment)

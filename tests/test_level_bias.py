@@ -1,0 +1,173 @@
+"""The bias at every level, what it is made of, and learned weights in the report."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from jeffreysflow.analysis.level_truth import read_level_truth
+from jeffreysflow.config import Experiment
+from jeffreysflow.launch.measured import build_measured
+from jeffreysflow.launch.target import build_path, build_potential
+from jeffreysflow.report.bias_parts import bias_parts, bias_parts_table
+from jeffreysflow.report.cautions import cautions
+from jeffreysflow.report.data import Results
+from jeffreysflow.report.figures import figure, figure_names
+from jeffreysflow.report.learned_table import learned_table
+from jeffreysflow.report.level_bias_table import level_bias_table
+from jeffreysflow.stages import estimate, gather, temper, truth
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, read_table
+
+NAMES = ("euler", "noise", "naive")
+
+
+def experiment(**changes: Any) -> Experiment:
+    reference = {
+        "kernel": {"name": "sgld", "step_size": 0.01, "parameters": {"batch": 1}},
+        "ladder": {"kind": "fixed", "values": [0, 0.4, 1]},
+        "walkers": 100,
+        "warmup_rounds": 40,
+        "rounds": 80,
+        "thin": 4,
+        "local_steps": 4,
+    }
+    settings = {
+        "name": "mixture",
+        "title": "a test",
+        "scale": "smoke",
+        "seed": 3,
+        "potential": {"name": "noisy_mixture_2d"},
+        "observables": ["sin(x1)", "cos(x2)"],
+        "base": {"sd": 1.5},
+        "truth": {"levels": True, "box": [[-8, 8], [-8, 8]], "points": 256},
+        "references": dict.fromkeys(NAMES, reference),
+        "flows": {"f": {"reference": "naive", "residual_weights": {"full": {}}}},
+        "bias_parts": {
+            "euler": dict(zip(("steps", "gradients", "swaps"), NAMES, strict=True)),
+        },
+    }
+    return Experiment.model_validate({**settings, **changes})
+
+
+def fabricated() -> Results:
+    """Biases (.03, 0), (.03, .04) and (.06, .08) at level 1, errors of a tenth."""
+    biases = {"euler": (0.03, 0.0), "noise": (0.03, 0.04), "naive": (0.06, 0.08)}
+    estimates: dict[str, list[EstimateRow]] = {}
+    for name, vector in biases.items():
+        rows = [
+            EstimateRow(level, f"bias:{of}", level * value, 0.01)
+            for level in (0, 1)
+            for of, value in zip(("sin(x1)", "cos(x2)"), vector, strict=True)
+        ]
+        rows += [
+            EstimateRow(level, "bias", level * float(np.hypot(*vector)), 0.01) for level in (0, 1)
+        ]
+        estimates[f"reference:{name}"] = rows
+    estimates["f"] = [EstimateRow(1, "cess", 0.97), EstimateRow(1, "ess", 0.96)]
+    estimates["learned:f:full"] = [
+        EstimateRow(1, "cess", 0.99),
+        EstimateRow(1, "ess", 0.98),
+        EstimateRow(1, "bias", 0.012),
+        EstimateRow(1, "largest_z_against_exact", 6.1),
+        EstimateRow(1, "loss", 0.01),
+        EstimateRow(1, "trusted", 0.0),
+    ]
+    ladder = [
+        DiagnosticRow("level", k, lam, "", "step_size", 0.1) for k, lam in enumerate((0.0, 1.0))
+    ]
+    return Results(experiment(), estimates, dict.fromkeys(NAMES, ladder))
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    found = fabricated()
+    _, at = bias_parts(found, found.experiment.bias_parts["euler"])
+    assert at is not None
+    assert at.total == pytest.approx(0.1)
+    # in the direction (.6, .8): .018, .032 and .05
+    assert at.parts == pytest.approx([0.018, 0.032, 0.05])
+    assert sum(at.parts) == pytest.approx(at.total)
+    assert at.errors == pytest.approx([0.01, 0.01 * math.sqrt(2), 0.01 * math.sqrt(2)])
+    assert at.sampling == pytest.approx(0.01 * math.sqrt(2))
+    table = bias_parts_table(found, "euler")
+    assert [cell.text for cell in table.rows[1]][:4] == ["1", "1", "1.8 ± 1.0", "3.2 ± 1.4"]
+    # one reference is missing: nothing is said
+    without = Results(found.experiment, {"reference:euler": found.estimates["reference:euler"]})
+    assert bias_parts(without, found.experiment.bias_parts["euler"]) == [None, None]
+
+
+def test_the_page_has_biases_and_learned_weights() -> None:
+    found = fabricated()
+    biases = level_bias_table(found)
+    assert biases is not None
+    assert [cell.text for cell in biases.rows[2]] == ["naive", "0.0 ± 1.0", "10.0 ± 1.0"]
+    learned = learned_table(found)
+    assert learned is not None
+    texts = [[cell.text for cell in row] for row in learned.rows]
+    assert texts[1] == ["f: full", "99.0 %", "99.0 %", "98.0 %", "1.20e-02", "6.1", "0.01", "no"]
+    lines = cautions(found, {}, {})
+    assert any("learned weights are biased" in line.text and line.grave for line in lines)
+    trusted = {**found.estimates, "learned:f:full": [EstimateRow(1, "trusted", 1.0)]}
+    lines = cautions(Results(found.experiment, trusted), {}, {})
+    assert not any("learned weights are biased" in line.text for line in lines)
+
+
+def test_the_figure_belongs_to_experiments_with_parts() -> None:
+    assert "bias_parts" in figure_names(experiment())
+    assert "bias_parts" not in figure_names(experiment(bias_parts={}))
+    assert "add up" in figure("bias_parts").CAPTION
+
+
+def test_exact_values_at_levels_and_the_bias_there(tmp_path: Path) -> None:
+    tempered = experiment()
+    layout = Layout(tmp_path, "mixture")
+    layout.folder.mkdir()
+    layout.config.write_text(tempered.model_dump_json())
+    truth.run(layout, tempered)
+    measured = build_measured(tempered, build_potential(tempered))
+    base, middle, other = read_level_truth(layout, measured, [0.0, 0.4, 0.5])
+    assert other is None
+    assert base is not None
+    assert middle is not None
+    # E cos(x) of a normal of variance 2.25
+    assert base[0].tolist() == pytest.approx([0.0, math.exp(-1.125)], abs=1e-6)
+    path = build_path(tempered)
+    axis = torch.linspace(-8, 8, 801, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    weights = torch.softmax(-path.energy(grid, 0.4), dim=0)
+    exact = [float(weights @ grid[:, 0].sin()), float(weights @ grid[:, 1].cos())]
+    assert middle[0].tolist() == pytest.approx(exact, abs=1e-5)
+    temper.run(layout, tempered, "naive")
+    gather.run(layout, tempered, "naive")
+    estimate.run_reference(layout, tempered, "naive")
+    rows = read_table(layout.reference("naive").estimates, EstimateRow)
+    biases = {row.level: row for row in rows if row.quantity == "bias"}
+    assert list(biases) == [0, 1, 2]
+    # level 0 is drawn from the base itself
+    assert biases[0].value < 5 * (biases[0].stderr or 0.0)
+    for level, row in biases.items():
+        vector = [
+            each.value for each in rows if each.level == level and each.quantity.startswith("bias:")
+        ]
+        assert row.value == pytest.approx(float(np.linalg.norm(vector)), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"truth": None}, "truth.levels, are needed"),
+        ({"bias_parts": {"a": {"b": "eulr"}}}, "did you mean 'euler'"),
+        ({"bias_parts": {"a": {}}}, "a source of bias, and its reference"),
+        (
+            {"truth": {"method": "exact_map", "levels": True}, "bias_parts": {}},
+            "'levels' belongs to method 'quadrature'",
+        ),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        experiment(**changes)
