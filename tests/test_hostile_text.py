@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from forked import SNAKEMAKE, run_forked
+from forked import run_forked
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment, Project, resolve_project
 from jeffreysflow.config.loading import validated
@@ -163,8 +163,6 @@ def planned(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_forked(
         *("-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
         *("--directory", str(folder), "--nolock", "--cores", "1", "-n", "-p", *arguments),
-        cwd=Path.cwd(),
-        preload=SNAKEMAKE,
     )
 
 

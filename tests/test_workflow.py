@@ -3,23 +3,18 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from forked import SNAKEMAKE, run_forked
+from forked import forking_path, forking_python, run_forked
 from jeffreysflow.cli import main
 
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.pipeline
-
-
-# the interpreter that runs the tests, and the mpiexec installed beside it, come first
-PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
@@ -32,9 +27,7 @@ def command(folder: Path, *arguments: str) -> list[str]:
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_forked(
         *command(folder, *arguments),
-        cwd=Path.cwd(),
-        env={**os.environ, "PATH": PATH},
-        preload=SNAKEMAKE,
+        env={**os.environ, "PATH": forking_path()},
         timeout=600,
     )
 
@@ -43,7 +36,10 @@ def start_and_kill_half_way(folder: Path) -> None:
     """SIGKILL Snakemake once a reference is tempered; what it started runs on as an orphan."""
     with (folder / "killed.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, *command(folder)], env={**os.environ, "PATH": PATH}, stdout=log, stderr=log
+            [forking_python(), *command(folder)],
+            env={**os.environ, "PATH": forking_path()},
+            stdout=log,
+            stderr=log,
         )
         deadline = time.monotonic() + 300
         while not list(folder.glob("results/*/references/*/replicas/done.json")):
@@ -164,7 +160,7 @@ def test_a_bad_energy_stops_the_workflow_before_any_store_is_made(finished: Path
 
 
 def test_the_workflow_is_clean_but_for_conda() -> None:
-    run = run_forked("-m", "snakemake", "--lint", cwd=ROOT, preload=SNAKEMAKE)
+    run = run_forked("-m", "snakemake", "--lint", cwd=ROOT)
     complaints = {
         line.strip() for line in (run.stdout + run.stderr).splitlines() if line[:6] == "    * "
     }
