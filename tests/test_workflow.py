@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from forked import forking_path, forking_python, run_forked
 from jeffreysflow.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -18,25 +18,18 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.pipeline
 
 
-# the interpreter that runs the tests, and the mpiexec installed beside it, come first
-PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-
 def command(folder: Path, *arguments: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
         *("--directory", str(folder), "--nolock", "--cores", "2", *arguments),
     ]
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(folder, *arguments),
-        env={**os.environ, "PATH": PATH},
-        capture_output=True,
-        text=True,
+    return run_forked(
+        *command(folder, *arguments),
+        env={**os.environ, "PATH": forking_path()},
         timeout=600,
-        check=False,
     )
 
 
@@ -44,7 +37,10 @@ def start_and_kill_half_way(folder: Path) -> None:
     """SIGKILL Snakemake once a reference is tempered; what it started runs on as an orphan."""
     with (folder / "killed.log").open("w") as log:
         process = subprocess.Popen(
-            command(folder), env={**os.environ, "PATH": PATH}, stdout=log, stderr=log
+            [forking_python(), *command(folder)],
+            env={**os.environ, "PATH": forking_path()},
+            stdout=log,
+            stderr=log,
         )
         deadline = time.monotonic() + 300
         while not list(folder.glob("results/*/references/*/replicas/done.json")):
@@ -179,14 +175,7 @@ def test_a_bad_energy_stops_the_workflow_before_any_store_is_made(finished: Path
 
 
 def test_the_workflow_is_clean_but_for_conda() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--lint"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    run = run_forked("-m", "snakemake", "--lint", cwd=ROOT)
     complaints = {
         line.strip() for line in (run.stdout + run.stderr).splitlines() if line[:6] == "    * "
     }
