@@ -15,6 +15,7 @@ from jeffreysflow import __version__, commands
 from jeffreysflow.config import (
     Experiment,
     Project,
+    ReferenceConfig,
     experiment_file,
     experiment_names,
     load_project,
@@ -209,7 +210,7 @@ def _validate(options: argparse.Namespace) -> None:
 def _check_devices(experiment: Experiment) -> None:
     """Of references; asking for what is there takes a library that is slow to import."""
     for name, reference in experiment.references.items():
-        if reference.device != "cpu":
+        if isinstance(reference, ReferenceConfig) and reference.device != "cpu":
             from jeffreysflow.launch.rank_device import check_reference_device
 
             check_reference_device(experiment, name)

@@ -46,7 +46,7 @@ CONFIG = str(LAYOUT.config)
 # jobs that are submitted, and the Snakemake inside of one, ask for what this machine need not have
 ELSEWHERE = workflow.remote_exec or workflow.resource_settings.nodes is not None
 ON_GPUS = PROJECT.device != "cpu" or any(
-    reference.device == "cuda"
+    getattr(reference, "device", "cpu") == "cuda"
     for experiment in EXPERIMENTS.values()
     for reference in experiment.references.values()
 )
@@ -149,9 +149,16 @@ def memory(stage):
 
 def suggested_ladder(wildcards):
     """What a reference's pilot suggests, where it has one."""
-    ladder = experiment_of(wildcards).reference(wildcards.reference).ladder
+    ladder = experiment_of(wildcards).tempering(wildcards.reference).ladder
     files = Layout(RESULTS, wildcards.experiment).reference(wildcards.reference)
     return [files.ladder] if ladder.kind == "suggested" else []
+
+
+def gathered_from(wildcards):
+    """The replicas of a tempering run. Of imported samples the hash knows the content."""
+    reference = experiment_of(wildcards).reference(wildcards.reference)
+    files = Layout(RESULTS, wildcards.experiment).reference(wildcards.reference)
+    return [files.replicas / "done.json"] if reference.kind == "tempering" else []
 
 
 def levels_of_flow(wildcards):
@@ -242,7 +249,7 @@ def training_gpus(wildcards, threads):
 
 def tempering_gpus(wildcards, threads):
     """One a rank, where the reference lives on GPUs."""
-    device = experiment_of(wildcards).reference(wildcards.reference).device
+    device = experiment_of(wildcards).tempering(wildcards.reference).device
     return gpus_asked(device, threads, CARDS)
 
 

@@ -2,8 +2,7 @@
 # the paper may have been made by hand before the run was at its end.
 rule paper:
     input:
-        RESULTS / "report.html",
-        RESULTS / "summary.csv",
+        page_and_summary,
         RESULTS / "paper.html",
     localrule: True
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jeffreysflow.config import Experiment, SuggestedLadder
+from jeffreysflow.config import Experiment, ReferenceConfig, SuggestedLadder
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.stores.completion import read_record
@@ -36,9 +36,11 @@ def read_records(layout: Layout, experiment: Experiment) -> list[StageRecord]:
     add("all", "truth", experiment.truth_hash())
     for name in experiment.references:
         files, hash = layout.reference(name), experiment.reference_hash(name)
-        if isinstance(experiment.references[name].ladder, SuggestedLadder):
-            add(name, "pilot", experiment.pilot_hash(name), files.ladder)
-        add(name, "temper", hash, files.replicas / "done.json")
+        section = experiment.references[name]
+        if isinstance(section, ReferenceConfig):
+            if isinstance(section.ladder, SuggestedLadder):
+                add(name, "pilot", experiment.pilot_hash(name), files.ladder)
+            add(name, "temper", hash, files.replicas / "done.json")
         add(name, "gather", hash, files.levels / "done.json")
         add(name, "estimate_reference", experiment.estimate_hash())
     for name in experiment.flows:

@@ -6,7 +6,7 @@ import torch
 
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
-from jeffreysflow.distillation.loss import Loss, check_inverse, get_loss
+from jeffreysflow.distillation.loss import Loss, check_map_of_loss, get_loss
 from jeffreysflow.distillation.residual import ResidualSettings
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
@@ -27,7 +27,7 @@ def check_flow(section: FlowConfig) -> None:
         the map has not.
     """
     flow = check_map(section.network.kind, section.network.settings)
-    check_inverse(loss_of(section), flow.invertible, section.network.kind)
+    check_map_of_loss(loss_of(section), flow, section.network.kind)
 
 
 def level_settings(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from jeffreysflow.config.experiment import Experiment
+from jeffreysflow.config import Experiment, ReferenceConfig
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.usage import read_used
 
@@ -34,8 +34,9 @@ def _made(layout: Layout, experiment: Experiment) -> Iterator[tuple[Path, Path, 
     yield layout.truth, layout.usage("truth", "all"), experiment.truth_hash()
     for name in experiment.references:
         files, hash = layout.reference(name), experiment.reference_hash(name)
-        yield files.ladder, layout.usage("pilot", name), experiment.pilot_hash(name)
-        yield files.replicas / "done.json", layout.usage("temper", name), hash
+        if isinstance(experiment.references[name], ReferenceConfig):
+            yield files.ladder, layout.usage("pilot", name), experiment.pilot_hash(name)
+            yield files.replicas / "done.json", layout.usage("temper", name), hash
         yield files.levels / "done.json", layout.usage("gather", name), hash
         estimated = layout.usage("estimate_reference", name)
         yield files.estimates, estimated, experiment.estimate_hash()

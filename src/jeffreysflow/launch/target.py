@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.config.structure_files import check_structure_unchanged
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.pathintegral.classical import ClassicalRing
@@ -18,6 +19,7 @@ from jeffreysflow.userfiles.sources import check_unchanged
 __all__ = [
     "build_bare_potential",
     "build_base",
+    "build_flow_path",
     "build_path",
     "build_potential",
     "build_tempering",
@@ -55,8 +57,22 @@ def _named_or_own(experiment: Experiment) -> Potential:
         if section.workers > 1:
             return load_user_potential(Path(section.file), section.workers)
         return potential
+    if section.structure is not None:
+        return _of_structure(experiment)
     assert section.name is not None
     return get_potential(section.name, **section.parameters)
+
+
+def _of_structure(experiment: Experiment) -> Potential:
+    # here, because nothing else needs what reads molecules
+    from jeffreysflow.launch.molecule import build_ase, build_molecule
+
+    section = experiment.potential
+    check_structure_unchanged(section, experiment.sources)
+    if section.molecule is not None:
+        return build_molecule(section.molecule, section.workers)
+    assert section.ase is not None
+    return build_ase(section.ase, section.workers)
 
 
 def dimension_of(experiment: Experiment) -> int:
@@ -105,6 +121,16 @@ def build_path(experiment: Experiment, reference: str | None = None) -> Annealin
         assert isinstance(potential, RingPolymer)
         target = ClassicalRing(potential)
     return AnnealingPath(None if section.path == "power" else base, target, EVALUATIONS)
+
+
+def build_flow_path(experiment: Experiment, flow: str) -> AnnealingPath:
+    """The path that a flow follows, from the base on: that of its reference, or where it has one
+    level, any.
+    """
+    path = build_path(experiment)
+    reference = experiment.references[experiment.tempered(flow)]
+    power = experiment.flow(flow).levels == "all" and reference.path == "power"
+    return AnnealingPath(path.base, path.target, EVALUATIONS, power=power)
 
 
 def build_tempering(

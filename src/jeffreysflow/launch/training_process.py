@@ -26,6 +26,7 @@ from jeffreysflow.launch.device import use_threads
 from jeffreysflow.launch.handing_over import from_bytes
 from jeffreysflow.launch.process_group import ProcessGroup
 from jeffreysflow.launch.target import build_path
+from jeffreysflow.potentials import AnnealingPath
 
 __all__ = ["FAILED", "READY", "Part"]
 
@@ -34,7 +35,7 @@ READY, FAILED = "ready", "failed"
 
 class Part(NamedTuple):
     """What one process is told first: the resolved experiment as JSON, which process of how many
-    it is, where they meet and by what, and what it computes on.
+    it is, where they meet and by what, what it computes on, and whether along the power path.
     """
 
     experiment: str
@@ -44,6 +45,7 @@ class Part(NamedTuple):
     backend: str
     device: str
     threads: int
+    power: bool = False
 
 
 def _serve(connection: Connection) -> None:
@@ -56,6 +58,9 @@ def _serve(connection: Connection) -> None:
         use_threads(part.threads)
         device = torch.device(part.device)
         path = build_path(Experiment.model_validate_json(part.experiment))
+        assert path.base is not None
+        if part.power:
+            path = AnnealingPath(path.base, path.target, path.counted.tally, power=True)
         assert path.base is not None
         path.base.to(device)
         path.target.to(device)

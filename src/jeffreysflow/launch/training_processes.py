@@ -94,6 +94,7 @@ class TrainingProcesses(AbstractContextManager["TrainingProcesses"]):
             backend=self._backend,
             device=self._device.type,
             threads=torch.get_num_threads(),
+            power=self._path.power,
         )
         with suppress(OSError):
             ours.send(tuple(part))

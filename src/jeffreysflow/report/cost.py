@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from jeffreysflow.config import SamplesConfig
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.stores.tables import PRIMITIVE
@@ -185,7 +186,10 @@ def is_trusted(found: Results, flow: str) -> bool:
 
 def has_bias(found: Results, flow: str) -> bool:
     """Whether the reference at the root of a flow has a kernel without an accept step."""
-    kernel = found.experiment.reference(found.experiment.tempered(flow)).kernel
+    reference = found.experiment.reference(found.experiment.tempered(flow))
+    if isinstance(reference, SamplesConfig):
+        return not reference.exact
+    kernel = reference.kernel
     return not get_kernel(kernel.name, **kernel.parameters).exact
 
 

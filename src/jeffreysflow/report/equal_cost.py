@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from jeffreysflow.config import ReferenceConfig
 from jeffreysflow.report.cost import Cost
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
 from jeffreysflow.report.numbers import MISSING, count_text, with_error
 from jeffreysflow.report.provenance import StageRecord, terms_of
+from jeffreysflow.report.reference_table import drawn_by
 from jeffreysflow.report.table import Cell, Table, source_text
 
 __all__ = ["Estimator", "equal_cost_note", "equal_cost_table", "estimators"]
@@ -63,7 +65,8 @@ def estimators(found: Results, records: Sequence[StageRecord]) -> list[Estimator
     """
     experiment, made = found.experiment, {}
     for reference, section in experiment.references.items():
-        made[f"reference:{reference}"] = f"{section.kernel.name}, {section.swap_rule.name} swaps"
+        swaps = f", {section.swap_rule.name} swaps" if isinstance(section, ReferenceConfig) else ""
+        made[f"reference:{reference}"] = drawn_by(section) + swaps
         for flow in found.flows_of(reference):
             made[f"ensemble:{flow}"] = f"flows on {reference}, exact weights"
             for name in experiment.flows[flow].residual_weights:

@@ -37,6 +37,7 @@ from jeffreysflow.report.provenance import (
     wall_seconds,
 )
 from jeffreysflow.report.reference_table import reference_table
+from jeffreysflow.report.region_table import region_table
 from jeffreysflow.report.sequence_tables import level_table, sequence_table
 from jeffreysflow.report.table import filled
 from jeffreysflow.report.templates import inline, rendered_page
@@ -112,6 +113,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
             f"Modes of equal weight: {group}": equal_weights_table(found, group)
             for group in experiment.equal_weights
         },
+        "Regions": region_table(found),
     }
     return {
         "experiment": experiment,
@@ -191,7 +193,7 @@ def _facts(found: Results) -> dict[str, str]:
     drawn = experiment.generating
     every = len(drawn) == len(experiment.flows)
     samples += "a flow" if every else f"from {', '.join(drawn)}"
-    facts = {"energy": " ".join(filter(None, [potential.name or potential.file, parameters]))}
+    facts = {"energy": " ".join(filter(None, [potential.name or potential.title, parameters]))}
     if ring is not None:
         numbers = ", ".join(map(str, ring.beads))
         facts |= {
