@@ -83,10 +83,13 @@ def found(**more: object) -> Results:
         experiment(**more),
         {
             "reference:noisy": rows(0.5, 0.3, 99),
-            "f": [EstimateRow(1, "cess", 0.9)],
+            "f": [EstimateRow(1, "lam", 1.0), EstimateRow(1, "cess", 0.9)],
             "ensemble:f": rows(0.2, 0.2, 50),
             "learned:f:full": rows(0.3, 0.1, 60),
-            "learned:f:stochastic": rows(0.4, 0.1, 70),
+            "learned:f:stochastic": [
+                *rows(0.4, 0.1, 70),
+                EstimateRow(1, "largest_z_against_exact", 6.1),
+            ],
             "drawn": rows(0.01, 0.01, 300),
         },
     )
@@ -257,7 +260,8 @@ def of_the_paper(records: Sequence[StageRecord]) -> Table:
     series = {
         "name": "CESS",
         "experiment": "poisson",
-        "published": [0.8],
+        "published": [80],
+        "unit": "percent",
         "ours": [
             {"label": "exact", "source": "f", "quantity": "cess"},
             {"label": "learned", "source": "learned:f:stochastic", "quantity": "cess"},
@@ -271,15 +275,19 @@ def of_the_paper(records: Sequence[StageRecord]) -> Table:
 
 def test_rows_of_the_paper_tell_what_they_cost() -> None:
     table = of_the_paper(RECORDS)
-    assert table.headings == ["λ", "1", "component evaluations", "solves"]
+    assert table.headings[:4] == ["λ", "1", "component evaluations", "solves"]
+    assert table.headings[4:] == ["largest |z| against exact weights"]
     rows = {row[0].text: [cell.text for cell in row[2:]] for row in table.rows if len(row) > 1}
     assert rows == {
-        "published": ["–", "–"],
+        "published": ["–", "–", "–"],
         # level by level a flow's rows are of its ensemble
-        "exact": ["2,810", "190"],
-        "learned": ["2,990", "210"],
-        "floor": ["–", "–"],
+        "exact": ["2,810", "190", "–"],
+        "learned": ["2,990", "210", "6.1"],
+        "floor": ["–", "–", "–"],
     }
     plain = [r._replace(facts={**r.facts, "solves_an_evaluation": 0.0}) for r in RECORDS]
-    assert of_the_paper(plain).headings == ["λ", "1", "component evaluations"]
+    assert of_the_paper(plain).headings[2:4] == ["component evaluations", table.headings[4]]
+    tones = {row[0].text: [cell.tone for cell in row[1:]] for row in table.rows if len(row) > 1}
+    assert tones["exact"][0] == "good"
+    assert tones["learned"] == ["", "", "", "bad"], "learned weights are no mark that is passed"
     assert of_the_paper([]).headings == ["λ", "1"]

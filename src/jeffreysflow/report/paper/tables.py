@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jeffreysflow.config.paper import OursConfig, PaperTable, SeriesConfig
-from jeffreysflow.report.estimator_cost import cost_cells, estimator_cost
 from jeffreysflow.report.numbers import MISSING, with_error
+from jeffreysflow.report.paper.asides import asides, is_learned, said_of
 from jeffreysflow.report.paper.lookup import Value, our_value
 from jeffreysflow.report.paper.made import Made
-from jeffreysflow.report.provenance import terms_of
 from jeffreysflow.report.table import LARGEST_Z, Cell, Table
 
 __all__ = ["Beside", "paper_table", "printed"]
-
-_PRICES = ("component evaluations", "solves")
 
 
 class Beside(NamedTuple):
@@ -26,83 +23,63 @@ class Beside(NamedTuple):
     lacking: list[str]
 
 
+class _Line(NamedTuple):
+    """A row of a series: its ``cells`` by position, none where it was not run, and more ``beside``
+    them, by heading.
+    """
+
+    label: str
+    cells: list[Cell]
+    beside: dict[str, Cell] = {}  # noqa: RUF012
+
+
 def paper_table(table: PaperTable, made: Mapping[str, Made]) -> Beside:
     """Published values and ours, of a finite sum with what each of ours cost; where an experiment
     was not run, the published alone.
     """
-    prices = _prices(table, made)
-    groups: list[tuple[str, list[tuple[str, list[Cell]]]]] = []
+    groups: list[tuple[str, list[_Line]]] = []
     lacking = []
     for series in table.series:
-        lines = [("published", _published(series))] if series.published else []
+        lines = [_Line("published", _published(series))] if series.published else []
         of = made[table.experiment_of(series)]
         for ours in series.ours:
             if of.found is None:
-                lines.append((ours.label, []))
+                lines.append(_Line(ours.label, []))
                 continue
             values = [our_value(of.found, table, ours, i) for i in range(len(table.positions))]
-            price = _price(of, ours)[: len(prices)]
-            lines.append((ours.label, [*_ours(series, ours, values), *price]))
+            lines.append(_Line(ours.label, _ours(series, ours, values), asides(of, ours)))
             if not any(values):
                 lacking.append(
                     f"{series.name} ({ours.label}): nothing at any {table.heading} of the table"
                 )
         groups.append((series.name, lines))
-    positions = [f"{position:g}" for position in table.positions]
+    positions = [f"{position:.4g}" for position in table.positions]
     if table.along in ("samples", "beads"):
         positions = [f"{round(position):,}" for position in table.positions]
-    if table.down:
-        return Beside(_down(table.heading, positions, groups), lacking)
-    return Beside(_across([table.heading, *positions, *prices], groups), lacking)
+    return Beside((_down if table.down else _across)(table.heading, positions, groups), lacking)
 
 
-def _prices(table: PaperTable, made: Mapping[str, Made]) -> tuple[str, ...]:
-    """Headings of what is told of costs: of a finite sum its components, and the solves that yield
-    several of them.
-    """
-    records = [
-        record for series in table.series for record in made[table.experiment_of(series)].records
-    ]
-    if table.down or terms_of(records) is None:
-        return ()
-    return _PRICES if any(record.solves > 0 for record in records) else _PRICES[:1]
-
-
-def _price(of: Made, ours: OursConfig) -> list[Cell]:
-    """Of the last level; nothing of what is exact."""
-    source = ours.source[-1]
-    if of.found is None or source is None or _is_exact(ours):
-        return [Cell(MISSING)] * len(_PRICES)
-    # what stands level by level under the name of a flow is of its ensemble
-    source = source if ":" in source else f"ensemble:{source}"
-    return cost_cells(estimator_cost(of.found, of.records, source))
-
-
-def _is_exact(ours: OursConfig) -> bool:
-    return ours.column == "exact" or ours.quantity == "noise_floor"
-
-
-def _across(headings: list[str], groups: list[tuple[str, list[tuple[str, list[Cell]]]]]) -> Table:
+def _across(heading: str, positions: list[str], groups: list[tuple[str, list[_Line]]]) -> Table:
+    more = said_of([line.beside for _, lines in groups for line in lines])
+    width = 1 + len(positions) + len(more)
     rows: list[list[Cell]] = []
-    width = len(headings)
     for name, lines in groups:
         rows.append([Cell(name, columns=width)])
-        for label, cells in lines:
-            if cells:
-                rows.append([Cell(label), *cells, *[Cell(MISSING)] * (width - 1 - len(cells))])
-        if not all(cells for _, cells in lines):
+        for line in lines:
+            if line.cells:
+                beside = [line.beside.get(each, Cell(MISSING)) for each in more]
+                rows.append([Cell(line.label), *line.cells, *beside])
+        if not all(line.cells for line in lines):
             rows.append([Cell("ours"), Cell("not run", columns=width - 1)])
-    return Table(headings, rows)
+    return Table([heading, *positions, *more], rows)
 
 
-def _down(
-    heading: str, positions: list[str], groups: list[tuple[str, list[tuple[str, list[Cell]]]]]
-) -> Table:
+def _down(heading: str, positions: list[str], groups: list[tuple[str, list[_Line]]]) -> Table:
     headings, columns = ["step", heading], [list(map(Cell, positions))]
     for name, lines in groups:
-        for label, cells in lines:
-            headings.append(f"{name}, {label}")
-            columns.append(cells or [Cell("not run")] * len(positions))
+        for line in lines:
+            headings.append(f"{name}, {line.label}")
+            columns.append(line.cells or [Cell("not run")] * len(positions))
     rows = [[Cell(str(k)), *cells] for k, cells in enumerate(zip(*columns, strict=True), start=1)]
     return Table(headings, rows)
 
@@ -148,7 +125,8 @@ def _cell(
     percent = series.unit == "percent"
     known = math.isfinite(error) and error > 0
     text = with_error(number, error, fine=not percent) if known or not percent else f"{number:.1f}"
-    tone = "good" if percent and beside is not None and number >= beside else ""
+    passes = percent and beside is not None and number >= beside
+    tone = "good" if passes and not any(map(is_learned, ours.source)) else ""
     if ours.quantity.endswith("bias") and value.number > LARGEST_Z * value.error:
         tone = "bad"
     return Cell(text, "resampled" if value.resampled else "", tone)
