@@ -10,7 +10,10 @@ from pydantic import Field, field_validator, model_validator
 from jeffreysflow.config.section import Section
 from jeffreysflow.errors import shown
 
-__all__ = ["AseConfig", "MoleculeConfig"]
+__all__ = ["STRUCTURE_FILES", "AseConfig", "MoleculeConfig"]
+
+STRUCTURE_FILES = {"prmtop", "pdb", "system", "structure"}
+"""The keys of files, of which digests are kept."""
 
 _ATOM = re.compile(r"[1-9]\d*:\S+|[1-9]\d*")
 
@@ -47,10 +50,6 @@ class _Structure(Section):
     def files(self) -> dict[str, str]:
         """The files that are read, by key."""
         raise NotImplementedError
-
-    def hashed(self) -> dict[str, Any]:
-        """All but where files are, of which digests are kept."""
-        return self.model_dump(exclude=set(self.files))
 
 
 class MoleculeConfig(_Structure):
@@ -109,7 +108,7 @@ class MoleculeConfig(_Structure):
 
     @property
     def files(self) -> dict[str, str]:
-        named = {key: getattr(self, key) for key in ("prmtop", "pdb", "system", "structure")}
+        named = {key: getattr(self, key) for key in sorted(STRUCTURE_FILES)}
         return {key: value for key, value in named.items() if value is not None}
 
 

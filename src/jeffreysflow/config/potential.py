@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from jeffreysflow.config.molecule import AseConfig, MoleculeConfig
+from jeffreysflow.config.molecule import STRUCTURE_FILES, AseConfig, MoleculeConfig
 from jeffreysflow.config.section import Section, check_interval, check_sobol_sizes, checked_name
 
 __all__ = ["BaseConfig", "PotentialConfig", "TruthConfig"]
@@ -77,10 +77,11 @@ class PotentialConfig(Section):
 
     def hashed(self) -> dict[str, Any]:
         """All that determines its values but files, of which digests are kept elsewhere."""
-        more = {"molecule", "ase"}
-        section = self.model_dump(exclude={"file", "files", "workers", *more})
-        kinds = {kind: getattr(self, kind) for kind in more if getattr(self, kind) is not None}
-        return section | {kind: part.hashed() for kind, part in kinds.items()}
+        places: dict[str, Any] = {"file": True, "files": True, "workers": True}
+        for kind in ("molecule", "ase"):
+            section = getattr(self, kind)
+            places[kind] = True if section is None else STRUCTURE_FILES
+        return self.model_dump(exclude=places)
 
 
 class BaseConfig(Section):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jeffreysflow.config.molecule import STRUCTURE_FILES
 from jeffreysflow.config.potential import PotentialConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.userfiles.digest import digest
@@ -72,7 +73,7 @@ def with_structure(
         if not isinstance(section, dict):
             continue
         changed = dict(section)
-        for key in ("prmtop", "pdb", "system", "structure"):
+        for key in sorted(STRUCTURE_FILES):
             name = section.get(key)
             if isinstance(name, str) and not is_packaged(name):
                 changed[key] = str(existing(f"potential.{kind}.{key}", name))
