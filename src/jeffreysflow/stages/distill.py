@@ -72,7 +72,7 @@ def run(
         return
     processes = section.training.processes
     device = use_device(experiment.device, section.training.threads, processes)
-    path = build_path(experiment)
+    path = build_path(experiment, layout=layout)
     assert path.base is not None
     path.base.to(device)
     path.target.to(device)
