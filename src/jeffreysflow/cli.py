@@ -143,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "gather", "demultiplex the replicas of a reference into levels", commands.run_gather
     )
     gather.add_argument("--reference", required=True)
+    add_stage("base", "fit the base to the samples of a reference", commands.run_base)
     distill = add_stage("distill", "train one level of a flow", commands.run_distill)
     distill.add_argument("--flow", required=True)
     distill.add_argument("--level", type=int, required=True)

@@ -22,6 +22,7 @@ from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.stores.sealed import DamagedError, check_seal
 
 __all__ = [
+    "run_base",
     "run_beads",
     "run_distill",
     "run_estimate",
@@ -131,6 +132,16 @@ def run_gather(options: argparse.Namespace) -> None:
     folder = layout.reference(options.reference).folder
     with SoleWriter(folder), _measured(options, experiment, "gather", options.reference, hash):
         gather.run(layout, experiment, options.reference)
+
+
+def run_base(options: argparse.Namespace) -> None:
+    """Fit the base."""
+    from jeffreysflow.stages import base
+
+    layout, experiment = _resolved(options)
+    hash = "" if experiment.base_reference is None else experiment.base_hash()
+    with SoleWriter(layout.base), _measured(options, experiment, "base", "all", hash):
+        base.run(layout, experiment)
 
 
 def run_distill(options: argparse.Namespace) -> None:

@@ -104,6 +104,10 @@ def flow_hash(wildcards):
     return experiment_of(wildcards).flow_hash(wildcards.flow)
 
 
+def base_hash(wildcards):
+    return experiment_of(wildcards).base_hash()
+
+
 def generation_hash(wildcards):
     return experiment_of(wildcards).generation_hash(wildcards.flow)
 
@@ -161,18 +165,30 @@ def gathered_from(wildcards):
     return [files.replicas / "done.json"] if reference.kind == "tempering" else []
 
 
+def levels_of_base(wildcards):
+    """The samples that the base is fitted to."""
+    reference = experiment_of(wildcards).base_reference
+    layout = Layout(RESULTS, wildcards.experiment)
+    return [layout.reference(reference).levels / "done.json"]
+
+
 def levels_of_flow(wildcards):
     """What level k of a flow is trained from: a demultiplexed reference, or level k of a flow,
     the last where there is one level only."""
     experiment, layout = experiment_of(wildcards), Layout(RESULTS, wildcards.experiment)
     section = experiment.flow(wildcards.flow)
+    base = [layout.base / "done.json"] if experiment.base_reference else []
     tempered = (
         layout.reference(experiment.tempered(wildcards.flow)).levels / "done.json"
     )
     if section.reference in experiment.references:
-        return [tempered]
+        return [tempered, *base]
     levels = levels_done(wildcards.experiment, section.reference)
-    return [tempered, levels[-1 if section.levels == "last" else int(wildcards.k) - 1]]
+    return [
+        tempered,
+        *base,
+        levels[-1 if section.levels == "last" else int(wildcards.k) - 1],
+    ]
 
 
 def level_below(wildcards):

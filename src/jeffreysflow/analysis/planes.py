@@ -56,7 +56,7 @@ def read_planes(layout: Layout, experiment: Experiment) -> list[Plane]:
     """
     if not experiment.views:
         return []
-    path = build_path(experiment)
+    path = build_path(experiment, layout=layout)
     d, named = path.domain.dimension, getattr(path.target, "observables", {})
     views = {view: parse_observables(view, d, named) for view in experiment.views}
     planes, extents = [], {}

@@ -43,6 +43,8 @@ def read_records(layout: Layout, experiment: Experiment) -> list[StageRecord]:
             add(name, "temper", hash, files.replicas / "done.json")
         add(name, "gather", hash, files.levels / "done.json")
         add(name, "estimate_reference", experiment.estimate_hash())
+    if experiment.base_reference is not None:
+        add("all", "base", experiment.base_hash(), layout.base / "done.json")
     for name in experiment.flows:
         flow, hash = layout.flow(name), experiment.flow_hash(name)
         for level in range(1, flow_steps(layout, experiment, name) + 1):

@@ -12,6 +12,7 @@ from jeffreysflow.config.bias_parts import check_bias_parts
 from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.equal_weights import check_equal_weights
 from jeffreysflow.config.expressions import check_expressions, check_regions
+from jeffreysflow.config.fitted import check_fitted, fitted_to
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
 from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig, check_beside_paths
@@ -84,6 +85,8 @@ class Experiment(Section):
     def _names_fit(self) -> Self:
         learned = chain.from_iterable(flow.residual_weights for flow in self.flows.values())
         check_names(self.name, [*self.references, *self.flows, *learned])
+        ring = self.path_integral is not None
+        check_fitted(self.base, self.references, self.flows, paths=ring)
         if self.path_integral is not None:
             check_beside_paths(self.base, self.truth)
         for name, reference in self.references.items():
@@ -100,7 +103,7 @@ class Experiment(Section):
                     )
         check_bias_parts(self.bias_parts, self.references, self.truth)
         check_equal_weights(self.equal_weights, self.observables)
-        check_regions(self.regions, paths=self.path_integral is not None)
+        check_regions(self.regions, paths=ring)
         check_expressions("observables", self.observables)
         check_expressions("profiles", [profile.expression for profile in self.profiles])
         return self
@@ -127,6 +130,11 @@ class Experiment(Section):
                 f"flows.{name}.reference: '{found}' has one level; a flow is trained from the "
                 "ensembles of one with `levels: all`"
             )
+
+    @property
+    def base_reference(self) -> str | None:
+        """The reference that the base is fitted to, where it is."""
+        return fitted_to(self.base, self.references) if self.base.kind == "fitted" else None
 
     def tempered(self, flow: str) -> str:
         """The tempering reference at the root of a flow: its own, or that of the flow before."""
@@ -193,6 +201,10 @@ class Experiment(Section):
     def pilot_hash(self, name: str) -> str:
         """Hash of all that determines the ladder a reference's pilot suggests."""
         return hashes.pilot_hash(self, name)
+
+    def base_hash(self) -> str:
+        """Hash of all that determines a fitted base."""
+        return hashes.base_hash(self)
 
     def flow_hash(self, name: str) -> str:
         """Hash of all that determines a trained flow (but the device)."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "base_hash",
     "bead_hash",
     "estimate_hash",
     "flow_hash",
@@ -84,6 +85,19 @@ def pilot_hash(experiment: Experiment, name: str) -> str:
     )
 
 
+def base_hash(experiment: Experiment) -> str:
+    """Hash of all that determines a fitted base."""
+    name = experiment.base_reference
+    assert name is not None
+    return _hash(
+        {
+            "reference": reference_hash(experiment, name),
+            "fit": experiment.base.fit(),
+            "seed": experiment.seed,
+        }
+    )
+
+
 def flow_hash(experiment: Experiment, name: str) -> str:
     """Hash of all that determines a trained flow (but the device)."""
     flow = experiment.flow(name)
@@ -93,6 +107,7 @@ def flow_hash(experiment: Experiment, name: str) -> str:
             "name": name,
             "flow": flow.model_dump(exclude=_NOT_TRAINED),
         }
+        | ({"base": base_hash(experiment)} if experiment.base_reference else {})
     )
 
 

@@ -38,9 +38,9 @@ _COPIES_OF_WEIGHTS = 8
 
 
 def memory_mb(experiment: Experiment, stage: str, source: str = "", ranks: int = 1) -> int:
-    """MiB that ``stage`` (`pilot`, `temper`, `gather`, `distill`, `generate`, `truth`, `beads`,
-    `estimate`, `figures` or `report`) may need for a reference or flow, all ranks together; in
-    steps of 100.
+    """MiB that ``stage`` (`pilot`, `temper`, `gather`, `base`, `distill`, `generate`, `truth`,
+    `beads`, `estimate`, `figures` or `report`) may need for a reference or flow, all ranks
+    together; in steps of 100.
 
     Raises
     ------
@@ -70,6 +70,10 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
             # a level as it is in its files, as it is kept, and what its coordinates remember
             return reference.samples * (10 * (d + 2) + 22)
         return _of_reference(reference, stage, d)
+    if stage == "base":
+        name = experiment.base_reference or next(iter(experiment.references))
+        covariances = experiment.base.components * 4 * d**2
+        return experiment.reference(name).samples * 4 * (d + 2) + 20_000 * 40 * d + covariances
     if stage == "distill":
         return _of_training(experiment, source, d)
     if stage == "generate":

@@ -66,6 +66,8 @@ def _stages(experiment: Experiment) -> Iterator[tuple[str, str]]:
                 yield "pilot", name
             yield "temper", name
         yield from (("gather", name), ("estimate", name))
+    if experiment.base_reference is not None:
+        yield "base", ""
     for name in experiment.flows:
         yield "distill", name
         if experiment.generates(name):

@@ -40,6 +40,8 @@ def _made(layout: Layout, experiment: Experiment) -> Iterator[tuple[Path, Path, 
         yield files.levels / "done.json", layout.usage("gather", name), hash
         estimated = layout.usage("estimate_reference", name)
         yield files.estimates, estimated, experiment.estimate_hash()
+    if experiment.base_reference is not None:
+        yield layout.base / "done.json", layout.usage("base", "all"), experiment.base_hash()
     for name in experiment.flows:
         flow = layout.flow(name)
         yield (

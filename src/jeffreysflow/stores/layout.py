@@ -95,6 +95,11 @@ class Layout:
         return self.folder / "config.json"
 
     @property
+    def base(self) -> Path:
+        """Folder of a fitted base, with `base.safetensors` and `done.json`."""
+        return self.folder / "base"
+
+    @property
     def truth(self) -> Path:
         return self.folder / "truth.csv"
 
