@@ -133,7 +133,9 @@ def study(d: int, sizes: Sizes, seed: int) -> None:
         estimator = get_jacobian(kind, **parameters)
         estimator.prepare(int(flow.settings["steps"]), d)
         flow.jacobian = estimator
-        flow.finish(base.sample(max(20, min(2 * d, 200)), Stream(seed, "learn", d)), Stream(seed).normal)
+        flow.finish(
+            base.sample(max(20, min(2 * d, 200)), Stream(seed, "learn", d)), Stream(seed).normal
+        )
         z = drawn[: sizes.exact] if kind == "brute_force" else drawn
         address = seed, label, d
         found = weighed(flow, z, lambda k, address=address: Stream(*address, k))  # type: ignore[misc]

@@ -6,6 +6,7 @@ ensemble through it, and mend the ensemble where it degenerates.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -35,7 +36,10 @@ from jeffreysflow.distillation.selection import SATISFACTORY, best_by_climbing
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Pushed, Step
 from jeffreysflow.distillation.trainer import Training, train
+from jeffreysflow.estimation.averages import WeightedSums, combined
+from jeffreysflow.estimation.estimates import jackknifed
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
+from jeffreysflow.estimation.pareto import pareto_k
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
@@ -218,13 +222,11 @@ def _trained(
         check_map_of_loss(loss, flow, flow.kind)
     training = Training(flow, step.transport(attempt), loss, settings.recipe)
     started, already = time.perf_counter(), path.evaluations
-    if flow.is_trained:
-        history, evaluations = [NOT_TRAINED], 0
-    else:
+    history, evaluations = [NOT_TRAINED], 0
+    if not flow.is_trained:
         with alongside(training):
-            history, evaluations = train(
-                *training, progress, memory, lambda: counted_by_all(path.counted.tally)
-            )
+            tally = path.counted.tally
+            history, evaluations = train(*training, progress, memory, lambda: counted_by_all(tally))
     step.finish(flow)
     finished, here = time.perf_counter(), path.evaluations - already
     pushed = step.push(flow)
@@ -265,9 +267,34 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
     if independent >= FEWEST_GROUPS:
         facts["log_z_error"] = log_evidence_error(after, independent)
         facts["log_z_dof"] = independent - 1
+    if not step.trained_on:
+        facts |= _alone(step, islands)
     if step.trained_on:
         train = step.rows["train"]
         facts["ess_trained"] = effective_sample_size(ensemble.log_weights[train])
         facts["cess_trained"] = conditional_ess(before[train], increments[train])
         facts["overfitting"] = jeffreys_bracket(before[train], increments[train])[0] - lower
+    return facts
+
+
+def _alone(step: Step, islands: int) -> dict[str, float]:
+    """What the samples below are worth by themselves, of a first level those of the base: what
+    training added is what is above this.
+    """
+    log_weights = step.identity
+    facts = {"base_pareto_k": pareto_k(log_weights)}
+    none = log_weights.new_empty(len(log_weights) // islands, 0)
+    groups = [WeightedSums.of(part, none) for part in torch.split(log_weights, len(none))]
+
+    def functional(part: WeightedSums) -> torch.Tensor:
+        return torch.tensor([part.ess, part.log_z], dtype=torch.float64)
+
+    errors, dof = jackknifed(groups, functional)
+    values = functional(combined(groups)).tolist()
+    for name, value, error, its_dof in zip(
+        ("base_ess", "base_log_z"), values, errors.tolist(), dof.tolist(), strict=True
+    ):
+        facts[name] = value
+        if math.isfinite(error):
+            facts |= {f"{name}_error": error, f"{name}_dof": its_dof}
     return facts

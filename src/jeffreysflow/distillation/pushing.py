@@ -18,11 +18,14 @@ __all__ = ["base_ensemble", "pushed", "refuse_nan"]
 
 
 def base_ensemble(path: AnnealingPath, n: int, stream: Stream) -> Ensemble:
-    """``n`` exact base samples of equal weight."""
+    """``n`` exact base samples of equal weight; their ``U_0`` is the base's on every path."""
     assert path.base is not None
     x = path.base.sample(n, stream)
     with torch.no_grad():
         U_0, V = path.energies(x)
+        if path.power:
+            at_base = path.base.energy(x)
+            U_0, V = at_base, U_0 + V - at_base
     return Ensemble(x, torch.zeros_like(U_0), U_0, V)
 
 

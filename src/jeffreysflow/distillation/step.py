@@ -100,7 +100,15 @@ class Step:
     @property
     def identity(self) -> torch.Tensor:
         """Logarithms of the weight factors [n] of no flow: plain tempered reweighting."""
-        log_w = -(self._settings.lam_1 - self._settings.lam_0) * self.below.V
+        below, settings = self.below, self._settings
+        if self._path.power and settings.lam_0 == 0.0:
+            # the base is no level of a power path
+            with torch.no_grad():
+                U_0 = self._path.reference_energy(below.x)
+            V = below.U_0 + below.V - U_0
+            log_w = below.U_0 - interpolated(U_0, V, settings.lam_1)
+        else:
+            log_w = -(settings.lam_1 - settings.lam_0) * below.V
         return torch.where(torch.isfinite(log_w), log_w, -torch.inf)
 
     def conditional_ess(self, increments: torch.Tensor, part: Part) -> float:

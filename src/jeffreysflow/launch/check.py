@@ -30,7 +30,7 @@ def check_experiment(experiment: Experiment) -> None:
     """
     path = build_path(experiment)
     assert path.base is not None
-    name = experiment.potential.file or f"potential '{experiment.potential.name}'"
+    name = experiment.potential.title
     for flow in experiment.flows.values():
         check_flow(flow, path.base)
     check_capabilities(experiment, path.target)

@@ -17,10 +17,15 @@ from jeffreysflow.analysis.learned_estimates import learned_rows
 from jeffreysflow.analysis.level_bias import add_bias_of_ensembles, add_bias_of_levels
 from jeffreysflow.analysis.level_facts import add_level
 from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
+from jeffreysflow.analysis.region_rows import (
+    add_free_energies_of_groups,
+    add_free_energies_of_series,
+    add_regions_of_levels,
+)
 from jeffreysflow.analysis.source_flow import run_source
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.analysis.weight_rows import add_weight_facts, add_weights
-from jeffreysflow.config import Experiment
+from jeffreysflow.config import AnyReference, Experiment, SamplesConfig
 from jeffreysflow.distillation.ensemble import effective_sample_size
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import (
@@ -78,7 +83,9 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     section = experiment.reference(reference)
     table = EstimateTable("reference", len(levels) - 1, layout.truth, section.published)
     add_bias_of_levels(table, layout, experiment, measured, levels)
+    add_regions_of_levels(table, measured, levels)
     table.add_measured(measured, from_series(series), len(x))
+    add_free_energies_of_series(table, measured, series)
     for j, observable in enumerate(measured.observables):
         table.add(f"drift:{observable.name}", drift(series[..., j]))
     diagnostics = read_table(files.diagnostics, DiagnosticRow) if files.diagnostics.exists() else []
@@ -86,8 +93,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
         # by Bennett's acceptance ratio; there is none on the power path
         if (row.scope, row.quantity) == ("run", "log_z"):
             table.add("log_z", row.value, row.stderr, dof=row.dof)
-    kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
-    table.add("exact_kernel", float(kernel.exact and section.swap_rule.name == "exact"))
+    table.add("exact_kernel", float(_is_exact(section)))
     doubts = doubts_about_reference(table.rows, diagnostics, _first_nan(files))
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"reference:{reference}", doubts)
@@ -161,6 +167,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
             table.add("beyond_of_reference", found[0], n_eff=found[1])
     estimates = from_independent(whole) if sums.independent else from_groups(sums.groups)
     table.add_measured(measured, estimates, whole.n)
+    add_free_energies_of_groups(table, measured, sums.groups)
     if sums.sequences:
         gains = measured.of_observables((whole.errors / estimates.errors).square())
         for observable, gain in zip(measured.observables, gains.tolist(), strict=True):
@@ -181,6 +188,14 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
     learned = learned_rows(layout, experiment, flow, measured)
     write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])
+
+
+def _is_exact(section: AnyReference) -> bool:
+    """Whether what drew the samples leaves the target invariant."""
+    if isinstance(section, SamplesConfig):
+        return section.exact
+    kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
+    return kernel.exact and section.swap_rule.name == "exact"
 
 
 def _first_nan(files: ReferenceLayout) -> Mapping[str, Any] | None:

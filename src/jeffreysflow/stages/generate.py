@@ -48,7 +48,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     section, hash = experiment.generation, experiment.generation_hash(flow)
     flow_hash, files = experiment.flow_hash(flow), layout.flow(flow)
     device = use_device(experiment.device, experiment.flow(flow).training.threads)
-    path = build_path(experiment)
+    path = build_path(experiment, layout=layout)
     assert path.base is not None
     flows = []
     for level in range(1, flow_steps(layout, experiment, flow) + 1):

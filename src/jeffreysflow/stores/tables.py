@@ -16,8 +16,12 @@ from jeffreysflow.stores.sealed import read_sealed, write_sealed
 __all__ = [
     "BIAS_OF",
     "CLASSICAL",
+    "FREE_ENERGY",
     "PRIMITIVE",
     "QUANTUM",
+    "REGION",
+    "REGION_BY_LEVEL",
+    "REGION_RHAT",
     "TAKAHASHI_IMADA",
     "BeadRow",
     "BeadTruthRow",
@@ -60,6 +64,11 @@ class LevelTruthRow(NamedTuple):
     value: float
     variance: float
 
+
+REGION, FREE_ENERGY = "region:", "free_energy:"
+"""Of the population of a region, and of its free energy above that of the first region, kT."""
+REGION_BY_LEVEL, REGION_RHAT = "region_by_level:", "region_rhat:"
+"""Of a reference: the population of a region at each of its levels, and its R-hat there."""
 
 BIAS_OF = "bias:"
 """Of one observable, as the name of a quantity begins."""
