@@ -100,7 +100,9 @@ def system_from_xml(xml: Path, pdb: Path, structure: Path | None) -> Model:
 def _cutoff(app: Any, cutoff: float | None) -> dict[str, Any]:
     if cutoff is None:
         return {"nonbondedMethod": app.NoCutoff}
-    return {"nonbondedMethod": app.CutoffNonPeriodic, "nonbondedCutoff": cutoff}
+    from openmm import unit
+
+    return {"nonbondedMethod": app.CutoffNonPeriodic, "nonbondedCutoff": cutoff * unit.nanometer}
 
 
 def _model(source: Path, system: Any, topology: Any, structure: Path) -> Model:
