@@ -92,6 +92,8 @@ class Experiment(Section):
         if self.path_integral is not None:
             check_beside_paths(self.base, self.truth)
         for name, reference in self.references.items():
+            if reference.start == "structure" and self.potential.structure is None:
+                raise ValueError(f"references.{name}.start: structure is for a molecule only")
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
         for name, flow in self.flows.items():
@@ -191,7 +193,9 @@ class Experiment(Section):
 
     def reference_hash(self, name: str) -> str:
         """Hash of all that determines the bits of a reference."""
-        section = self.reference(name).model_dump(exclude={"checkpoint_seconds", "published"})
+        reference = self.reference(name)
+        unsaid = {"start"} if reference.start == "base" else set()
+        section = reference.model_dump(exclude={"checkpoint_seconds", "published", *unsaid})
         return _hash(
             {
                 "target": self.target_hash(),

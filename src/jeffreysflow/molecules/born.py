@@ -60,7 +60,7 @@ class ExpressionBorn(nn.Module):
         for name, column in parameters.items():
             values_of = torch.tensor(column, dtype=torch.float64).unsqueeze(-1)
             self.register_buffer(f"of_{name}", values_of)
-        known = {**functions, "overlap": overlap, "still": still}
+        known: dict[str, Callable[..., Any]] = {**functions, "overlap": overlap, "still": still}
         self._values = [(part, Expression(_short(part.text), known)) for part in values]
         self._energies = [(part, Expression(_short(part.text), known)) for part in energies]
         self._check_names()

@@ -19,6 +19,7 @@ __all__ = [
     "system_from_forcefield",
     "system_from_prmtop",
     "system_from_xml",
+    "topology_of",
 ]
 
 
@@ -106,7 +107,7 @@ def _cutoff(app: Any, cutoff: float | None) -> dict[str, Any]:
 
 
 def _model(source: Path, system: Any, topology: Any, structure: Path) -> Model:
-    ours = _topology(topology)
+    ours = topology_of(topology)
     positions = _positions(structure)
     if system.getNumParticles() != ours.atoms:
         raise UserError(
@@ -120,7 +121,8 @@ def _model(source: Path, system: Any, topology: Any, structure: Path) -> Model:
     return Model(system, ours, positions)
 
 
-def _topology(topology: Any) -> Topology:
+def topology_of(topology: Any) -> Topology:
+    """Atoms and bonds of an OpenMM topology."""
     atoms = list(topology.atoms())
     return Topology(
         tuple("X" if atom.element is None else atom.element.symbol for atom in atoms),
