@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from jeffreysflow.config.section import Section, checked_name
 from jeffreysflow.flows import integrators, jacobians, velocities
+from jeffreysflow.userfiles.digest import digest
 
-__all__ = ["ContinuousNetwork", "JacobianConfig", "OwnVelocity"]
+__all__ = ["ContinuousNetwork", "JacobianConfig", "OwnVelocity", "with_velocities"]
+
+
+def with_velocities(
+    flows: Mapping[str, Any], existing: Callable[[str, str], Path]
+) -> dict[str, Any]:
+    """Sections of flows with the paths and digests of the files of a user's velocity; ``existing``
+    finds a file by the key that names it, and its name.
+
+    Raises
+    ------
+    UserError : there is no such file.
+    """
+    found = dict(flows)
+    for name, section in flows.items():
+        network = section.get("network")
+        if not isinstance(network, dict) or network.get("kind") != "torch":
+            continue
+        paths = {
+            key: existing(f"flows.{name}.network.{key}", network[key])
+            for key in ("file", "weights")
+            if isinstance(network.get(key), str)
+        }
+        digests = {key: digest(path) for key, path in paths.items()}
+        files = {key: str(path) for key, path in paths.items()}
+        found[name] = {**section, "network": {**network, **files, "digests": digests}}
+    return found
 
 
 class JacobianConfig(Section):

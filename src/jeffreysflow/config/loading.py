@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.folders import expanded, is_file
+from jeffreysflow.config.integration import with_velocities
 from jeffreysflow.config.network import TAGS, USUAL_KIND
 from jeffreysflow.config.plain import typed
 from jeffreysflow.config.project import Project
@@ -143,8 +144,7 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
         raise UserError(
             f"{file}: unknown scale '{project.scale}'; {allowed_names(project.scale, scales)}"
         )
-    scale = _mapping(file, f"scales.{project.scale}", scales[project.scale])
-    content = merged(content, scale)
+    content = merged(content, _mapping(file, f"scales.{project.scale}", scales[project.scale]))
     content = merged(content, project.overrides.get(name, {}))
     for kind in ("reference", "flow"):
         defaults = _mapping(file, f"{kind}_defaults", content.pop(f"{kind}_defaults", None))
@@ -180,6 +180,7 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
             )
         if kind == "samples":
             content["references"][name] = with_found_files(file, name, section)
+    content["flows"] = with_velocities(content["flows"], partial(_existing, file))
     if isinstance(potential, dict):
         content["potential"] = with_structure(content["potential"], partial(_existing, file))
     experiment = validated(Experiment, {**content, **settled}, str(file))

@@ -124,7 +124,8 @@ class Step:
         flow = deepcopy(self._untrained)
         if start is not None:
             flow.start_from(start)
-        return flow.to(self.below.x.device, self._settings.dtype)
+        dtype = torch.float64 if flow.is_trained else self._settings.dtype
+        return flow.to(self.below.x.device, dtype)
 
     @cached_property
     def _untrained(self) -> TransportMap:

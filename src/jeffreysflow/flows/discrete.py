@@ -21,7 +21,8 @@ __all__ = ["DiscreteFlow"]
 TOLERANCE = 1e-12
 """Largest defect of a solved step, relative to one and the largest coordinate of a sample, in
 float64; in float32 as many of its last bits."""
-_MOST_CORRECTIONS = 30
+_MOST_CORRECTIONS = 8
+_MOST_NEWTON_STEPS = 12
 _NUMBERS_AT_ONCE = 4_000_000
 
 
@@ -31,7 +32,8 @@ class DiscreteFlow:
 
     ``f_k(z)`` is the solution x of ``f_k^-1(x) = z``. It starts from the explicit step forwards,
     ``F(z) = Phi(z, t_k, h)``, and is corrected by ``x + F(z) - F(f_k^-1(x))``, whose error falls by
-    a factor of order ``h^(p+1)`` each time, p the order of the integrator.
+    a factor of order ``h^(p+1)`` each time, p the order of the integrator; where that is not below
+    one, by Newton's method.
 
     ``evaluations`` counts velocities, one a sample each, a product of its Jacobian with a vector
     as one more.
@@ -144,20 +146,37 @@ class DiscreteFlow:
         ahead = self._ahead(k, z)
         tolerance = max(TOLERANCE, 20 * torch.finfo(z.dtype).eps)
         allowed = tolerance * (1 + z.abs().amax(dim=1))
-        x, previous = ahead, torch.full_like(allowed, torch.inf)
-        solved = torch.zeros_like(allowed, dtype=torch.bool)
+        x, best = ahead, torch.full_like(allowed, torch.inf)
+        # what is solved, or does not come nearer, stays as it is, whatever is beside it
+        moving = torch.ones_like(allowed, dtype=torch.bool)
         for _ in range(_MOST_CORRECTIONS):
             found = self.back(k, x)
             defect = (found - z).abs().amax(dim=1)
-            # a sample that is solved stays as it is, whatever others are beside it
-            solved = solved | (defect <= allowed)
-            if bool(solved.all()):
-                return x
-            if not bool((solved | (defect < previous)).all()):
+            best = torch.where(moving, defect, best)
+            moving = moving & (defect > allowed) & defect.isfinite()
+            if not bool(moving.any()):
                 break
-            previous = defect
-            x = torch.where(solved[:, None], x, x + ahead - self._ahead(k, found))
-        raise UserError(self._failure(k, defect))
+            x = torch.where(moving[:, None], x + ahead - self._ahead(k, found), x)
+        left = (~(best <= allowed)).nonzero().squeeze(1)
+        if len(left):
+            x = x.clone()
+            x[left] = self._by_newton(k, z[left], ahead[left], allowed[left])
+        return x
+
+    def _by_newton(
+        self, k: int, z: torch.Tensor, x: torch.Tensor, allowed: torch.Tensor
+    ) -> torch.Tensor:
+        """Solutions where the corrections do not converge: D passes each time, for few samples."""
+        for _ in range(_MOST_NEWTON_STEPS):
+            defect = self.back(k, x) - z
+            largest = defect.abs().amax(dim=1)
+            if bool((largest <= allowed).all()):
+                return x
+            if not bool(largest.isfinite().all()):
+                break
+            step = torch.linalg.solve_ex(self.jacobian_back(k, x), defect[:, :, None]).result
+            x = torch.where((largest > allowed)[:, None], x - step[:, :, 0], x)
+        raise UserError(self._failure(k, (self.back(k, x) - z).abs().amax(dim=1)))
 
     def _failure(self, k: int, defect: torch.Tensor) -> str:
         where = f"step {k + 1} of {self.steps} of the flow (t = {k * self._h:g})"

@@ -36,6 +36,7 @@ from jeffreysflow.report.provenance import (
     versions,
     wall_seconds,
 )
+from jeffreysflow.report.random_weights import random_weights_table
 from jeffreysflow.report.reference_table import reference_table
 from jeffreysflow.report.region_table import region_table
 from jeffreysflow.report.sequence_tables import level_table, sequence_table
@@ -114,6 +115,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
             for group in experiment.equal_weights
         },
         "Regions": region_table(found),
+        "Weights of continuous flows": random_weights_table(found),
     }
     return {
         "experiment": experiment,
