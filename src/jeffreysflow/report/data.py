@@ -17,6 +17,7 @@ from jeffreysflow.stores.tables import (
     ConvergenceRow,
     DiagnosticRow,
     EstimateRow,
+    TemperatureRow,
 )
 
 __all__ = [
@@ -189,7 +190,8 @@ class ExperimentData(Results):
 
     ``history`` by flow and level: columns by name; ``references`` the samples of the last level,
     ``flows`` the generated ones; ``limits`` the interval of each coordinate that is worth showing;
-    ``planes`` show samples in the plane of each view, ``curves`` the profiles of each source.
+    ``planes`` show samples in the plane of each view, ``curves`` the profiles of each source;
+    ``temperatures`` by reference what its levels say together of others.
     """
 
     history: Mapping[str, Sequence[Mapping[str, np.ndarray]]] = field(default_factory=dict)
@@ -199,6 +201,7 @@ class ExperimentData(Results):
     limits: Sequence[Interval] = ()
     planes: Sequence[Plane] = ()
     curves: Sequence[Curve] = ()
+    temperatures: Mapping[str, Sequence[TemperatureRow]] = field(default_factory=dict)
 
 
 def view_limits(
