@@ -8,8 +8,8 @@ random, and their distance E-W2 (`estimation/wasserstein.py`) is printed beside 
 two disjoint draws of the truth. The energy is that over ordered pairs, without the centroid's term.
 
 Then the flow of that experiment is trained, and 10,000 of its weighted samples resampled; with
-`--imported` again from the levels of the run as files of numpy, each with its energies, as something
-else would have left them (`kind: samples`).
+`--imported` again from the levels of the run as files of numpy, each with its energies, as
+something else would have left them (`kind: samples`).
 """
 
 from __future__ import annotations
@@ -131,9 +131,8 @@ def flow_energies(
         generate.run(layout, e, FLOW)
     store = layout.flow(FLOW).generated / "store.zarr"
     samples = open_ensemble(store, "generated", e.generation_hash(FLOW)).samples()
-    print(
-        f"{what}: ESS {100 * effective_sample_size(samples.log_weights):.2f} % of {len(samples.x):,}"
-    )
+    ess = 100 * effective_sample_size(samples.log_weights)
+    print(f"{what}: ESS {ess:.2f} % of {len(samples.x):,}")
     weights = torch.softmax(samples.log_weights, dim=0).cumsum(dim=0)
     u = Stream(e.seed, "resample").uniform(size)
     rows = torch.searchsorted(weights, u).clamp(max=len(weights) - 1)

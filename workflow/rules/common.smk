@@ -1,5 +1,4 @@
 # What the rules share: the resolved experiments and functions of wildcards.
-import hashlib
 from pathlib import Path
 
 from jeffreysflow.config import resolve_project
@@ -10,12 +9,14 @@ from jeffreysflow.config.loading import project_of
 from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.config.ranks import useful_ranks
 from jeffreysflow.config.size import refuse_what_does_not_fit
+from jeffreysflow.config.project import page_hash
 from jeffreysflow.errors import UserError
 from jeffreysflow.machine import cards, free_disk_mb, memory_limit_mb
 from jeffreysflow.processes import stop_jobs_when_told_to
 from jeffreysflow.report.figures import figure_names
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.stores.layout import Layout
+from jeffreysflow.launch.made_otherwise import is_of_another_hash, made_otherwise
+from jeffreysflow.stores.layout import Layout, page_usage
 from jeffreysflow.stores.sealed import write_sealed
 from snakemake.exceptions import WorkflowError
 
@@ -320,7 +321,16 @@ def figures(name):
     return files
 
 
-def configuration_hash():
-    """Hash of all that the page prints of the configuration."""
-    text = "".join(experiment.model_dump_json() for experiment in EXPERIMENTS.values())
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def run_again_what_was_made_otherwise():
+    """Snakemake knows what it has made in this clone. What another has left in the results folder,
+    by other settings, is made again as if it had been asked for with `--forcerun`."""
+    for name, experiment in EXPERIMENTS.items():
+        for path in made_otherwise(Layout(RESULTS, name), experiment):
+            workflow.dag.forcefiles.add(str(path))
+    if is_of_another_hash(page_usage(RESULTS), page_hash(EXPERIMENTS.values())):
+        workflow.dag.forcefiles.add(str(RESULTS / "report.html"))
+
+
+def page_and_summary(wildcards):
+    run_again_what_was_made_otherwise()
+    return [RESULTS / "report.html", RESULTS / "summary.csv"]

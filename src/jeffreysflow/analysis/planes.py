@@ -99,6 +99,7 @@ def _clouds(
         store = layout.reference(name).levels / "store.zarr"
         x, U_0, V = open_levels(store, experiment.reference_hash(name)).samples(-1)
         yield _Cloud(f"reference:{name}", None, x, U_0 + V, torch.zeros_like(V))
+        yield from _tempered(layout, experiment, name)
     for name in experiment.flows:
         if not experiment.generates(name):
             yield from _sequence(layout, experiment, path, name, energy)
@@ -112,6 +113,18 @@ def _clouds(
             yield _cloud(f"ensemble:{name}", None, Ensemble(x, log_weights, U_0, V))
         else:
             yield from _sequence(layout, experiment, path, name, energy)
+
+
+def _tempered(layout: Layout, experiment: Experiment, name: str) -> Iterator[_Cloud]:
+    """A reference at the levels at which the sequences that are trained on it are shown."""
+    sequences = [flow for flow in experiment.flows.values() if flow.levels == "all"]
+    if all(flow.reference != name for flow in sequences):
+        return
+    store = layout.reference(name).levels / "store.zarr"
+    levels = open_levels(store, experiment.reference_hash(name))
+    for level in shown_levels(len(levels) - 1):
+        x, U_0, V = levels.samples(level)
+        yield _Cloud(f"reference:{name}", float(levels.lam[level]), x, U_0 + V, torch.zeros_like(V))
 
 
 def _exact(

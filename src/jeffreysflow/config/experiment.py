@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from jeffreysflow.config import hashes
 from jeffreysflow.config.bias_parts import check_bias_parts
 from jeffreysflow.config.display import ProfileConfig
+from jeffreysflow.config.equal_weights import check_equal_weights
 from jeffreysflow.config.expressions import check_expressions, check_regions
 from jeffreysflow.config.fitted import check_fitted, fitted_to
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
@@ -76,6 +77,9 @@ class Experiment(Section):
     bias_parts: dict[str, dict[str, str]] = Field(default_factory=dict)
     """By the name of a chart what a bias is made of: its sources, each with the reference that has
     it beside those before; on one ladder, with `truth: {levels: true}`."""
+    equal_weights: dict[str, list[str]] = Field(default_factory=dict)
+    """Modes of equal probability that have all of it together, as the labels of equal parts give
+    them: by the name of a table the observables that tell which mode a sample is in."""
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
@@ -86,16 +90,13 @@ class Experiment(Section):
         if self.path_integral is not None:
             check_beside_paths(self.base, self.truth)
         for name, reference in self.references.items():
+            starts_from = reference.start if isinstance(reference, ReferenceConfig) else "base"
+            if starts_from == "structure" and self.potential.structure is None:
+                raise ValueError(f"references.{name}.start: structure is for a molecule only")
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
         for name, flow in self.flows.items():
             self._check_reference(name)
-            power = self.references[self.tempered(name)].path == "power"
-            if flow.levels == "all" and power:
-                raise ValueError(
-                    f"flows.{name}.levels: 'all' needs a reference on the annealed path, "
-                    f"'{flow.reference}' is on the power path"
-                )
             steps = self.flow_steps(name)
             for quantity, values in flow.published_by_level.items():
                 if values and steps is not None and len(values) != steps:
@@ -104,6 +105,7 @@ class Experiment(Section):
                         f"{steps} levels"
                     )
         check_bias_parts(self.bias_parts, self.references, self.truth)
+        check_equal_weights(self.equal_weights, self.observables)
         check_regions(self.regions, paths=ring)
         check_expressions("observables", self.observables)
         check_expressions("profiles", [profile.expression for profile in self.profiles])
@@ -185,8 +187,11 @@ class Experiment(Section):
         flow = self.flow(name)
         if flow.levels == "last":
             return 1
-        levels = self.references[self.tempered(name)].levels
-        return None if levels is None else levels - 1
+        reference = self.references[self.tempered(name)]
+        if reference.path == "power":
+            # the base is below all of its levels
+            return reference.levels
+        return None if reference.levels is None else reference.levels - 1
 
     def target_hash(self) -> str:
         """Hash of the energy and its base."""

@@ -28,8 +28,13 @@ __all__ = [
 _NOT_TARGET = {"beads", "added_modes", "published_distance"}
 """Of a path integral: what is done with a flow, not what it is trained for."""
 
-_NOT_TRAINED = {"generate", "published", "published_by_level"}
-"""Of a flow: what is done with it, or known of it."""
+_NOT_TRAINED: dict[str, Any] = {
+    "generate": True,
+    "published": True,
+    "published_by_level": True,
+    "network": {"file": True, "weights": True},
+}
+"""Of a flow: what is done with it, or known of it, and where files lie."""
 
 _OF_PILOT = {"path", "target", "kernel", "ladder", "tile", "device", "local_steps", "swap"}
 """Of a reference: what its pilot depends on."""
@@ -44,7 +49,7 @@ def target_hash(experiment: Experiment) -> str:
     return _hash(
         {
             "format": FORMAT,
-            "potential": experiment.potential.model_dump(exclude={"file", "files", "workers"}),
+            "potential": experiment.potential.hashed(),
             "sources": experiment.sources,
             "python": experiment.python,
             "base": experiment.base.hashed(),

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from jeffreysflow.config.molecule import STRUCTURE_FILES, AseConfig, MoleculeConfig
 from jeffreysflow.config.section import Section, check_interval, check_sobol_sizes, checked_name
 from jeffreysflow.errors import shown
 
@@ -19,7 +20,8 @@ _ENERGIES = Path(__file__).parents[1] / "potentials" / "energies"
 
 
 class PotentialConfig(Section):
-    """The target energy: one that comes with the package (`name`) or a user's file (`file`)."""
+    """The target energy: one that comes with the package (`name`), a user's file (`file`), or that
+    of another program (`molecule`, `ase`)."""
 
     name: str | None = None
     """Name of an energy of the package."""
@@ -32,9 +34,13 @@ class PotentialConfig(Section):
     it is imported and first evaluated are found without being named here."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of a named energy."""
+    molecule: MoleculeConfig | None = None
+    """A molecule with a force field."""
+    ase: AseConfig | None = None
+    """Atoms with a calculator of ASE."""
     workers: int = Field(default=1, ge=1, le=1024)
     """Processes that evaluate an energy of one configuration at a time (`per_sample = True` in the
-    file), of every rank; has no influence on results."""
+    file, `evaluate: openmm`, `ase`), of every rank; has no influence on results."""
 
     @field_validator("name")
     @classmethod
@@ -43,15 +49,43 @@ class PotentialConfig(Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.name is None) == (self.file is None):
-            raise ValueError("give either 'name' (an energy of the package) or 'file' (your own)")
+        kinds = ("name", "file", "molecule", "ase")
+        if sum(getattr(self, kind) is not None for kind in kinds) != 1:
+            raise ValueError(
+                "give either 'name' (an energy of the package) or 'file' (your own), 'molecule' or "
+                "'ase'"
+            )
         if self.file is None and self.files:
             raise ValueError("'files' belong to a 'file' of your own, which reads them")
-        if self.file is not None and self.parameters:
+        if self.name is None and self.parameters:
             raise ValueError("'parameters' belong to a named energy; put them into your file")
-        if self.file is None and self.workers > 1:
-            raise ValueError("'workers' belong to a 'file' of your own")
+        batched = self.molecule is not None and self.molecule.evaluate == "torch"
+        if (self.name is not None or batched) and self.workers > 1:
+            raise ValueError(
+                "'workers' belong to a 'file' of your own, to a molecule with 'evaluate: openmm', "
+                "or to 'ase'"
+            )
         return self
+
+    @property
+    def structure(self) -> MoleculeConfig | AseConfig | None:
+        """The section of a molecule, whatever evaluates it."""
+        return self.molecule or self.ase
+
+    @property
+    def title(self) -> str:
+        """How messages and the report call it."""
+        if self.structure is None:
+            return self.file or f"potential '{self.name}'"
+        return "potential.molecule" if self.ase is None else "potential.ase"
+
+    def hashed(self) -> dict[str, Any]:
+        """All that determines its values but files, of which digests are kept elsewhere."""
+        places: dict[str, Any] = {"file": True, "files": True, "workers": True}
+        for kind in ("molecule", "ase"):
+            section = getattr(self, kind)
+            places[kind] = True if section is None else STRUCTURE_FILES
+        return self.model_dump(exclude=places)
 
 
 class BaseConfig(Section):

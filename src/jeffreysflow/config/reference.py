@@ -24,6 +24,7 @@ __all__ = [
     "ReferenceConfig",
     "SuggestedLadder",
     "SwapRuleConfig",
+    "TemperatureLadder",
     "TileConfig",
 ]
 
@@ -138,8 +139,24 @@ class SuggestedLadder(Section):
         return self
 
 
+class TemperatureLadder(Section):
+    """Temperatures from the hottest one to that of the target, on the power path: lambda is the
+    target's temperature over the level's."""
+
+    kind: Literal["temperatures"] = "temperatures"
+    """Temperatures in geometric progression, moved to equal shares of the communication barrier in
+    warm-up."""
+    hottest: float = Field(gt=1)
+    """The highest temperature in units of the target's."""
+    levels: int = Field(ge=2, le=10_000)
+    """Number of temperatures, both ends included."""
+    adapt: bool = True
+    """Move those between in warm-up; false: they stay in geometric progression."""
+
+
 LadderConfig = Annotated[
-    FixedLadder | GeometricLadder | AdaptiveLadder | SuggestedLadder, Field(discriminator="kind")
+    FixedLadder | GeometricLadder | AdaptiveLadder | SuggestedLadder | TemperatureLadder,
+    Field(discriminator="kind"),
 ]
 
 
@@ -158,7 +175,8 @@ class ReferenceConfig(Section):
     kind: Literal["tempering"] = "tempering"
     """A tempering run."""
     path: Literal["annealed", "power"] = "annealed"
-    """`annealed`: (1 - lambda) U_0 + lambda U_M; `power`: lambda U_M, without a base."""
+    """`annealed`: (1 - lambda) U_0 + lambda U_M; `power`: lambda U_M, the target at other
+    temperatures, without a base (of curved coordinates, lambda U_M - log|det|)."""
     target: Literal["potential", "classical"] = "potential"
     """U_M: the potential; or of a path integral its `classical` limit, in which V acts on the
     centroid alone and all other modes are free."""
@@ -166,6 +184,9 @@ class ReferenceConfig(Section):
     """The local move."""
     ladder: LadderConfig
     """The lambda values."""
+    start: Literal["base", "structure"] = "base"
+    """Where replicas start: at samples of the base, or near the reference structure of a molecule
+    (on the power path), where a large one would meet itself otherwise."""
     walkers: int = Field(ge=1)
     """Independent ladders that run side by side."""
     tile: TileConfig = TileConfig()
@@ -209,7 +230,11 @@ class ReferenceConfig(Section):
             if self.path == "power" and values[0] <= 0.0:
                 raise ValueError(f"ladder.values must start above 0 on the power path, {found}")
         if self.path == "power" and isinstance(self.ladder, AdaptiveLadder | SuggestedLadder):
-            raise ValueError("the power path takes a fixed or geometric ladder")
+            raise ValueError("the power path takes a fixed or geometric ladder, or temperatures")
+        if self.path == "annealed" and isinstance(self.ladder, TemperatureLadder):
+            raise ValueError("a ladder of temperatures belongs to path: power")
+        if self.start == "structure" and self.path == "annealed":
+            raise ValueError("start: structure belongs to path: power")
         check_published(self.published, OF_REFERENCE, "published")
         if self.rounds // self.thin < 1:
             raise ValueError(f"no round is recorded: thin {self.thin} > rounds {self.rounds}")
@@ -244,7 +269,8 @@ class ReferenceConfig(Section):
 
     def hashed(self) -> dict[str, Any]:
         """All that determines the levels."""
-        return self.model_dump(exclude={"checkpoint_seconds", "published", "kind"})
+        unsaid = {"start"} if self.start == "base" else set()
+        return self.model_dump(exclude={"checkpoint_seconds", "published", "kind", *unsaid})
 
 
 KINDS = ("tempering", "samples")

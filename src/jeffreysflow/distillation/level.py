@@ -25,9 +25,9 @@ from jeffreysflow.distillation.ensemble import (
     log_evidence_error,
     resampled_rows,
 )
-from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.history import NOT_TRAINED, HistoryRow
 from jeffreysflow.distillation.learned_weights import learned_weights
-from jeffreysflow.distillation.loss import Loss, check_inverse
+from jeffreysflow.distillation.loss import Loss, check_map_of_loss
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory
 from jeffreysflow.distillation.parallel import counted_by_all
 from jeffreysflow.distillation.parts import Reference, which
@@ -217,13 +217,16 @@ def _trained(
     alongside: Alongside,
 ) -> _Trained:
     flow = step.new_flow(start)
-    check_inverse(loss, flow.invertible, flow.kind)
+    if not flow.is_trained:
+        check_map_of_loss(loss, flow, flow.kind)
     training = Training(flow, step.transport(attempt), loss, settings.recipe)
     started, already = time.perf_counter(), path.evaluations
-    with alongside(training):
-        history, evaluations = train(
-            *training, progress, memory, lambda: counted_by_all(path.counted.tally)
-        )
+    history, evaluations = [NOT_TRAINED], 0
+    if not flow.is_trained:
+        with alongside(training):
+            tally = path.counted.tally
+            history, evaluations = train(*training, progress, memory, lambda: counted_by_all(tally))
+    step.finish(flow)
     finished, here = time.perf_counter(), path.evaluations - already
     pushed = step.push(flow)
     seconds = finished - started, time.perf_counter() - finished

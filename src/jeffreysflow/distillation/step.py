@@ -32,6 +32,7 @@ __all__ = ["Pushed", "Step"]
 
 
 _FEWEST_WATCHED = 50
+_FINISHING_ROWS = 4096
 
 
 class Pushed(NamedTuple):
@@ -100,7 +101,15 @@ class Step:
     @property
     def identity(self) -> torch.Tensor:
         """Logarithms of the weight factors [n] of no flow: plain tempered reweighting."""
-        log_w = -(self._settings.lam_1 - self._settings.lam_0) * self.below.V
+        below, settings = self.below, self._settings
+        if self._path.power and settings.lam_0 == 0.0:
+            # the base is no level of a power path
+            with torch.no_grad():
+                U_0 = self._path.reference_energy(below.x)
+            V = below.U_0 + below.V - U_0
+            log_w = below.U_0 - interpolated(U_0, V, settings.lam_1)
+        else:
+            log_w = -(settings.lam_1 - settings.lam_0) * below.V
         return torch.where(torch.isfinite(log_w), log_w, -torch.inf)
 
     def conditional_ess(self, increments: torch.Tensor, part: Part) -> float:
@@ -115,7 +124,8 @@ class Step:
         flow = deepcopy(self._untrained)
         if start is not None:
             flow.start_from(start)
-        return flow.to(self.below.x.device, self._settings.dtype)
+        dtype = torch.float64 if flow.is_trained else self._settings.dtype
+        return flow.to(self.below.x.device, dtype)
 
     @cached_property
     def _untrained(self) -> TransportMap:
@@ -193,6 +203,14 @@ class Step:
         ensemble, increments = self._pushed(flow, self.below)
         return Pushed(ensemble, increments, self.conditional_ess(increments, "choose"))
 
+    def finish(self, flow: TransportMap) -> None:
+        """Let the map learn what its weights need, from samples that nothing else sees or that it
+        has been trained on; it is in float64 from then on.
+        """
+        z = self.below.x[self.rows["train"]][:_FINISHING_ROWS]
+        normals = self._stream("finishing").normal
+        flow.to(torch.float64).finish(z, lambda *shape: normals(*shape, device=z.device))
+
     def outside(self, ensemble: Ensemble) -> dict[str, float]:
         """What of base, reference, pushed ensemble and, at the last level, of the target by its
         energy lies outside the box of this level.
@@ -230,6 +248,7 @@ class Step:
             settings.lam_1,
             ensemble,
             settings.batch or flow.rows_at_once,
+            lambda tile: self._stream(f"directions of tile {tile}"),
         )
 
 

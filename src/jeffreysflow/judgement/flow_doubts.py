@@ -15,6 +15,7 @@ from jeffreysflow.judgement.doubts import (
     is_trusted,
     without_errors,
 )
+from jeffreysflow.judgement.random_weights import about_random_weights
 from jeffreysflow.judgement.region_doubts import (
     disagreement_about_regions,
     doubts_about_regions,
@@ -51,6 +52,7 @@ def doubts_about_flow(
     last = {row.quantity: row for row in rows}
     weights = [
         *_about_weights(last, "amortised_ess"),
+        *about_random_weights(last),
         *_about_size(last),
         *_about_the_box(rows),
     ]

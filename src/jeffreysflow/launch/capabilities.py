@@ -98,4 +98,6 @@ def _is_exact(kernel: type[Kernel]) -> bool:
 
 def _names(wanted: Callable[[type[Kernel]], bool]) -> str:
     classes = {name: kernel_class(name) for name in kernel_names()}
-    return ", ".join(name for name, each in classes.items() if wanted(each) and not each.of_terms)
+    return ", ".join(
+        name for name, each in classes.items() if wanted(each) and each.local and not each.of_terms
+    )

@@ -25,8 +25,9 @@ from jeffreysflow.analysis.region_rows import (
 from jeffreysflow.analysis.source_flow import run_source
 from jeffreysflow.analysis.temperature_rows import temperature_rows
 from jeffreysflow.analysis.verdicts import find_witness, say
-from jeffreysflow.analysis.weight_rows import add_weights
+from jeffreysflow.analysis.weight_rows import add_weight_facts, add_weights
 from jeffreysflow.config import AnyReference, Experiment, SamplesConfig
+from jeffreysflow.distillation.ensemble import effective_sample_size
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import (
     bias_by_size,
@@ -140,11 +141,17 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
         add_level(table, record, level)
     scalars = _scalars(sums, whole)
-    for quantity in ("ess", "amortised_ess")[steps > 1 :]:
-        table.add(quantity, *scalars["ess"][:2], dof=scalars["ess"][2])
-    add_weights(table, whole, largest)
-    scalars["jeffreys_gap_weighted"] = scalars["jeffreys_gap"]
-    exact = exact_divergence(layout, experiment, flow)
+    add_weight_facts(table, read_record(files.generated / "done.json", hash))
+    if sums.islands:
+        # what is equally likely to be drawn again says nothing of weights
+        scalars = {"log_z": scalars["log_z"]}
+        table.add("ess_of_islands", effective_sample_size(sums.log_z_of_groups))
+    else:
+        for quantity in ("ess", "amortised_ess")[steps > 1 :]:
+            table.add(quantity, *scalars["ess"][:2], dof=scalars["ess"][2])
+        add_weights(table, whole, largest)
+        scalars["jeffreys_gap_weighted"] = scalars["jeffreys_gap"]
+    exact = None if sums.islands else exact_divergence(layout, experiment, flow)
     if exact is not None:
         lower, error = scalars["log_z_lower"][:2]
         gap_error = math.hypot(exact.error, error)
@@ -156,7 +163,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     for quantity, (value, error, dof) in scalars.items():
         if quantity != "ess":
             table.add(quantity, value, error, dof=dof)
-    if witness is not None:
+    if witness is not None and not sums.islands:
         reference = experiment.tempered(flow)
         store = layout.reference(reference).levels / "store.zarr"
         levels = open_levels(store, experiment.reference_hash(reference))
@@ -164,7 +171,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         found = share_of_reference_beyond(layout, experiment, flow, levels, largest_of_all)
         if found is not None:
             table.add("beyond_of_reference", found[0], n_eff=found[1])
-    estimates = from_groups(sums.groups) if sums.sequences else from_independent(whole)
+    estimates = from_independent(whole) if sums.independent else from_groups(sums.groups)
     table.add_measured(measured, estimates, whole.n)
     add_free_energies_of_groups(table, measured, sums.groups)
     if sums.sequences:
@@ -213,7 +220,7 @@ def _scalars(sums: GeneratedSums, whole: WeightedSums) -> dict[str, tuple[float,
         name: (float(getattr(whole, name)), error, dof)
         for name, error, dof in zip(_SCALARS, errors.tolist(), dofs.tolist(), strict=True)
     }
-    if not sums.sequences:
+    if sums.independent:
         found["log_z"] = whole.log_z, whole.log_z_error, whole.log_z_dof
         for name in ("log_z_lower", "jeffreys_gap"):
             error = getattr(whole, f"{name}_error")

@@ -8,7 +8,9 @@ import numpy as np
 
 from jeffreysflow.analysis.curves import read_curves
 from jeffreysflow.analysis.exact_values import is_held_by_its_box
+from jeffreysflow.analysis.last_ensembles import read_last_ensembles
 from jeffreysflow.analysis.planes import read_planes
+from jeffreysflow.analysis.source_field import read_field
 from jeffreysflow.analysis.tables import read_tables
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.distillation.history import HistoryRow
@@ -66,6 +68,8 @@ def _read(layout: Layout, experiment: Experiment) -> ExperimentData:
             for name in experiment.references
             if (file := layout.reference(name).temperatures).exists()
         },
+        ensembles=read_last_ensembles(layout, experiment),
+        field=read_field(experiment),
     )
 
 

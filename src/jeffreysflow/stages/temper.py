@@ -12,7 +12,9 @@ from jeffreysflow.config.reference import (
     AdaptiveLadder,
     FixedLadder,
     GeometricLadder,
+    LadderConfig,
     SuggestedLadder,
+    TemperatureLadder,
 )
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.check import check_experiment
@@ -250,7 +252,7 @@ def tempering_settings(
         adapt_step_size=section.kernel.adapt,
         target_acceptance=section.kernel.target_acceptance,
         metric=section.kernel.metric,
-        adapt_ladder=isinstance(section.ladder, AdaptiveLadder | SuggestedLadder),
+        adapt_ladder=_adapts(section.ladder),
         largest_step=getattr(section.ladder, "largest_step", 1.0),
         swap=section.swap,
         redraw_base=section.redraw_base,
@@ -261,6 +263,12 @@ def tempering_settings(
     )
 
 
+def _adapts(ladder: LadderConfig) -> bool:
+    if isinstance(ladder, TemperatureLadder):
+        return ladder.adapt
+    return isinstance(ladder, AdaptiveLadder | SuggestedLadder)
+
+
 def _ladder(layout: Layout, experiment: Experiment, reference: str) -> tuple[float, ...]:
     section = experiment.tempering(reference)
     annealed, ladder = section.path == "annealed", section.ladder
@@ -268,6 +276,8 @@ def _ladder(layout: Layout, experiment: Experiment, reference: str) -> tuple[flo
         return check_ladder(ladder.values, annealed)
     if isinstance(ladder, GeometricLadder):
         return geometric_ladder(ladder.first, ladder.levels, annealed)
+    if isinstance(ladder, TemperatureLadder):
+        return geometric_ladder(1 / ladder.hottest, ladder.levels, annealed)
     if isinstance(ladder, AdaptiveLadder):
         return starting_ladder(ladder.levels)
     return check_ladder(pilot_ladder(layout, experiment, reference), annealed)

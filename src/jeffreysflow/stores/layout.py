@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FlowLayout", "Layout", "ReferenceLayout"]
+__all__ = ["FlowLayout", "Layout", "ReferenceLayout", "page_usage"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class FlowLayout:
     @property
     def convergence(self) -> Path:
         return self.folder / "convergence.csv"
+
+
+def page_usage(results: Path) -> Path:
+    """Folder of what the page of a results folder has used."""
+    return results / "usage" / "report"
 
 
 @dataclass(frozen=True)
