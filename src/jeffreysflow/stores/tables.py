@@ -31,6 +31,7 @@ __all__ = [
     "LevelTruthRow",
     "ProfileRow",
     "SummaryRow",
+    "TemperatureRow",
     "TruthRow",
     "read_table",
     "write_table",
@@ -140,6 +141,22 @@ class ProfileRow(NamedTuple):
     dof: float | None = None
 
 
+class TemperatureRow(NamedTuple):
+    """`temperatures.csv`: the average of a quantity at ``lam`` by the samples of all levels
+    together, and where ``lam`` is a level ``counted``, that of its own samples.
+
+    ``quantity`` is ``U`` (kT of the target), ``log_z`` above that of the target, `region:<name>` or
+    `observable:<expression>`.
+    """
+
+    lam: float
+    quantity: str
+    value: float
+    stderr: float | None = None
+    counted: float | None = None
+    counted_stderr: float | None = None
+
+
 class BeadTruthRow(NamedTuple):
     """`bead_truth.csv`: exact values at ``beads`` of an ``action``; 0 beads are infinitely many."""
 
@@ -197,6 +214,7 @@ _Row = TypeVar(
     ConvergenceRow,
     ProfileRow,
     SummaryRow,
+    TemperatureRow,
     HistoryRow,
 )
 
