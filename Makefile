@@ -32,11 +32,26 @@ LOCK   := flock --nonblock --conflict-exit-code 75 $(shell flock --help | grep -
 NOLOCK := --nolock
 endif
 
+# What is given is checked before any work; $(1) is a target of the workflow, if not its default.
+define whole_run
+set -- $(call settings,plain); \
+python -m jeffreysflow validate --energies $(ELSEWHERE) "$$@" \
+  && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \
+set -- $(call settings,quoted); \
+$(LOCK) true \
+  || { code=$$?; \
+       [ $$code != 75 ] || printf "another run is at work in %s\n" "$$folder" >&2; \
+       exit $$code; }; \
+exec $(LOCK) \
+  sh -c 'python -m jeffreysflow verify --withdraw "$$0" && exec python -m snakemake "$$@"' \
+  "$$folder" $(1) $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE)
+endef
+
 # With a profile of a cluster the run is elsewhere, and this machine may be smaller.
 ELSEWHERE := $(if $(findstring profile,$(SNAKEMAKE)),--elsewhere)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test cluster-test lint format schemas bench studies clean
+.PHONY: help setup run paper test cluster-test lint format schemas bench studies clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -61,17 +76,11 @@ $(STAMP): envs/requirements.lock pyproject.toml
 	@echo "Done: $$($(BIN)/python -m jeffreysflow --version) in .venv"
 
 run: $(STAMP) ## Do the main job: everything config.yaml names, into results/report.html
-	@set -- $(call settings,plain); \
-	python -m jeffreysflow validate --energies $(ELSEWHERE) "$$@" \
-	  && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \
-	set -- $(call settings,quoted); \
-	$(LOCK) true \
-	  || { code=$$?; \
-	       [ $$code != 75 ] || printf "another 'make run' is at work in %s\n" "$$folder" >&2; \
-	       exit $$code; }; \
-	exec $(LOCK) \
-	  sh -c 'python -m jeffreysflow verify --withdraw "$$0" && exec python -m snakemake "$$@"' \
-	  "$$folder" $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE)
+	@$(call whole_run,)
+
+paper: $(STAMP) ## Run every experiment of the paper (SCALE=quick), into results/paper.html
+	@[ -n "$$EXPERIMENTS" ] || EXPERIMENTS=$$(python -m jeffreysflow list --paper) || exit; \
+	$(call whole_run,paper)
 
 test: $(STAMP) ## Run the tests, a file at a time on each core
 	@python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder $(PYTEST)

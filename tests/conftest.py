@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+
+from forked import forking_python
 
 LONGEST = (
     *("test_workflow", "test_benchmarks", "test_beads", "test_temper_ranks", "test_replicas"),
     *("test_distill", "test_workflow_pilot", "test_temper_signals", "test_training_memory"),
     *("test_data_parallel", "test_elsewhere"),
 )
+
+
+@pytest.fixture
+def _forking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What starts a process of Python by ``sys.executable`` forks one instead."""
+    monkeypatch.setattr(sys, "executable", forking_python())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,115 +1,75 @@
-"""Commands of Python in forks of one process that has imported the libraries already.
+"""A `python` whose processes are forks of one that has imported the libraries already.
 
-Importing torch or Snakemake takes longer than most of what tests ask of them. A fork is a process
-of its own all the same: its exit code, output, folder and environment are those of a command.
+Importing torch takes longer than most of what tests ask of a command. A fork is a process of its
+own all the same: it has the arguments, folder, environment and open files of the command, whose
+signals and end are its own. What the libraries do when they are imported is not seen anew.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import os
-import select
-import signal
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-__all__ = ["run_forked"]
+__all__ = ["forking_path", "forking_python", "run_forked"]
 
-_SERVER = """
-import importlib, json, os, runpy, signal, sys, traceback
-
-def work(asked):
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number, name in ((0, os.devnull), (1, asked["out"]), (2, asked["err"])):
-        os.dup2(os.open(name, os.O_RDONLY if number == 0 else os.O_WRONLY), number)
-    os.chdir(asked["cwd"])
-    os.environ.clear()
-    os.environ.update(asked["env"])
-    first, *rest = asked["arguments"]
-    code = 0
-    try:
-        if first == "-m":
-            sys.argv = [rest[0], *rest[1:]]
-            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
-        else:
-            sys.argv = [first, *rest]
-            sys.path.insert(0, os.path.dirname(first))
-            runpy.run_path(first, run_name="__main__")
-    except SystemExit as error:
-        code = error.code
-        if code is not None and not isinstance(code, int):
-            print(code, file=sys.stderr)
-            code = 1
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code or 0)
-
-for line in sys.stdin:
-    asked = json.loads(line)
-    for module in asked["preload"]:
-        importlib.import_module(module)
-    child = os.fork()
-    if child == 0:
-        work(asked)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+HERE = Path(__file__).parent
 
 
 @cache
-def _server() -> subprocess.Popen[str]:
-    # no folder shadows a module, and no thread is there to be lost in a fork
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", _SERVER],
-        stdin=subprocess.PIPE,
+def forking_python() -> str:
+    """A command in place of ``sys.executable``, of which only ``-c``, ``-m`` and scripts are forks;
+    it is named ``python`` and is alone in its folder.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="forked-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    socket = folder / "socket"
+    server = subprocess.Popen(
+        # no folder shadows a module, and no thread is there to be lost in a fork
+        [sys.executable, "-P", str(HERE / "fork_server.py"), str(socket)],
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )
-    atexit.register(process.kill)
-    return process
+    # in the reverse order; what it and its forks took is added to what this process did
+    atexit.register(server.wait)
+    atexit.register(server.kill)
+    assert server.stdout is not None
+    assert server.stdout.readline(), "the process that forks has ended"
+    command = (sys.executable, "-IS", str(HERE / "fork_client.py"), str(socket), sys.executable)
+    python = folder / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$0" "$@"\n')
+    python.chmod(0o755)
+    return str(python)
+
+
+def forking_path() -> str:
+    """``PATH`` with that ``python`` first, then the ``mpiexec`` beside the interpreter."""
+    folders = Path(forking_python()).parent, Path(sys.executable).parent, os.environ["PATH"]
+    return os.pathsep.join(map(str, folders))
 
 
 def run_forked(
     *arguments: str,
-    cwd: Path,
-    env: Mapping[str, str] = os.environ,
-    preload: Sequence[str] = (),
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
     timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
-    """What ``python *arguments`` does, with a script or ``-m module`` first; the modules to
-    ``preload`` stay for the next one.
-    """
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder) / "out", Path(folder) / "err"
-        out.touch()
-        err.touch()
-        asked = {
-            "arguments": arguments,
-            "cwd": str(cwd),
-            "env": dict(env),
-            "preload": preload,
-            "out": str(out),
-            "err": str(err),
-        }
-        print(json.dumps(asked), file=server.stdin, flush=True)
-        child = server.stdout.readline()
-        assert child, "the process that forks has ended"
-        if not select.select([server.stdout], [], [], timeout)[0]:
-            os.killpg(int(child), signal.SIGKILL)
-            server.stdout.readline()
-            raise subprocess.TimeoutExpired(arguments, timeout, out.read_bytes(), err.read_bytes())
-        code = server.stdout.readline()
-        return subprocess.CompletedProcess(arguments, int(code), out.read_text(), err.read_text())
+    """What ``python *arguments`` does, with a script, ``-c code`` or ``-m module`` first."""
+    return subprocess.run(
+        [forking_python(), *arguments],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )

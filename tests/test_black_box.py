@@ -109,6 +109,7 @@ def test_all_kinds_are_the_same_energy(tmp_path: Path, kind: str) -> None:
     assert torch.allclose(weighted, gradient * torch.arange(3)[:, None])
 
 
+@pytest.mark.usefixtures("_forking")
 @pytest.mark.parametrize("code", [SAMPLE, SAMPLE + SAMPLE_GRADIENT])
 def test_workers_give_the_same_bits(tmp_path: Path, code: str) -> None:
     here, there = loaded(tmp_path, code), loaded(tmp_path, code, workers=2)
@@ -121,6 +122,7 @@ def test_workers_give_the_same_bits(tmp_path: Path, code: str) -> None:
             assert torch.equal(mine, theirs)
 
 
+@pytest.mark.usefixtures("_forking")
 @pytest.mark.parametrize(
     ("end", "said"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from forked import forking_python
 from jeffreysflow import machine
 from jeffreysflow.config.gpus import gpus_asked
 from jeffreysflow.errors import UserError
@@ -107,7 +107,7 @@ sys.stdin.read()
 
 def holding(processes: int) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", HOLDS, str(processes)]
+    command = [forking_python(), "-c", HOLDS, str(processes)]
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
@@ -228,7 +228,8 @@ def test_each_process_that_trains_sees_its_own_card(tmp_path: Path) -> None:
     file.write_text(SEES)
     of = experiment(file)
     path, given = build_path(of), [Card("GPU-a", "GPU-a"), Card("GPU-b", "GPU-b")]
-    processes = TrainingProcesses(of, path, 2, torch.device("cpu"), given)
+    device, flow = torch.device("cpu"), next(iter(of.flows))
+    processes = TrainingProcesses(of, flow, tmp_path, path, 2, device, given)
     with processes, pytest.raises(UserError, match="sees GPU-b"), processes(None):  # type: ignore[arg-type]
         pass
 

@@ -55,6 +55,7 @@ def others() -> list[psutil.Process]:
     return [child for child in children if any("training_process" in a for a in child.cmdline())]
 
 
+@pytest.mark.usefixtures("_forking")
 def test_a_batch_in_parts_trains_the_same_flow(tmp_path: Path) -> None:
     (tmp_path / "walled.py").write_text(WALLED)
     each = [experiment(tmp_path / "walled.py", processes) for processes in (1, 2)]
@@ -89,6 +90,7 @@ def test_another_number_of_processes_is_another_configuration() -> None:
         experiment(processes=91)
 
 
+@pytest.mark.usefixtures("_forking")
 def test_a_training_that_is_told_to_stop_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +144,7 @@ def energy(x):
 
 
 @pytest.mark.parametrize("what", IN_ANOTHER[1])
+@pytest.mark.usefixtures("_forking")
 def test_what_fails_in_another_process_is_one_line_of_the_first(
     tmp_path: Path, what: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +161,7 @@ def test_what_fails_in_another_process_is_one_line_of_the_first(
     assert not others()
 
 
+@pytest.mark.usefixtures("_forking")
 def test_what_fails_in_the_first_ends_all(tmp_path: Path) -> None:
     file = tmp_path / "fails.py"
     file.write_text(IN_ANOTHER[0].replace("endswith", "__ne__").replace("{what}", "raise OSError"))
@@ -167,6 +171,7 @@ def test_what_fails_in_the_first_ends_all(tmp_path: Path) -> None:
     assert not others()
 
 
+@pytest.mark.usefixtures("_forking")
 def test_a_process_that_is_killed_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +218,7 @@ def with_the_cases() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
+@pytest.mark.usefixtures("_forking")
 def test_a_first_process_that_cannot_hear_ends_too(tmp_path: Path) -> None:
     """As one that waits for a GPU whose partner is gone."""
     (tmp_path / "sleeps.py").write_text(SLEEPS)

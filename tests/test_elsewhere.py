@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import pytest
 import torch
 
 from elsewhere_cases import DEVICE, Elsewhere, StandIn, device_stood_in_for
+from forked import forking_python
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
@@ -194,7 +194,7 @@ def test_one_rank_two_and_a_stopped_run_have_the_same_bits(
     alone, of = short_in(tmp_path / "one")
     assert on_the_device(alone, of, *SHORT, **ranks)
     two, _ = short_in(tmp_path / "two")
-    command = [shutil.which("mpiexec", path=PATH) or "mpiexec", "-n", "2", sys.executable]
+    command = [shutil.which("mpiexec", path=PATH) or "mpiexec", "-n", "2", forking_python()]
     command += ["-m", "mpi4py", "-c", STAGE, str(two.config), "2", str(Path(__file__).parent)]
     run = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
     assert run.returncode == 0, run.stderr

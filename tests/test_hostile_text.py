@@ -4,13 +4,13 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from forked import run_forked
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment, Project, resolve_project
 from jeffreysflow.config.loading import validated
@@ -160,15 +160,9 @@ RESULTS = """a "b" 'c' $(touch x) `touch x` & | ; > x # %s é * ? [z] \\ $HOME ~
 
 
 def planned(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-            *("--directory", str(folder), "--nolock", "--cores", "1", "-n", "-p", *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    return run_forked(
+        *("-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("--directory", str(folder), "--nolock", "--cores", "1", "-n", "-p", *arguments),
     )
 
 

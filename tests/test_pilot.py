@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forked import forking_python
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.level_count import flow_steps, pilot_ladder
@@ -138,7 +139,7 @@ def test_a_pilot_that_was_stopped_or_is_run_again_gives_the_same(
 def test_the_same_ladder_on_two_ranks(piloted: tuple[Layout, Experiment], tmp_path: Path) -> None:
     layout, _ = experiment_in(tmp_path, PILOT)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [shutil.which("mpiexec", path=path) or "mpiexec", "-n", "2", sys.executable]
+    command = [shutil.which("mpiexec", path=path) or "mpiexec", "-n", "2", forking_python()]
     command += ["-m", "mpi4py", "-m", "jeffreysflow", "pilot", "--reference", "r"]
     command += ["--trust", "--config", str(layout.config), "--expect-ranks", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from forked import forking_python
 from jeffreysflow.cli import main
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch import cards as held
@@ -55,7 +55,7 @@ def launched(ranks: int, folder: Path, how: str = "") -> Iterator[subprocess.Pop
     search = f"{os.environ['PATH']}{os.pathsep}{PATH}"
     command = [shutil.which("mpiexec", path=search) or "mpiexec", "-n", str(ranks)]
     process = subprocess.Popen(
-        [*command, sys.executable, "-m", "mpi4py", "-c", RANKS, how, str(folder)],
+        [*command, forking_python(), "-m", "mpi4py", "-c", RANKS, how, str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

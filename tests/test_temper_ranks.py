@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from forked import forking_python
 from jeffreysflow.stages import temper
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.replicas import verify_replicas
@@ -60,12 +61,12 @@ if ranks.rank == 0:
 """
 
 
-def launch(ranks: int, *arguments: str) -> subprocess.Popen[str]:
+def launch(ranks: int, *arguments: str, python: str | None = None) -> subprocess.Popen[str]:
     command = [
         shutil.which("mpiexec", path=PATH) or "mpiexec",
         "-n",
         str(ranks),
-        sys.executable,
+        python or forking_python(),
         "-m",
         "mpi4py",
         *arguments,
@@ -75,9 +76,11 @@ def launch(ranks: int, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def launch_temper(ranks: int, layout: Layout, *more: str) -> subprocess.Popen[str]:
+def launch_temper(
+    ranks: int, layout: Layout, *more: str, python: str | None = None
+) -> subprocess.Popen[str]:
     config = ["--trust", "--config", str(layout.config), "--reference", "blocks"]
-    return launch(ranks, "-m", "jeffreysflow", "temper", *config, *more)
+    return launch(ranks, "-m", "jeffreysflow", "temper", *config, *more, python=python)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +143,7 @@ def test_a_killed_run_resumes_on_another_number_of_ranks_with_the_same_bits(
 ) -> None:
     layout, _ = experiment_in(tmp_path, checkpoint_seconds=0.02)
     # in warm-up, all processes at once
-    first = launch_temper(2, layout)
+    first = launch_temper(2, layout, python=sys.executable)
     seen = wait_for_checkpoint(layout, first, after=0)
     time.sleep(random.random() / 20)
     family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
@@ -148,7 +151,7 @@ def test_a_killed_run_resumes_on_another_number_of_ranks_with_the_same_bits(
         member.kill()
     first.communicate()
     # while recording, one rank, which ends the others within seconds
-    second = launch_temper(3, layout)
+    second = launch_temper(3, layout, python=sys.executable)
     seen = wait_for_checkpoint(layout, second, after=max(seen, 150))
     time.sleep(random.random() / 20)
     children = psutil.Process(second.pid).children(recursive=True)
@@ -185,7 +188,7 @@ def test_a_wrong_number_of_ranks_stops_with_one_line_before_anything_is_written(
 def test_ranks_that_do_not_know_each_other_are_found_out(tmp_path: Path) -> None:
     # as when the launcher belongs to another MPI library: every rank is alone
     layout, _ = experiment_in(tmp_path)
-    command = [sys.executable, "-m", "mpi4py", "-m", "jeffreysflow", "temper"]
+    command = [forking_python(), "-m", "mpi4py", "-m", "jeffreysflow", "temper"]
     command += [
         "--trust",
         "--config",
@@ -206,7 +209,7 @@ def test_without_an_mpi_library_it_runs_on_one_rank_and_says_so(
     on_one_rank: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
     layout, _ = experiment_in(tmp_path)
-    command = [sys.executable, "-m", "mpi4py", "-m", "jeffreysflow", "temper"]
+    command = [forking_python(), "-m", "mpi4py", "-m", "jeffreysflow", "temper"]
     command += ["--trust", "--config", str(layout.config), "--reference", "power"]
     without = {**ENVIRONMENT, "MPI4PY_LIBMPI": "/nowhere/libmpi.so"}
     done = subprocess.run(command, capture_output=True, text=True, env=without, timeout=60)

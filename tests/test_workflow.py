@@ -2,14 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from forked import forking_path, forking_python, run_forked
 from jeffreysflow.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -17,25 +18,18 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.pipeline
 
 
-# the interpreter that runs the tests, and the mpiexec installed beside it, come first
-PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-
 def command(folder: Path, *arguments: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
         *("--directory", str(folder), "--nolock", "--cores", "2", *arguments),
     ]
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(folder, *arguments),
-        env={**os.environ, "PATH": PATH},
-        capture_output=True,
-        text=True,
+    return run_forked(
+        *command(folder, *arguments),
+        env={**os.environ, "PATH": forking_path()},
         timeout=600,
-        check=False,
     )
 
 
@@ -43,7 +37,10 @@ def start_and_kill_half_way(folder: Path) -> None:
     """SIGKILL Snakemake once a reference is tempered; what it started runs on as an orphan."""
     with (folder / "killed.log").open("w") as log:
         process = subprocess.Popen(
-            command(folder), env={**os.environ, "PATH": PATH}, stdout=log, stderr=log
+            [forking_python(), *command(folder)],
+            env={**os.environ, "PATH": forking_path()},
+            stdout=log,
+            stderr=log,
         )
         deadline = time.monotonic() + 300
         while not list(folder.glob("results/*/references/*/replicas/done.json")):
@@ -141,6 +138,20 @@ def test_a_change_costs_only_what_depends_on_it(finished: Path) -> None:
     }
 
 
+def test_so_does_a_change_in_another_clone_that_knows_not_what_was_made(
+    finished: Path, tmp_path: Path
+) -> None:
+    for file in finished.glob("*.*"):
+        shutil.copy(file, tmp_path)
+    with (tmp_path / "config.yaml").open("a") as config:
+        config.write(f"results: {finished / 'results'}\n")
+    assert planned_rules(tmp_path) == set()
+    flow = {"periodic_well": {"flows": {"theta-0.50": {"theta": 0.6}}}}
+    assert planned_rules(tmp_path, **flow) == {"distill", "generate", "report"}
+    title = {"periodic_well": {"title": "Wells"}}
+    assert planned_rules(tmp_path, **title) == {"report"}
+
+
 def test_snakemake_says_a_mistake_in_one_line_and_runs_nothing(finished: Path) -> None:
     run = snakemake(finished, "--config", "scale=smok")
     assert run.returncode != 0
@@ -164,14 +175,7 @@ def test_a_bad_energy_stops_the_workflow_before_any_store_is_made(finished: Path
 
 
 def test_the_workflow_is_clean_but_for_conda() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--lint"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    run = run_forked("-m", "snakemake", "--lint", cwd=ROOT)
     complaints = {
         line.strip() for line in (run.stdout + run.stderr).splitlines() if line[:6] == "    * "
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -9,9 +10,12 @@ from pydantic import Field, field_validator, model_validator
 
 from jeffreysflow.config.molecule import STRUCTURE_FILES, AseConfig, MoleculeConfig
 from jeffreysflow.config.section import Section, check_interval, check_sobol_sizes, checked_name
+from jeffreysflow.errors import shown
 
 __all__ = ["BaseConfig", "PotentialConfig", "TruthConfig"]
 
+_OF_FIT = {"kind", "reference", "level", "components", "circle_components", "couplings"}
+"""Of a base: what its fit takes."""
 _ENERGIES = Path(__file__).parents[1] / "potentials" / "energies"
 
 
@@ -102,9 +106,47 @@ class BaseConfig(Section):
     """Of coordinates between walls: `uniform`, or `truncated`, the Gaussian of `mean` and `sd` as
     far as it lies between them."""
 
+    kind: Literal["independent", "fitted"] = "independent"
+    """`independent` coordinates; or `fitted` to the samples of a reference on the power path: a
+    mixture of Gaussians with full covariances, and on circles von Mises densities, of pairs of them
+    where they go together. With it the keys above only say where tempering starts."""
+    reference: str | None = None
+    """Of a fitted base: the reference; the only one if it is left out."""
+    level: Literal["last", "first"] = "last"
+    """Of a fitted base: which level of it, that of the target or the hottest."""
+    components: int = Field(default=8, ge=1, le=32)
+    """Of a fitted base: Gaussians at most; as many as held-out samples gain by."""
+    circle_components: int = Field(default=32, ge=1, le=32)
+    """Of a fitted base: von Mises densities a group of circles at most."""
+    couplings: list[tuple[str, str]] | Literal["auto"] = "auto"
+    """Of a fitted base: pairs of coordinates on circles that have one density together, e.g.
+    `[[x3, x4]]`; `auto`: those that know most of each other."""
+
     def hashed(self) -> dict[str, Any]:
-        """All that determines the law; a uniform one between walls is not said."""
-        return self.model_dump(exclude={"walls"} if self.walls == "uniform" else None)
+        """All that determines a law that is not fitted; a uniform one between walls is not said."""
+        without = {"walls"} if self.walls == "uniform" else set()
+        return self.model_dump(exclude=_OF_FIT | without)
+
+    def fit(self) -> dict[str, Any]:
+        """All that determines the law that is fitted, beside the samples."""
+        return self.model_dump(include=_OF_FIT)
+
+    @model_validator(mode="after")
+    def _fit_has_its_keys(self) -> Self:
+        given = sorted(self.model_fields_set & (_OF_FIT - {"kind"}))
+        if self.kind != "fitted" and any(
+            getattr(self, key) != type(self).model_fields[key].default for key in given
+        ):
+            raise ValueError(f"{given[0]} belongs to kind: fitted")
+        if self.couplings != "auto":
+            parts = [part for pair in self.couplings for part in pair]
+            bad = [part for part in parts if not re.fullmatch(r"x[1-9]\d*", part)]
+            if bad or len(set(parts)) < len(parts):
+                raise ValueError(
+                    "couplings: pairs of coordinates x1, x2, ..., each in one pair at most; found "
+                    f"{shown([list(pair) for pair in self.couplings])}"
+                )
+        return self
 
     @field_validator("mean", "sd")
     @classmethod

@@ -5,14 +5,18 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from jeffreysflow.config.kernels import checked_kernel, checked_swap_rule
 from jeffreysflow.config.published import OF_REFERENCE, check_published
+from jeffreysflow.config.samples_reference import SamplesConfig
 from jeffreysflow.config.section import Section
 
 __all__ = [
+    "KINDS",
+    "REFERENCE_TAGS",
     "AdaptiveLadder",
+    "AnyReference",
     "FixedLadder",
     "GeometricLadder",
     "KernelConfig",
@@ -168,6 +172,8 @@ class TileConfig(Section):
 class ReferenceConfig(Section):
     """One parallel-tempering run. A reference may be imperfect on purpose."""
 
+    kind: Literal["tempering"] = "tempering"
+    """A tempering run."""
     path: Literal["annealed", "power"] = "annealed"
     """`annealed`: (1 - lambda) U_0 + lambda U_M; `power`: lambda U_M, the target at other
     temperatures, without a base (of curved coordinates, lambda U_M - log|det|)."""
@@ -255,3 +261,33 @@ class ReferenceConfig(Section):
             return self.ladder.max_levels + 1
         assert self.levels is not None
         return self.levels
+
+    @property
+    def lambdas(self) -> tuple[float, ...] | None:
+        """Of all levels, where they are fixed."""
+        return tuple(self.ladder.values) if isinstance(self.ladder, FixedLadder) else None
+
+    def hashed(self) -> dict[str, Any]:
+        """All that determines the levels."""
+        unsaid = {"start"} if self.start == "base" else set()
+        return self.model_dump(exclude={"checkpoint_seconds", "published", "kind", *unsaid})
+
+
+KINDS = ("tempering", "samples")
+"""Of references; without one, it is a tempering run."""
+
+_TEMPERING, _SAMPLES = "tempering run", "samples there already"
+REFERENCE_TAGS = (_TEMPERING, _SAMPLES)
+"""What pydantic adds to the place of a mistake; no name of a reference has a blank."""
+
+
+def _tag(value: Any) -> str:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return _SAMPLES if kind == "samples" else _TEMPERING
+
+
+AnyReference = Annotated[
+    Annotated[ReferenceConfig, Tag(_TEMPERING)] | Annotated[SamplesConfig, Tag(_SAMPLES)],
+    Discriminator(_tag),
+]
+"""A tempering run, without a kind, or samples that are there already."""

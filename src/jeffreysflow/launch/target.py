@@ -14,6 +14,8 @@ from jeffreysflow.pathintegral.classical import ClassicalRing
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import AnnealingPath, Base, Counted, Potential, get_potential
 from jeffreysflow.potentials.user import load_user_potential
+from jeffreysflow.stores.fitted_bases import load_base
+from jeffreysflow.stores.layout import Layout
 from jeffreysflow.tempering.start import Start
 from jeffreysflow.userfiles.sources import check_unchanged
 
@@ -118,9 +120,23 @@ def build_base(experiment: Experiment, potential: Potential) -> Base:
     return Base(potential.domain, section.mean, section.sd, section.tails, section.walls)
 
 
-def build_path(experiment: Experiment, reference: str | None = None) -> AnnealingPath:
-    """The annealing path of an experiment, or the path a reference is tempered along."""
+def build_path(
+    experiment: Experiment, reference: str | None = None, layout: Layout | None = None
+) -> AnnealingPath:
+    """The annealing path of an experiment, or the path a reference is tempered along.
+
+    A fitted base is in the results folder, of which ``layout`` tells; without, the path starts
+    where tempering does.
+
+    Raises
+    ------
+    UserError : the fitted base is missing, foreign or damaged.
+    """
     potential = build_potential(experiment)
+    if layout is not None and reference is None and experiment.base_reference is not None:
+        file = layout.base / "base.safetensors"
+        fitted = load_base(file, potential.domain, experiment.base_hash())
+        return AnnealingPath(fitted, potential, EVALUATIONS)
     base = build_base(experiment, potential)
     if reference is None:
         return AnnealingPath(base, potential, EVALUATIONS)
@@ -132,11 +148,13 @@ def build_path(experiment: Experiment, reference: str | None = None) -> Annealin
     return AnnealingPath(None if section.path == "power" else base, target, EVALUATIONS)
 
 
-def build_flow_path(experiment: Experiment, flow: str) -> AnnealingPath:
+def build_flow_path(
+    experiment: Experiment, flow: str, layout: Layout | None = None
+) -> AnnealingPath:
     """The path that a flow follows, from the base on: that of its reference, or where it has one
-    level, any.
+    level, any. The base as for ``build_path``.
     """
-    path = build_path(experiment)
+    path = build_path(experiment, layout=layout)
     reference = experiment.references[experiment.tempered(flow)]
     power = experiment.flow(flow).levels == "all" and reference.path == "power"
     return AnnealingPath(path.base, path.target, EVALUATIONS, power=power)
@@ -148,7 +166,7 @@ def build_tempering(
     """The path a reference is tempered along, and where its replicas start, on a device."""
     path = build_path(experiment, reference)
     start: Start = build_base(experiment, path.target)
-    if experiment.reference(reference).start == "structure":
+    if experiment.tempering(reference).start == "structure":
         start = near_structure(path.target)
     for part in (path.target, path.base, start):
         if part is not None:

@@ -72,7 +72,7 @@ def run(
         return
     processes = section.training.processes
     device = use_device(experiment.device, section.training.threads, processes)
-    path = build_flow_path(experiment, flow)
+    path = build_flow_path(experiment, flow, layout)
     assert path.base is not None
     path.base.to(device)
     path.target.to(device)
@@ -103,7 +103,7 @@ def run(
         print(f"{what}: {error}", file=sys.stderr, flush=True)
         raise error
 
-    with _alongside(experiment, path, processes, device) as alongside:
+    with _alongside(layout, experiment, flow, path, device) as alongside:
         result = distill_level(
             path,
             level_settings(section, lam_0, lam_1, path.target.derivatives),
@@ -169,15 +169,16 @@ def is_next(layout: Layout, experiment: Experiment, flow: str, level: int) -> bo
 
 
 def _alongside(
-    experiment: Experiment, path: AnnealingPath, processes: int, device: torch.device
+    layout: Layout, experiment: Experiment, flow: str, path: AnnealingPath, device: torch.device
 ) -> AbstractContextManager[Alongside]:
     """The processes that train together with this one, where there are more."""
+    processes = experiment.flow(flow).training.processes
     if processes == 1:
         return nullcontext(lambda training: nullcontext())
     from jeffreysflow.launch.training_processes import TrainingProcesses
 
     cards = hold_cards(processes) if device.type == "cuda" else ()
-    return TrainingProcesses(experiment, path, processes, device, cards)
+    return TrainingProcesses(experiment, flow, layout.results, path, processes, device, cards)
 
 
 def _task(

@@ -66,7 +66,7 @@ def run(
     SignalledError : SIGTERM or SIGUSR1 reached a rank; the checkpoint is saved.
     """
     started = time.time()
-    experiment.reference(reference)
+    experiment.tempering(reference)
     folder = layout.reference(reference).folder
     with sole_launch(folder, expect_ranks, communicator) as ranks:
         _temper(layout, experiment, reference, ranks, started)
@@ -75,7 +75,7 @@ def run(
 def _temper(
     layout: Layout, experiment: Experiment, reference: str, ranks: Communicator, started: float
 ) -> None:
-    section, hash = experiment.reference(reference), experiment.reference_hash(reference)
+    section, hash = experiment.tempering(reference), experiment.reference_hash(reference)
     folder = layout.reference(reference).replicas
     if on_rank_0(ranks, lambda: _is_there(experiment, reference, folder, hash, started)):
         return
@@ -239,7 +239,7 @@ def tempering_settings(
     experiment: Experiment, reference: str, ladder: tuple[float, ...]
 ) -> TemperingSettings:
     """The engine's settings for a reference of an experiment, from this ladder on."""
-    section = experiment.reference(reference)
+    section = experiment.tempering(reference)
     return TemperingSettings(
         ladder=ladder,
         walkers=section.walkers,
@@ -270,7 +270,7 @@ def _adapts(ladder: LadderConfig) -> bool:
 
 
 def _ladder(layout: Layout, experiment: Experiment, reference: str) -> tuple[float, ...]:
-    section = experiment.reference(reference)
+    section = experiment.tempering(reference)
     annealed, ladder = section.path == "annealed", section.ladder
     if isinstance(ladder, FixedLadder):
         return check_ladder(ladder.values, annealed)

@@ -16,8 +16,12 @@ from jeffreysflow.stores.sealed import read_sealed, write_sealed
 __all__ = [
     "BIAS_OF",
     "CLASSICAL",
+    "FREE_ENERGY",
     "PRIMITIVE",
     "QUANTUM",
+    "REGION",
+    "REGION_BY_LEVEL",
+    "REGION_RHAT",
     "TAKAHASHI_IMADA",
     "BeadRow",
     "BeadTruthRow",
@@ -28,6 +32,7 @@ __all__ = [
     "LevelTruthRow",
     "ProfileRow",
     "SummaryRow",
+    "TemperatureRow",
     "TruthRow",
     "read_table",
     "write_table",
@@ -61,6 +66,11 @@ class LevelTruthRow(NamedTuple):
     value: float
     variance: float
 
+
+REGION, FREE_ENERGY = "region:", "free_energy:"
+"""Of the population of a region, and of its free energy above that of the first region, kT."""
+REGION_BY_LEVEL, REGION_RHAT = "region_by_level:", "region_rhat:"
+"""Of a reference: the population of a region at each of its levels, and its R-hat there."""
 
 BIAS_OF = "bias:"
 """Of one observable, as the name of a quantity begins."""
@@ -132,6 +142,22 @@ class ProfileRow(NamedTuple):
     dof: float | None = None
 
 
+class TemperatureRow(NamedTuple):
+    """`temperatures.csv`: the average of a quantity at ``lam`` by the samples of all levels
+    together, and where ``lam`` is a level ``counted``, that of its own samples.
+
+    ``quantity`` is ``U`` (kT of the target), ``log_z`` above that of the target, `region:<name>` or
+    `observable:<expression>`.
+    """
+
+    lam: float
+    quantity: str
+    value: float
+    stderr: float | None = None
+    counted: float | None = None
+    counted_stderr: float | None = None
+
+
 class BeadTruthRow(NamedTuple):
     """`bead_truth.csv`: exact values at ``beads`` of an ``action``; 0 beads are infinitely many."""
 
@@ -199,6 +225,7 @@ _Row = TypeVar(
     ConvergenceRow,
     ProfileRow,
     SummaryRow,
+    TemperatureRow,
     HistoryRow,
     FrameRow,
 )
