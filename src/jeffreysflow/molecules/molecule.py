@@ -47,7 +47,8 @@ class Molecule(Potential):
     Temperature scales the energy alone: the molecule at a temperature T is ``lambda E / kT_0 -
     log|det|`` with lambda = T_0 / T, whose part without lambda is the ``measure``.
 
-    ``observables`` are ``energy``, E in kJ/mol, and named dihedrals (radian) and distances (nm).
+    ``observables`` are ``energy``, E in kJ/mol, and named dihedrals (radian) and distances (nm);
+    ``observable_intervals`` the periods of the dihedrals.
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ class Molecule(Potential):
         self.observables = {"energy": self.kilojoules}
         for name, atoms in (dihedrals or {}).items():
             self.observables[name] = _Dihedral(chart, atoms)
+        self.observable_intervals = dict.fromkeys(dihedrals or {}, (-math.pi, math.pi))
         for name, atoms in (distances or {}).items():
             self.observables[name] = _Distance(chart, atoms)
 
