@@ -7,7 +7,7 @@ BIN    := .venv/bin
 STAMP  := .venv/.installed
 
 # What to run, if not what config.yaml says: make run EXPERIMENTS=my_energy.yaml SCALE=smoke SEED=2
-GIVEN := EXPERIMENTS SCALE SEED RESULTS DEVICE CORES
+GIVEN := EXPERIMENTS SCALE SEED RESULTS DEVICE CORES EXTRAS
 # The shell sees them as they were given: make expands nothing in them, and recipes quote them.
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
@@ -32,16 +32,38 @@ LOCK   := flock --nonblock --conflict-exit-code 75 $(shell flock --help | grep -
 NOLOCK := --nolock
 endif
 
+# What is given is checked before any work; $(1) is a target of the workflow, if not its default.
+define whole_run
+set -- $(call settings,plain); \
+python -m jeffreysflow validate --energies $(ELSEWHERE) "$$@" \
+  && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \
+set -- $(call settings,quoted); \
+$(LOCK) true \
+  || { code=$$?; \
+       [ $$code != 75 ] || printf "another run is at work in %s\n" "$$folder" >&2; \
+       exit $$code; }; \
+exec $(LOCK) \
+  sh -c 'python -m jeffreysflow verify --withdraw "$$0" && exec python -m snakemake "$$@"' \
+  "$$folder" $(1) $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE)
+endef
+
 # With a profile of a cluster the run is elsewhere, and this machine may be smaller.
 ELSEWHERE := $(if $(findstring profile,$(SNAKEMAKE)),--elsewhere)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test cluster-test lint format schemas bench studies clean
+.PHONY: help setup run paper test cluster-test lint format schemas bench studies clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
-setup: $(STAMP) ## Create .venv from envs/requirements.lock (about 1.5 GB, one to two minutes)
+setup: $(STAMP) ## Create .venv from envs/requirements.lock (about 1.5 GB, one to two minutes); EXTRAS="molecules ase" adds what these need
+	@for extra in $$EXTRAS; do \
+	  test -f "envs/$$extra.lock" \
+	    || { echo "EXTRAS: no extra '$$extra'; allowed: ase, molecules" >&2; exit 2; }; \
+	  echo "Adding envs/$$extra.lock ..."; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    -r "envs/$$extra.lock" || exit; \
+	done
 
 $(STAMP): envs/requirements.lock pyproject.toml
 	@echo "Setting up .venv from envs/requirements.lock (one to two minutes) ..."
@@ -54,17 +76,11 @@ $(STAMP): envs/requirements.lock pyproject.toml
 	@echo "Done: $$($(BIN)/python -m jeffreysflow --version) in .venv"
 
 run: $(STAMP) ## Do the main job: everything config.yaml names, into results/report.html
-	@set -- $(call settings,plain); \
-	python -m jeffreysflow validate --energies $(ELSEWHERE) "$$@" \
-	  && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \
-	set -- $(call settings,quoted); \
-	$(LOCK) true \
-	  || { code=$$?; \
-	       [ $$code != 75 ] || printf "another 'make run' is at work in %s\n" "$$folder" >&2; \
-	       exit $$code; }; \
-	exec $(LOCK) \
-	  sh -c 'python -m jeffreysflow verify --withdraw "$$0" && exec python -m snakemake "$$@"' \
-	  "$$folder" $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE)
+	@$(call whole_run,)
+
+paper: $(STAMP) ## Run every experiment of the paper (SCALE=quick), into results/paper.html
+	@[ -n "$$EXPERIMENTS" ] || EXPERIMENTS=$$(python -m jeffreysflow list --paper) || exit; \
+	$(call whole_run,paper)
 
 test: $(STAMP) ## Run the tests, a file at a time on each core
 	@python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder $(PYTEST)

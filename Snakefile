@@ -15,6 +15,7 @@ include: "workflow/rules/gather.smk"
 include: "workflow/rules/distill.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/paper.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -30,6 +31,5 @@ onstart:
 rule all:
     default_target: True
     input:
-        RESULTS / "report.html",
-        RESULTS / "summary.csv",
+        page_and_summary,
     localrule: True

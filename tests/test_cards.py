@@ -228,7 +228,8 @@ def test_each_process_that_trains_sees_its_own_card(tmp_path: Path) -> None:
     file.write_text(SEES)
     of = experiment(file)
     path, given = build_path(of), [Card("GPU-a", "GPU-a"), Card("GPU-b", "GPU-b")]
-    processes = TrainingProcesses(of, path, 2, torch.device("cpu"), given)
+    device, flow = torch.device("cpu"), next(iter(of.flows))
+    processes = TrainingProcesses(of, flow, tmp_path, path, 2, device, given)
     with processes, pytest.raises(UserError, match="sees GPU-b"), processes(None):  # type: ignore[arg-type]
         pass
 

@@ -14,12 +14,12 @@ import torch
 from jeffreysflow.analysis import exact_divergence
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.extended import generated
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.stages import estimate, truth
-from jeffreysflow.stages.generate import generated
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter
 from jeffreysflow.stores.layout import Layout
@@ -253,7 +253,7 @@ def test_samples_pulled_back_have_the_weights_of_generated_ones() -> None:
     with torch.no_grad():
         for parameter in (p for flow in flows for p in flow.parameters()):
             parameter += 0.3 * Stream(3, len(parameter)).normal(*parameter.shape)
-    batch = generated(flows, path, Base(target.domain).sample(500, Stream(4)))
+    batch = generated(flows, path, Base(target.domain).sample(500, Stream(4)), torch.empty(500, 0))
     bracket = exact_divergence.pulled_back(flows, path, batch.x)
     assert (batch.x.std(dim=0) - 1).abs().max() > 0.01, "the flows must not be the identity"
     torch.testing.assert_close(bracket, batch.log_weights, rtol=1e-10, atol=1e-6)

@@ -58,7 +58,9 @@ def drawn(
     kinds = [("reference", name) for name in references]
     kinds += [(kind, name) for kind in ("ensemble", "generated") for name in experiment.flows]
     seen = [("exact", None), *((f"{kind}:{name}", None) for kind, name in kinds)]
-    seen += [(f"ensemble:{flow}", lam) for flow in experiment.flows for lam in np.linspace(0, 1, 6)]
+    by_level = [f"reference:{name}" for name in references]
+    by_level += [f"ensemble:{flow}" for flow in experiment.flows]
+    seen += [(source, lam) for source in by_level for lam in np.linspace(0, 1, 6)]
     x = rng.standard_normal((2, 50_000))
     extent = ((-4.0, 4.0), (-4.0, 4.0))
     plane = weighted_density(x, np.zeros(50_000), extent)
@@ -349,6 +351,9 @@ def test_figures_of_a_sequence_from_its_stores(tmp_path: Path) -> None:
     assert [(plane.source, plane.lam) for plane in planes] == [
         ("exact", None),
         ("reference:tempered", None),
+        ("reference:tempered", 0.0),
+        ("reference:tempered", 0.2),
+        ("reference:tempered", 1.0),
         ("generated:sequence", None),
         ("ensemble:sequence", 0.0),
         ("ensemble:sequence", 0.2),

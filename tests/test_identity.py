@@ -26,12 +26,15 @@ LADDERS: list[dict[str, Any]] = [
     {"kind": "geometric", "first": 0.1, "levels": 4},
     {"kind": "adaptive", "levels": 4},
     {"kind": "suggested"},
+    {"kind": "temperatures", "hottest": 4, "levels": 4},
 ]
 
 
 def experiment(ladder: dict[str, Any], ring: bool) -> Experiment:
     """Every section is there, and a second reference to choose."""
     reference = {"walkers": 8, "warmup_rounds": 64, "rounds": 8, "ladder": ladder}
+    if ladder["kind"] == "temperatures":
+        reference["path"] = "power"
     content: dict[str, Any] = {
         **{"name": "e", "title": "t", "scale": "quick", "seed": 1, "python": "3.11"},
         "potential": {"name": "three_well"},

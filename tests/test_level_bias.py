@@ -19,6 +19,7 @@ from jeffreysflow.report.data import Results
 from jeffreysflow.report.figures import figure, figure_names
 from jeffreysflow.report.learned_table import learned_table
 from jeffreysflow.report.level_bias_table import level_bias_table
+from jeffreysflow.report.table import filled
 from jeffreysflow.stages import estimate, gather, temper, truth
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, read_table
@@ -104,10 +105,10 @@ def test_the_page_has_biases_and_learned_weights() -> None:
     found = fabricated()
     biases = level_bias_table(found)
     assert biases is not None
-    assert [cell.text for cell in biases.rows[2]] == ["naive", "0.0 ± 1.0", "10.0 ± 1.0"]
+    assert [cell.text for cell in filled(biases).rows[2]] == ["naive", "0.0 ± 1.0", "10.0 ± 1.0"]
     learned = learned_table(found)
     assert learned is not None
-    texts = [[cell.text for cell in row] for row in learned.rows]
+    texts = [[cell.text for cell in row] for row in filled(learned).rows]
     assert texts[1] == ["f: full", "99.0 %", "99.0 %", "98.0 %", "1.20e-02", "6.1", "0.01", "no"]
     lines = cautions(found, {}, {})
     assert any("learned weights are biased" in line.text and line.grave for line in lines)

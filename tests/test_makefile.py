@@ -105,7 +105,7 @@ def test_two_clones_exclude_each_other_on_one_results_folder(tmp_path: Path) -> 
     _, errors = second.communicate(timeout=60)
     assert second.returncode != 0
     said = [line for line in errors.splitlines() if not line.startswith("make")]
-    assert said == [f"another 'make run' is at work in {tmp_path / 'my results'}"]
+    assert said == [f"another run is at work in {tmp_path / 'my results'}"]
     # another folder is free, and so is this one once the first is killed and leaves its lock file
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate(timeout=60)

@@ -289,7 +289,7 @@ def test_what_is_refused() -> None:
     mala, sgld, exact = get_kernel("mala"), get_kernel("sgld", batch=5), get_swap_rule("exact")
     for kernel, rule, terms, why in (
         (sgld, exact, None, "needs an energy that is a finite sum"),
-        (sgld, exact, 4, "a mini-batch of 5 terms, and the energy has 4"),
+        (sgld, exact, 4, "a mini-batch of 5 terms: from 1 to the 4 of the energy"),
         (mala, get_swap_rule("naive"), 4, "give its 'size'"),
         (mala, get_swap_rule("naive", batch="reused"), 4, "has no batch to reuse"),
         (mala, get_swap_rule("naive", size=9), 4, "a mini-batch of 9 terms"),

@@ -179,7 +179,7 @@ def test_the_base_knows_nothing_of_the_wall() -> None:
 def test_a_base_sample_in_the_wall_has_a_weight_where_it_is_carried() -> None:
     path, x = AnnealingPath(Base(Domain.euclidean(1)), HalfLine()), torch.tensor([[-1.0], [1.0]])
     U_0, V = path.energies(x.double())
-    mirror = lambda y: (-y, torch.zeros(len(y)))  # noqa: E731
+    mirror = SimpleNamespace(normals=0, weighted=lambda y, normals: (-y, torch.zeros(len(y))))
     after, log_w = pushed(mirror, path, 0.0, 1.0, Ensemble(x.double(), 0 * U_0, U_0, V), 8)  # type: ignore[arg-type]
     assert log_w.tolist() == [pytest.approx(0.5 * math.log(2 * math.pi)), -INF]
     assert after.V[1] == INF

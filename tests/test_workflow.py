@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -135,6 +136,20 @@ def test_a_change_costs_only_what_depends_on_it(finished: Path) -> None:
     assert planned_rules(finished, **reference) == {
         *("temper", "gather", "distill", "generate", "report")
     }
+
+
+def test_so_does_a_change_in_another_clone_that_knows_not_what_was_made(
+    finished: Path, tmp_path: Path
+) -> None:
+    for file in finished.glob("*.*"):
+        shutil.copy(file, tmp_path)
+    with (tmp_path / "config.yaml").open("a") as config:
+        config.write(f"results: {finished / 'results'}\n")
+    assert planned_rules(tmp_path) == set()
+    flow = {"periodic_well": {"flows": {"theta-0.50": {"theta": 0.6}}}}
+    assert planned_rules(tmp_path, **flow) == {"distill", "generate", "report"}
+    title = {"periodic_well": {"title": "Wells"}}
+    assert planned_rules(tmp_path, **title) == {"report"}
 
 
 def test_snakemake_says_a_mistake_in_one_line_and_runs_nothing(finished: Path) -> None:

@@ -15,6 +15,7 @@ from jeffreysflow import __version__, commands
 from jeffreysflow.config import (
     Experiment,
     Project,
+    ReferenceConfig,
     experiment_file,
     experiment_names,
     load_project,
@@ -24,6 +25,7 @@ from jeffreysflow.config import (
     settings_of,
 )
 from jeffreysflow.config.folders import check_writable
+from jeffreysflow.config.paper import load_paper
 from jeffreysflow.config.size import refuse_what_does_not_fit
 from jeffreysflow.errors import UserError, one_line
 from jeffreysflow.machine import free_disk_mb, memory_limit_mb
@@ -38,6 +40,7 @@ _CANNOT_WRITE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
 }
 _INTERRUPTED = 128 + 2
+_PAPER = Path("workflow", "paper.yaml")
 _TRUST = "run code of a configuration from outside the working folder"
 
 
@@ -115,7 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--withdraw", action="store_true", help="let the next run make again what is damaged"
     )
-    add("list", "list the experiments, with their references and flows", _list)
+    listed = add("list", "list the experiments, with their references and flows", _list)
+    listed.add_argument(
+        "--paper", action="store_true", help="check workflow/paper.yaml; its experiments in a line"
+    )
     new = add("new", "write a commented potential file and its experiment file", _new)
     new.add_argument("name", help="e.g. my_energy")
     new.add_argument("--folder", type=Path, default=Path())
@@ -137,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "gather", "demultiplex the replicas of a reference into levels", commands.run_gather
     )
     gather.add_argument("--reference", required=True)
+    add_stage("base", "fit the base to the samples of a reference", commands.run_base)
     distill = add_stage("distill", "train one level of a flow", commands.run_distill)
     distill.add_argument("--flow", required=True)
     distill.add_argument("--level", type=int, required=True)
@@ -153,6 +160,13 @@ def _parser() -> argparse.ArgumentParser:
     source = estimate.add_mutually_exclusive_group(required=True)
     source.add_argument("--reference")
     source.add_argument("--flow")
+    frames = add_stage("frames", "write samples of a molecule as PDB and DCD", commands.run_frames)
+    frames.add_argument("folder", type=Path, help="for topology.pdb, frames.dcd and frames.csv")
+    shown = frames.add_mutually_exclusive_group(required=True)
+    shown.add_argument("--reference")
+    shown.add_argument("--flow")
+    frames.add_argument("--level", type=int, default=-1, help="of a reference; by default the last")
+    frames.add_argument("--number", type=int, default=1000, help="how many, evenly spaced")
     add_stage("figures", "draw the figures of an experiment", commands.run_figures)
     report = add(
         "report", "collect all experiments on one page and in two tables", commands.run_report
@@ -160,6 +174,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--config", type=Path, nargs="+", required=True)
     report.add_argument("--results", type=Path, required=True)
     report.add_argument("--trust", action="store_true", help=_TRUST)
+    paper = add(
+        "paper", "show the paper's figures and tables under their numbers", commands.run_paper
+    )
+    paper.add_argument("--results", type=Path, required=True)
+    paper.add_argument("--facts", type=Path, default=_PAPER)
     return parser
 
 
@@ -199,7 +218,7 @@ def _validate(options: argparse.Namespace) -> None:
 def _check_devices(experiment: Experiment) -> None:
     """Of references; asking for what is there takes a library that is slow to import."""
     for name, reference in experiment.references.items():
-        if reference.device != "cpu":
+        if isinstance(reference, ReferenceConfig) and reference.device != "cpu":
             from jeffreysflow.launch.rank_device import check_reference_device
 
             check_reference_device(experiment, name)
@@ -210,6 +229,11 @@ def _results(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
+    if options.paper:
+        from jeffreysflow.report.paper.checks import experiments_there
+
+        print(",".join(experiments_there(load_paper(_PAPER), Path(), experiment_names(Path()))))
+        return
     for name in experiment_names(Path()):
         project = Project(experiments=[name])
         experiment = resolve_experiment(experiment_file(name, Path()), project)

@@ -11,22 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from jeffreysflow.config import Experiment, load_experiment
+from jeffreysflow.config.project import page_hash
 from jeffreysflow.config.size import refuse_without_memory
 from jeffreysflow.errors import UserError
 from jeffreysflow.machine import memory_limit_mb
 from jeffreysflow.stores.completion import declare_done
 from jeffreysflow.stores.distilled import is_distilled
-from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.layout import Layout, page_usage
 from jeffreysflow.stores.locking import SoleWriter
 from jeffreysflow.stores.sealed import DamagedError, check_seal
 
 __all__ = [
+    "run_base",
     "run_beads",
     "run_distill",
     "run_estimate",
     "run_figures",
+    "run_frames",
     "run_gather",
     "run_generate",
+    "run_paper",
     "run_pilot",
     "run_report",
     "run_temper",
@@ -131,6 +135,16 @@ def run_gather(options: argparse.Namespace) -> None:
         gather.run(layout, experiment, options.reference)
 
 
+def run_base(options: argparse.Namespace) -> None:
+    """Fit the base."""
+    from jeffreysflow.stages import base
+
+    layout, experiment = _resolved(options)
+    hash = "" if experiment.base_reference is None else experiment.base_hash()
+    with SoleWriter(layout.base), _measured(options, experiment, "base", "all", hash):
+        base.run(layout, experiment)
+
+
 def run_distill(options: argparse.Namespace) -> None:
     """Train one level of a flow, and in its first minute the next ones, each of which would import
     everything anew.
@@ -216,14 +230,35 @@ def run_figures(options: argparse.Namespace) -> None:
         figures.run(layout, experiment)
 
 
+def run_frames(options: argparse.Namespace) -> None:
+    """Write samples of a molecule for other programs."""
+    from jeffreysflow.stages.frames import write_frames
+
+    layout, experiment = _resolved(options)
+    of = options.reference, options.flow, options.level
+    for file in write_frames(layout, experiment, options.folder, options.number, *of):
+        print(f"wrote {file}")
+
+
 def run_report(options: argparse.Namespace) -> None:
     """Collect all experiments on one page."""
     from jeffreysflow.launch.usage import measured
     from jeffreysflow.stages import report
 
     experiments = [_trusted(config, options.trust) for config in options.config]
-    with measured(options.results / "usage" / "report", "report", "all", ""):
+    with measured(page_usage(options.results), "report", "all", page_hash(experiments)):
         report.run(options.results, experiments)
+
+
+def run_paper(options: argparse.Namespace) -> None:
+    """Show the paper's figures and tables under their numbers."""
+    from jeffreysflow.launch.usage import measured
+    from jeffreysflow.stages import paper
+
+    if not options.results.is_dir():
+        raise UserError(f"{options.results}: no such folder")
+    with measured(options.results / "usage" / "paper", "paper", "all", ""):
+        paper.run(options.results, options.facts)
 
 
 def run_verify(options: argparse.Namespace) -> None:

@@ -8,7 +8,15 @@ from difflib import get_close_matches
 from itertools import accumulate
 from reprlib import Repr
 
-__all__ = ["UserError", "allowed_names", "described", "is_control", "one_line", "shown"]
+__all__ = [
+    "UserError",
+    "allowed_names",
+    "described",
+    "is_control",
+    "one_line",
+    "positive_integer",
+    "shown",
+]
 
 _LONGEST = 500
 _LONGEST_LIST = 300
@@ -75,6 +83,21 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     """
     escaped = "".join(map(_escaped, _shortened(text, longest)))
     return _shortened(escaped, longest)
+
+
+def positive_integer(what: str, value: object) -> int:
+    """``value``, where it is one.
+
+    Raises
+    ------
+    UserError : it is something else, true among others.
+
+    >>> positive_integer("kernel 'hmc': leapfrog_steps", 5)
+    5
+    """
+    if type(value) is not int or value < 1:
+        raise UserError(f"{what} must be a positive integer, found {value!r}")
+    return value
 
 
 def shown(value: object) -> str:

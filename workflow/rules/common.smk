@@ -1,5 +1,4 @@
 # What the rules share: the resolved experiments and functions of wildcards.
-import hashlib
 from pathlib import Path
 
 from jeffreysflow.config import resolve_project
@@ -10,12 +9,14 @@ from jeffreysflow.config.loading import project_of
 from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.config.ranks import useful_ranks
 from jeffreysflow.config.size import refuse_what_does_not_fit
+from jeffreysflow.config.project import page_hash
 from jeffreysflow.errors import UserError
 from jeffreysflow.machine import cards, free_disk_mb, memory_limit_mb
 from jeffreysflow.processes import stop_jobs_when_told_to
 from jeffreysflow.report.figures import figure_names
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.stores.layout import Layout
+from jeffreysflow.launch.made_otherwise import is_of_another_hash, made_otherwise
+from jeffreysflow.stores.layout import Layout, page_usage
 from jeffreysflow.stores.sealed import write_sealed
 from snakemake.exceptions import WorkflowError
 
@@ -45,7 +46,7 @@ CONFIG = str(LAYOUT.config)
 # jobs that are submitted, and the Snakemake inside of one, ask for what this machine need not have
 ELSEWHERE = workflow.remote_exec or workflow.resource_settings.nodes is not None
 ON_GPUS = PROJECT.device != "cpu" or any(
-    reference.device == "cuda"
+    getattr(reference, "device", "cpu") == "cuda"
     for experiment in EXPERIMENTS.values()
     for reference in experiment.references.values()
 )
@@ -103,6 +104,10 @@ def flow_hash(wildcards):
     return experiment_of(wildcards).flow_hash(wildcards.flow)
 
 
+def base_hash(wildcards):
+    return experiment_of(wildcards).base_hash()
+
+
 def generation_hash(wildcards):
     return experiment_of(wildcards).generation_hash(wildcards.flow)
 
@@ -148,9 +153,23 @@ def memory(stage):
 
 def suggested_ladder(wildcards):
     """What a reference's pilot suggests, where it has one."""
-    ladder = experiment_of(wildcards).reference(wildcards.reference).ladder
+    ladder = experiment_of(wildcards).tempering(wildcards.reference).ladder
     files = Layout(RESULTS, wildcards.experiment).reference(wildcards.reference)
     return [files.ladder] if ladder.kind == "suggested" else []
+
+
+def gathered_from(wildcards):
+    """The replicas of a tempering run. Of imported samples the hash knows the content."""
+    reference = experiment_of(wildcards).reference(wildcards.reference)
+    files = Layout(RESULTS, wildcards.experiment).reference(wildcards.reference)
+    return [files.replicas / "done.json"] if reference.kind == "tempering" else []
+
+
+def levels_of_base(wildcards):
+    """The samples that the base is fitted to."""
+    reference = experiment_of(wildcards).base_reference
+    layout = Layout(RESULTS, wildcards.experiment)
+    return [layout.reference(reference).levels / "done.json"]
 
 
 def levels_of_flow(wildcards):
@@ -158,13 +177,18 @@ def levels_of_flow(wildcards):
     the last where there is one level only."""
     experiment, layout = experiment_of(wildcards), Layout(RESULTS, wildcards.experiment)
     section = experiment.flow(wildcards.flow)
+    base = [layout.base / "done.json"] if experiment.base_reference else []
     tempered = (
         layout.reference(experiment.tempered(wildcards.flow)).levels / "done.json"
     )
     if section.reference in experiment.references:
-        return [tempered]
+        return [tempered, *base]
     levels = levels_done(wildcards.experiment, section.reference)
-    return [tempered, levels[-1 if section.levels == "last" else int(wildcards.k) - 1]]
+    return [
+        tempered,
+        *base,
+        levels[-1 if section.levels == "last" else int(wildcards.k) - 1],
+    ]
 
 
 def level_below(wildcards):
@@ -241,7 +265,7 @@ def training_gpus(wildcards, threads):
 
 def tempering_gpus(wildcards, threads):
     """One a rank, where the reference lives on GPUs."""
-    device = experiment_of(wildcards).reference(wildcards.reference).device
+    device = experiment_of(wildcards).tempering(wildcards.reference).device
     return gpus_asked(device, threads, CARDS)
 
 
@@ -297,7 +321,16 @@ def figures(name):
     return files
 
 
-def configuration_hash():
-    """Hash of all that the page prints of the configuration."""
-    text = "".join(experiment.model_dump_json() for experiment in EXPERIMENTS.values())
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def run_again_what_was_made_otherwise():
+    """Snakemake knows what it has made in this clone. What another has left in the results folder,
+    by other settings, is made again as if it had been asked for with `--forcerun`."""
+    for name, experiment in EXPERIMENTS.items():
+        for path in made_otherwise(Layout(RESULTS, name), experiment):
+            workflow.dag.forcefiles.add(str(path))
+    if is_of_another_hash(page_usage(RESULTS), page_hash(EXPERIMENTS.values())):
+        workflow.dag.forcefiles.add(str(RESULTS / "report.html"))
+
+
+def page_and_summary(wildcards):
+    run_again_what_was_made_otherwise()
+    return [RESULTS / "report.html", RESULTS / "summary.csv"]

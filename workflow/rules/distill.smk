@@ -1,3 +1,23 @@
+rule base:
+    input:
+        levels_of_base,
+    output:
+        LAYOUT.base / "done.json",
+    log:
+        LOGS / "base.log",
+    benchmark:
+        LOGS / "base.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory("base"),
+        runtime=30,
+    params:
+        config=CONFIG,
+        hash=base_hash,
+    shell:
+        "python -m jeffreysflow base --trust --config {params.config:q} 2>&1 | tee {log:q}"
+
+
 rule distill:
     input:
         levels=levels_of_flow,

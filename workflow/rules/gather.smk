@@ -1,6 +1,6 @@
 rule gather:
     input:
-        replicas=REFERENCE.replicas / "done.json",
+        gathered_from,
     output:
         levels=REFERENCE.levels / "done.json",
         diagnostics=REFERENCE.diagnostics,

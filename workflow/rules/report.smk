@@ -41,7 +41,7 @@ rule report:
     params:
         configs=[str(Layout(RESULTS, name).config) for name in EXPERIMENTS],
         results=subpath(output.page, parent=True),
-        hash=configuration_hash(),
+        hash=page_hash(EXPERIMENTS.values()),
     shell:
         "python -m jeffreysflow report --trust --config {params.configs:q}"
         " --results {params.results:q} 2>&1 | tee {log:q}"

@@ -8,6 +8,7 @@ import torch
 
 from jeffreysflow.analysis.checked_samples import ROWS_AT_A_TIME, checked_slabs
 from jeffreysflow.analysis.estimate_table import EstimateTable
+from jeffreysflow.analysis.region_rows import add_free_energies_of_groups
 from jeffreysflow.analysis.weight_rows import add_weights
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
@@ -52,6 +53,7 @@ def add_ensemble(
     if table.level > 1 and experiment.flow(flow).rejuvenation_steps:
         table.add("exact_moves", float(rejuvenation_kernel(experiment.flow(flow)).exact))
     table.add_measured(measured, from_groups(groups, copies=True), whole.n)
+    add_free_energies_of_groups(table, measured, groups)
 
 
 def add_from_groups(

@@ -92,15 +92,18 @@ class EstimateTable:
         return torch.tensor(known, dtype=torch.float64).reshape(-1, 3).T
 
     def add_measured(self, measured: Measured, estimates: Estimates, n: int) -> None:
-        """Each observable with its error, the bias of all that have exact values, and profiles;
-        ``estimates`` of all that is measured, from ``n`` samples.
+        """Each observable and region with its error, the bias of all observables that have exact
+        values, and profiles; ``estimates`` of all that is measured, from ``n`` samples.
         """
         observables = measured.observables
-        columns = [measured.of_observables(column).tolist() for column in estimates.columns]
-        for observable, mean, error, dof, n_eff, limit in zip(observables, *columns, strict=True):
-            known = limit if observable.is_event is not False else None
-            name = f"observable:{observable.name}"
-            self.add(name, mean, error, dof=dof, n_eff=n_eff, limit=known)
+        for prefix, of, part in (
+            ("observable:", observables, measured.of_observables),
+            ("", measured.regions, measured.of_regions),
+        ):
+            columns = [part(column).tolist() for column in estimates.columns]
+            for each, mean, error, dof, n_eff, limit in zip(of, *columns, strict=True):
+                known = limit if each.is_event is not False else None
+                self.add(f"{prefix}{each.name}", mean, error, dof=dof, n_eff=n_eff, limit=known)
         mean = measured.of_observables(estimates.means)
         error = measured.of_observables(estimates.errors)
         exact, variances, exact_error = self.exact(observables)

@@ -60,7 +60,7 @@ def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> Exact
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
     if not all(each.invertible for each in flows):
         return None
-    path = build_path(experiment)
+    path = build_path(experiment, layout=layout)
     stream = Stream(experiment.seed, experiment.name, flow, "exact samples")
     try:
         y, log_weights = _exact_samples(path.counted, experiment.truth, stream)

@@ -22,14 +22,18 @@ class GeneratedSums:
     """One pass over the generated samples of a flow.
 
     ``blocks`` are sums over consecutive samples; ``groups`` the independent parts errors come from:
-    the blocks of full size, or for Sobol points (``sequences`` of them) each scrambled sequence.
+    the blocks of full size, or for Sobol points each of the ``sequences``, for Metropolis chains
+    and sequential Monte Carlo (``sampling``) each of the ``islands``. Samples that are
+    ``independent`` know their errors better than groups do.
     """
 
     def __init__(self, path: Path, hash: str, measured: Measured, experiment: Experiment) -> None:
         store = open_ensemble(path, "generated", hash)
         n = len(store)
         self.sequences = int(store.attributes.get("scramblings", 0))
-        sequence = n // self.sequences if self.sequences else None
+        self.islands = int(store.attributes.get("islands", 0))
+        self.independent = not (self.sequences or self.islands)
+        sequence = None if self.independent else n // (self.sequences or self.islands)
         size = block_size(n, experiment.generation.convergence, sequence)
         self.largest = LargestWeights(n)
         self.blocks: list[WeightedSums] = []
@@ -45,3 +49,8 @@ class GeneratedSums:
         starts = range(0, len(self.blocks), each)
         groups = [combined(self.blocks[i : i + each]) for i in starts]
         self.groups = [group for group in groups if group.n == groups[0].n]
+
+    @property
+    def log_z_of_groups(self) -> torch.Tensor:
+        """What each group says of log Z [groups]."""
+        return torch.tensor([group.log_z for group in self.groups], dtype=torch.float64)

@@ -8,6 +8,7 @@ import torch
 
 from jeffreysflow.analysis.ensemble_estimates import island_sums
 from jeffreysflow.analysis.estimate_table import EstimateTable
+from jeffreysflow.analysis.level_bias import add_bias_of_ensembles
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.estimates import from_groups
@@ -30,9 +31,10 @@ def learned_rows(
     layout: Layout, experiment: Experiment, flow: str, measured: Measured
 ) -> list[EstimateRow]:
     """For each set of learned weights rows `learned:<name>:<quantity>`: of every level what its
-    record says, of the last the averages over the islands that estimate, their bias where exact
-    values are known, and ``z_against_exact``, their deviations from the averages by exact weights
-    over the same islands, errors by leaving out one island of both at a time.
+    record says, and the bias where exact values of all levels are known; of the last the averages
+    over the islands that estimate, their bias where exact values are known, and
+    ``z_against_exact``, their deviations from the averages by exact weights over the same islands,
+    errors by leaving out one island of both at a time.
 
     ``trusted`` is 1 where none of these deviations exceeds four standard errors.
 
@@ -54,6 +56,8 @@ def learned_rows(
             record = read_record(files.level(level) / "done.json", hash)
             for fact in _FACTS:
                 table.add(fact, float(record[f"learned_{fact}:{name}"]), level=level)
+        if steps > 1:
+            add_bias_of_ensembles(table, layout, experiment, flow, measured, name)
         whole = combined(groups)
         table.add_measured(measured, from_groups(groups, copies=True), whole.n)
         scores = _against(groups, exact, measured)

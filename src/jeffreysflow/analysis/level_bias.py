@@ -39,9 +39,16 @@ def add_bias_of_levels(
 
 
 def add_bias_of_ensembles(
-    table: EstimateTable, layout: Layout, experiment: Experiment, flow: str, measured: Measured
+    table: EstimateTable,
+    layout: Layout,
+    experiment: Experiment,
+    flow: str,
+    measured: Measured,
+    learned: str | None = None,
 ) -> None:
-    """The same of the ensembles of a sequence, from level 1 to the last but one."""
+    """The same of the ensembles of a sequence, from level 1 to the last but one, by exact weights
+    or by those ``learned`` of this name.
+    """
     if experiment.truth is None or not experiment.truth.levels:
         return
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
@@ -53,7 +60,7 @@ def add_bias_of_ensembles(
     for level, (store, exact) in enumerate(
         zip(stores, read_level_truth(layout, measured, lams), strict=True), start=1
     ):
-        groups = island_sums(store, measured)
+        groups = island_sums(store, measured, learned=learned)
         found = from_groups(groups, copies=True)
         _add(table, level, measured, found, exact, combined(groups).n)
 

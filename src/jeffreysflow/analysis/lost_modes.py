@@ -48,4 +48,6 @@ def share_of_reference_beyond(
     samples = levels.samples(-1)
     y, U_0, V = (field[:: math.ceil(len(field) / _ROWS)] for field in samples)
     U = None if experiment.is_classical(experiment.tempered(flow)) else U_0 + V
-    return beyond_the_largest(pulled_back(flows, build_path(experiment), y, U), largest)
+    return beyond_the_largest(
+        pulled_back(flows, build_path(experiment, layout=layout), y, U), largest
+    )

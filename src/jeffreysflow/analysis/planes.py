@@ -56,7 +56,7 @@ def read_planes(layout: Layout, experiment: Experiment) -> list[Plane]:
     """
     if not experiment.views:
         return []
-    path = build_path(experiment)
+    path = build_path(experiment, layout=layout)
     d, named = path.domain.dimension, getattr(path.target, "observables", {})
     views = {view: parse_observables(view, d, named) for view in experiment.views}
     planes, extents = [], {}
@@ -99,6 +99,7 @@ def _clouds(
         store = layout.reference(name).levels / "store.zarr"
         x, U_0, V = open_levels(store, experiment.reference_hash(name)).samples(-1)
         yield _Cloud(f"reference:{name}", None, x, U_0 + V, torch.zeros_like(V))
+        yield from _tempered(layout, experiment, name)
     for name in experiment.flows:
         if not experiment.generates(name):
             yield from _sequence(layout, experiment, path, name, energy)
@@ -112,6 +113,18 @@ def _clouds(
             yield _cloud(f"ensemble:{name}", None, Ensemble(x, log_weights, U_0, V))
         else:
             yield from _sequence(layout, experiment, path, name, energy)
+
+
+def _tempered(layout: Layout, experiment: Experiment, name: str) -> Iterator[_Cloud]:
+    """A reference at the levels at which the sequences that are trained on it are shown."""
+    sequences = [flow for flow in experiment.flows.values() if flow.levels == "all"]
+    if all(flow.reference != name for flow in sequences):
+        return
+    store = layout.reference(name).levels / "store.zarr"
+    levels = open_levels(store, experiment.reference_hash(name))
+    for level in shown_levels(len(levels) - 1):
+        x, U_0, V = levels.samples(level)
+        yield _Cloud(f"reference:{name}", float(levels.lam[level]), x, U_0 + V, torch.zeros_like(V))
 
 
 def _exact(
@@ -162,14 +175,16 @@ def _cloud(source: str, lam: float | None, samples: Ensemble) -> _Cloud:
 def _extent(
     path: AnnealingPath, pair: list[Observable], values: np.ndarray, log_weights: np.ndarray
 ) -> tuple[Interval, Interval]:
-    """The period of a periodic coordinate, all there is between walls; else nearly all of the mass
-    of ``values`` [2, n], with a margin.
+    """The period of a periodic coordinate, all there is between walls, and of a named observable
+    what the energy says in its ``observable_intervals``; else nearly all of the mass of ``values``
+    [2, n], with a margin.
     """
-    intervals = []
+    intervals, named = [], getattr(path.target, "observable_intervals", {})
     weights = np.exp(log_weights - log_weights.max())
     for expression, value in zip(pair, values, strict=True):
         coordinate = re.fullmatch(r"x(\d+)", expression.name.strip())
         interval = path.domain.intervals[int(coordinate[1]) - 1] if coordinate else None
+        interval = interval or named.get(expression.name.strip())
         if interval is None:
             ends = [1e-3, 1 - 1e-3]
             low, high = np.quantile(value, ends, weights=weights, method="inverted_cdf")

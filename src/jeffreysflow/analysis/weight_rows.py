@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.pareto import LargestWeights
 
-__all__ = ["add_weights"]
+__all__ = ["add_weight_facts", "add_weights"]
+
+_FACTS = ("passes", "acceptance", "temperatures")
+
+
+def add_weight_facts(table: EstimateTable, record: Mapping[str, Any]) -> None:
+    """Add what the ``record`` of generated samples says of random weights, and of moves."""
+    for name in _FACTS:
+        if name in record:
+            table.add(name, float(record[name]))
+    if "unbiased" in record:
+        table.add("unbiased_weights", float(record["unbiased"]))
+    if "excess" in record:
+        table.add("log_weight_excess", record["excess"], record["excess_error"])
+        for name, value in record["excess_between"].items():
+            table.add(f"log_weight_excess_between:{name}", value)
 
 
 def add_weights(table: EstimateTable, whole: WeightedSums, largest: LargestWeights) -> None:

@@ -17,6 +17,7 @@ from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConf
 from jeffreysflow.config.project import Project
 from jeffreysflow.config.reference import (
     AdaptiveLadder,
+    AnyReference,
     FixedLadder,
     GeometricLadder,
     KernelConfig,
@@ -25,10 +26,12 @@ from jeffreysflow.config.reference import (
     SwapRuleConfig,
     TileConfig,
 )
+from jeffreysflow.config.samples_reference import SamplesConfig
 from jeffreysflow.config.schema import schemas
 
 __all__ = [
     "AdaptiveLadder",
+    "AnyReference",
     "BaseConfig",
     "Experiment",
     "FixedLadder",
@@ -42,6 +45,7 @@ __all__ = [
     "ProfileConfig",
     "Project",
     "ReferenceConfig",
+    "SamplesConfig",
     "SplineNetwork",
     "SuggestedLadder",
     "SwapRuleConfig",

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jeffreysflow.config.potential import TruthConfig
-from jeffreysflow.config.reference import FixedLadder, ReferenceConfig
+from jeffreysflow.config.reference import AnyReference, ReferenceConfig
 from jeffreysflow.errors import allowed_names, shown
 
 __all__ = ["check_bias_parts", "fixed_lambdas"]
 
 
-def fixed_lambdas(references: Mapping[str, ReferenceConfig]) -> list[float]:
+def fixed_lambdas(references: Mapping[str, AnyReference]) -> list[float]:
     """Those of all fixed ladders, in ascending order."""
-    ladders = [reference.ladder for reference in references.values()]
-    fixed = [ladder.values for ladder in ladders if isinstance(ladder, FixedLadder)]
-    return sorted({lam for values in fixed for lam in values})
+    fixed = [reference.lambdas for reference in references.values()]
+    return sorted({lam for values in fixed if values for lam in values})
 
 
 def check_bias_parts(
     charts: Mapping[str, Mapping[str, str]],
-    references: Mapping[str, ReferenceConfig],
+    references: Mapping[str, AnyReference],
     truth: TruthConfig | None,
 ) -> None:
     """
@@ -39,5 +38,11 @@ def check_bias_parts(
                 raise ValueError(
                     f"{where}: unknown reference '{name}'; {allowed_names(name, references)}"
                 )
-        if len({references[name].ladder.model_dump_json() for name in parts.values()}) > 1:
+        if len({_ladder(references[name]) for name in parts.values()}) > 1:
             raise ValueError(f"{where}: its references have different ladders")
+
+
+def _ladder(reference: AnyReference) -> str:
+    if isinstance(reference, ReferenceConfig):
+        return reference.ladder.model_dump_json()
+    return str(reference.lambdas)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from itertools import chain
-from typing import Any, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from jeffreysflow.config.bias_parts import check_bias_parts, fixed_lambdas
+from jeffreysflow.config import hashes
+from jeffreysflow.config.bias_parts import check_bias_parts
 from jeffreysflow.config.display import ProfileConfig
-from jeffreysflow.config.expressions import check_expressions
+from jeffreysflow.config.equal_weights import check_equal_weights
+from jeffreysflow.config.expressions import check_expressions, check_regions
+from jeffreysflow.config.fitted import check_fitted, fitted_to
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
 from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig, check_beside_paths
 from jeffreysflow.config.plain import Paragraph
 from jeffreysflow.config.potential import BaseConfig, PotentialConfig, TruthConfig
-from jeffreysflow.config.reference import ReferenceConfig
+from jeffreysflow.config.reference import AnyReference, ReferenceConfig
 from jeffreysflow.config.section import Section
 from jeffreysflow.errors import UserError, allowed_names
 
@@ -26,18 +27,6 @@ __all__ = ["Device", "Experiment"]
 Device = Literal["auto", "cpu", "cuda"]
 
 _T = TypeVar("_T")
-
-_NOT_TARGET = {"beads", "added_modes", "published_distance"}
-"""Of a path integral: what is done with a flow, not what it is trained for."""
-
-_NOT_TRAINED = {"generate", "published", "published_by_level"}
-"""Of a flow: what is done with it, or known of it."""
-
-_OF_PILOT = {"path", "target", "kernel", "ladder", "tile", "device", "local_steps", "swap"}
-"""Of a reference: what its pilot depends on."""
-
-FORMAT = 12
-"""Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 
 
 class Experiment(Section):
@@ -69,14 +58,18 @@ class Experiment(Section):
     """Expressions in x1, x2, ... and U, e.g. `sin(x1)`; or names from the potential file."""
     profiles: list[ProfileConfig] = Field(default_factory=list)
     """Distributions of single observables; beside the exact ones by truth method `exact_map`."""
+    regions: dict[str, str] = Field(default_factory=dict)
+    """Regions by name, each a comparison, with `and`, `or` and `not`, e.g. `0 < x1 < 2.2`. Their
+    populations and free energies are estimated, the latter above that of the first. A region that
+    a flow and its reference disagree on, or that one of them never saw, is a grave doubt."""
     views: list[tuple[str, str]] = Field(default_factory=list)
     """Pairs of observables whose joint distribution is drawn, e.g. `[x1, x2]`."""
     truth: TruthConfig | None = None
     """How exact values are obtained."""
     path_integral: PathIntegralConfig | None = None
     """Makes the potential that of a ring polymer."""
-    references: dict[str, ReferenceConfig] = Field(min_length=1)
-    """Tempering runs, by name."""
+    references: dict[str, AnyReference] = Field(min_length=1)
+    """Tempering runs, or samples that are there already, by name."""
     flows: dict[str, FlowConfig] = Field(min_length=1)
     """Flows, by name."""
     generation: GenerationConfig = GenerationConfig()
@@ -84,24 +77,26 @@ class Experiment(Section):
     bias_parts: dict[str, dict[str, str]] = Field(default_factory=dict)
     """By the name of a chart what a bias is made of: its sources, each with the reference that has
     it beside those before; on one ladder, with `truth: {levels: true}`."""
+    equal_weights: dict[str, list[str]] = Field(default_factory=dict)
+    """Modes of equal probability that have all of it together, as the labels of equal parts give
+    them: by the name of a table the observables that tell which mode a sample is in."""
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         learned = chain.from_iterable(flow.residual_weights for flow in self.flows.values())
         check_names(self.name, [*self.references, *self.flows, *learned])
+        ring = self.path_integral is not None
+        check_fitted(self.base, self.references, self.flows, paths=ring)
         if self.path_integral is not None:
             check_beside_paths(self.base, self.truth)
         for name, reference in self.references.items():
+            starts_from = reference.start if isinstance(reference, ReferenceConfig) else "base"
+            if starts_from == "structure" and self.potential.structure is None:
+                raise ValueError(f"references.{name}.start: structure is for a molecule only")
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
         for name, flow in self.flows.items():
             self._check_reference(name)
-            power = self.references[self.tempered(name)].path == "power"
-            if flow.levels == "all" and power:
-                raise ValueError(
-                    f"flows.{name}.levels: 'all' needs a reference on the annealed path, "
-                    f"'{flow.reference}' is on the power path"
-                )
             steps = self.flow_steps(name)
             for quantity, values in flow.published_by_level.items():
                 if values and steps is not None and len(values) != steps:
@@ -110,6 +105,8 @@ class Experiment(Section):
                         f"{steps} levels"
                     )
         check_bias_parts(self.bias_parts, self.references, self.truth)
+        check_equal_weights(self.equal_weights, self.observables)
+        check_regions(self.regions, paths=ring)
         check_expressions("observables", self.observables)
         check_expressions("profiles", [profile.expression for profile in self.profiles])
         return self
@@ -137,6 +134,11 @@ class Experiment(Section):
                 "ensembles of one with `levels: all`"
             )
 
+    @property
+    def base_reference(self) -> str | None:
+        """The reference that the base is fitted to, where it is."""
+        return fitted_to(self.base, self.references) if self.base.kind == "fitted" else None
+
     def tempered(self, flow: str) -> str:
         """The tempering reference at the root of a flow: its own, or that of the flow before."""
         name = self.flow(flow).reference
@@ -162,9 +164,19 @@ class Experiment(Section):
         known = reference in self.references
         return known and self.references[reference].target == "classical"
 
-    def reference(self, name: str) -> ReferenceConfig:
+    def reference(self, name: str) -> AnyReference:
         """A reference by name (UserError if there is none)."""
         return _named(self.references, name, f"{self.name}: unknown reference")
+
+    def tempering(self, name: str) -> ReferenceConfig:
+        """A reference that is a tempering run (UserError if there is none, or it is not)."""
+        reference = self.reference(name)
+        if not isinstance(reference, ReferenceConfig):
+            raise UserError(
+                f"{self.name}: references.{name} has samples that are there already; nothing is "
+                "tempered"
+            )
+        return reference
 
     def flow(self, name: str) -> FlowConfig:
         """A flow by name (UserError if there is none)."""
@@ -175,125 +187,50 @@ class Experiment(Section):
         flow = self.flow(name)
         if flow.levels == "last":
             return 1
-        levels = self.references[self.tempered(name)].levels
-        return None if levels is None else levels - 1
+        reference = self.references[self.tempered(name)]
+        if reference.path == "power":
+            # the base is below all of its levels
+            return reference.levels
+        return None if reference.levels is None else reference.levels - 1
 
     def target_hash(self) -> str:
         """Hash of the energy and its base."""
-        ring = self.path_integral
-        return _hash(
-            {
-                "format": FORMAT,
-                "potential": self.potential.model_dump(exclude={"file", "files", "workers"}),
-                "sources": self.sources,
-                "python": self.python,
-                "base": self.base.hashed(),
-            }
-            | ({} if ring is None else {"path_integral": ring.model_dump(exclude=_NOT_TARGET)})
-        )
+        return hashes.target_hash(self)
 
     def reference_hash(self, name: str) -> str:
         """Hash of all that determines the bits of a reference."""
-        section = self.reference(name).model_dump(exclude={"checkpoint_seconds", "published"})
-        return _hash(
-            {
-                "target": self.target_hash(),
-                "experiment": self.name,
-                "name": name,
-                "seed": self.seed,
-                "reference": section,
-            }
-        )
+        return hashes.reference_hash(self, name)
 
     def pilot_hash(self, name: str) -> str:
         """Hash of all that determines the ladder a reference's pilot suggests."""
-        section = self.reference(name).model_dump(include=_OF_PILOT)
-        return _hash(
-            {
-                "target": self.target_hash(),
-                "experiment": self.name,
-                "name": name,
-                "seed": self.seed,
-                "pilot": section,
-            }
-        )
+        return hashes.pilot_hash(self, name)
+
+    def base_hash(self) -> str:
+        """Hash of all that determines a fitted base."""
+        return hashes.base_hash(self)
 
     def flow_hash(self, name: str) -> str:
         """Hash of all that determines a trained flow (but the device)."""
-        flow = self.flow(name)
-        return _hash(
-            {
-                "reference": self._reference_or_flow_hash(flow.reference),
-                "name": name,
-                "flow": flow.model_dump(exclude=_NOT_TRAINED),
-            }
-        )
-
-    def _reference_or_flow_hash(self, name: str) -> str:
-        known = name in self.references
-        return self.reference_hash(name) if known else self.flow_hash(name)
+        return hashes.flow_hash(self, name)
 
     def generation_hash(self, name: str) -> str:
         """Hash of all that determines the samples generated from a flow."""
-        section = self.generation.model_dump(exclude={"convergence"})
-        return _hash({"flow": self.flow_hash(name), "generation": section})
+        return hashes.generation_hash(self, name)
 
     def truth_hash(self) -> str:
         """Hash of all that determines the exact values."""
-        section = None if self.truth is None else self.truth.model_dump()
-        ring = self.path_integral
-        return _hash(
-            {
-                "target": self.target_hash(),
-                "truth": section,
-                "observables": self.observables,
-                "profiles": [profile.model_dump(exclude={"kind"}) for profile in self.profiles],
-            }
-            | ({} if ring is None else {"beads": ring.beads})
-            | (
-                {"levels": fixed_lambdas(self.references)}
-                if self.truth and self.truth.levels
-                else {}
-            )
-        )
+        return hashes.truth_hash(self)
 
     def bead_hash(self, name: str) -> str:
         """Hash of all that determines the averages over beads that a flow gives."""
-        section = self.path_integral
-        ring = None if section is None else section.model_dump(exclude={"published_distance"})
-        return _hash(
-            {"generation": self.generation_hash(name), "ring": ring, "truth": self.truth_hash()}
-        )
+        return hashes.bead_hash(self, name)
 
     def estimate_hash(self) -> str:
         """Hash of what is estimated and drawn, apart from the samples it comes from."""
-        ring = self.path_integral
-        return _hash(
-            {
-                "truth": self.truth_hash(),
-                "convergence": self.generation.convergence,
-                "views": self.views,
-                "generating": self.generating,
-                "bias_parts": self.bias_parts,
-                "profiles": [profile.kind for profile in self.profiles],
-                "published": [
-                    {name: reference.published for name, reference in self.references.items()},
-                    {
-                        name: flow.model_dump(include={"published", "published_by_level"})
-                        for name, flow in self.flows.items()
-                    },
-                ]
-                + ([] if ring is None else [ring.published_distance]),
-            }
-        )
+        return hashes.estimate_hash(self)
 
 
 def _named(sections: dict[str, _T], name: str, what: str) -> _T:
     if name not in sections:
         raise UserError(f"{what} '{name}'; {allowed_names(name, sections)}")
     return sections[name]
-
-
-def _hash(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jeffreysflow.errors import shown
 
-__all__ = ["check_expressions"]
+__all__ = ["check_expressions", "check_regions"]
 
 _LARGEST_DEPTH = 400
 
@@ -31,6 +32,23 @@ def check_expressions(key: str, expressions: Sequence[str]) -> None:
                 raise ValueError(f"{key}: {shown(expression)} is nested too deeply")
             if isinstance(node, ast.Constant) and _is_too_large(node.value):
                 raise ValueError(f"{key}: {shown(expression)} holds a number that is too large")
+
+
+def check_regions(regions: Mapping[str, str], *, paths: bool) -> None:
+    """
+    Raises
+    ------
+    ValueError : a name that no table can have, a bad expression, or regions of ``paths``.
+    """
+    for name in regions:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,99}", name):
+            raise ValueError(
+                f"regions: name {shown(name)} may hold only letters, digits, '_', '.' and '-', "
+                "and begins with a letter"
+            )
+    if regions and paths:
+        raise ValueError("regions: there are none of a path_integral; name them in observables")
+    check_expressions("regions", list(regions.values()))
 
 
 def _nodes(expression: str) -> list[tuple[ast.AST, int]]:

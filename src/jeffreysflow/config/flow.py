@@ -11,6 +11,7 @@ from jeffreysflow.config.kernels import checked_kernel
 from jeffreysflow.config.loss import USUAL_LOSS, LossConfig
 from jeffreysflow.config.network import NetworkConfig, SplineNetwork
 from jeffreysflow.config.published import BY_LEVEL, OF_FLOW, check_published
+from jeffreysflow.config.sampling import SamplingConfig
 from jeffreysflow.config.section import Section, check_sobol_sizes
 from jeffreysflow.errors import shown
 
@@ -33,6 +34,9 @@ class TrainingConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0, le=100)
     """By how much a step shrinks the weights of the networks, in units of the learning rate: 1
     keeps a flow in many dimensions from learning by heart what its coordinates do not share."""
+    clip_energy: bool = False
+    """Above what the reference reaches, let the energy in the reverse divergence grow like a
+    logarithm: for energies that clash. Never in the weights."""
     ramp: float = Field(default=0.5, ge=0, le=1)
     """Share of the steps over which theta rises from 0 to its value."""
     precision: Literal["float32", "float64"] = "float32"
@@ -52,6 +56,8 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"processes must be at most batch, found {self.processes} and {self.batch}"
             )
+        if self.terms is not None and self.clip_energy:
+            raise ValueError("clip_energy: not of mini-batches of terms, whose mean it would move")
         if self.terms is not None and self.processes > 1:
             raise ValueError("terms: mini-batches of terms are for a single process")
         return self
@@ -193,6 +199,8 @@ class GenerationConfig(Section):
     """Independent base points, or scrambled Sobol points."""
     scramblings: int = Field(default=16, ge=2)
     """Independent scramblings of the Sobol points, for errors."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How they are made."""
     convergence: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     """Sample sizes at which the bias is followed."""
 
@@ -207,4 +215,18 @@ class GenerationConfig(Section):
             raise ValueError(f"convergence sizes must differ, found {shown(self.convergence)}")
         if self.base_points == "sobol":
             check_sobol_sizes("sobol", self.samples, self.scramblings)
+        self._check_sampling()
         return self
+
+    def _check_sampling(self) -> None:
+        kind, islands = self.sampling.kind, self.sampling.islands
+        if kind == "importance":
+            return
+        if self.base_points == "sobol":
+            raise ValueError(f"base_points: sobol is for sampling importance, found {kind}")
+        each = islands * (self.sampling.chains if kind == "metropolis" else 1)
+        if self.samples % each:
+            what = "islands x chains" if kind == "metropolis" else "islands"
+            raise ValueError(
+                f"samples must be a multiple of sampling.{what}, found {self.samples} and {each}"
+            )

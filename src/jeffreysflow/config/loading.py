@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,10 +13,14 @@ from pydantic import ValidationError
 
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.folders import expanded, is_file
+from jeffreysflow.config.integration import with_velocities
 from jeffreysflow.config.network import TAGS, USUAL_KIND
 from jeffreysflow.config.plain import typed
 from jeffreysflow.config.project import Project
+from jeffreysflow.config.reference import KINDS, REFERENCE_TAGS
+from jeffreysflow.config.sample_files import with_found_files
 from jeffreysflow.config.section import Section
+from jeffreysflow.config.structure_files import structure_digests, with_structure
 from jeffreysflow.config.yaml_file import read_yaml
 from jeffreysflow.errors import UserError, allowed_names, shown
 
@@ -139,8 +144,7 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
         raise UserError(
             f"{file}: unknown scale '{project.scale}'; {allowed_names(project.scale, scales)}"
         )
-    scale = _mapping(file, f"scales.{project.scale}", scales[project.scale])
-    content = merged(content, scale)
+    content = merged(content, _mapping(file, f"scales.{project.scale}", scales[project.scale]))
     content = merged(content, project.overrides.get(name, {}))
     for kind in ("reference", "flow"):
         defaults = _mapping(file, f"{kind}_defaults", content.pop(f"{kind}_defaults", None))
@@ -167,7 +171,23 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
             files = [_existing(file, "potential.files", each) for each in files]
             content["potential"]["files"] = [str(each) for each in files]
             settled |= _sources(source, files)
-    return validated(Experiment, {**content, **settled}, str(file))
+    for name, section in content["references"].items():
+        kind = section.get("kind", KINDS[0])
+        if kind not in KINDS:
+            raise UserError(
+                f"{file}: references.{name}.kind: unknown kind {shown(kind)}; "
+                f"{allowed_names(kind, KINDS)}"
+            )
+        if kind == "samples":
+            content["references"][name] = with_found_files(file, name, section)
+    content["flows"] = with_velocities(content["flows"], partial(_existing, file))
+    if isinstance(potential, dict):
+        content["potential"] = with_structure(content["potential"], partial(_existing, file))
+    experiment = validated(Experiment, {**content, **settled}, str(file))
+    if experiment.potential.structure is None:
+        return experiment
+    digests = structure_digests(experiment.potential)
+    return experiment.model_copy(update={"sources": digests})
 
 
 def _existing(file: Path, key: str, name: str) -> Path:
@@ -233,6 +253,7 @@ def validated(model: type[_S], content: Mapping[str, Any], where: str) -> _S:
         raise _one_line(error, where) from error
 
 
+_LADDERS = {"fixed", "geometric", "adaptive", "suggested", "temperatures"}
 _PLAIN = {
     "missing": "must be given",
     "model_type": "must hold keys and values",
@@ -240,7 +261,7 @@ _PLAIN = {
     "dict_type": "must hold keys and values",
     "list_type": "must be a list",
     "string_type": "must be text",
-    "union_tag_not_found": "needs a 'kind': fixed, geometric, adaptive or suggested",
+    "union_tag_not_found": "needs a 'kind': fixed, geometric, adaptive, suggested or temperatures",
 }
 """What pydantic says in more words, by the type of an error."""
 
@@ -253,7 +274,10 @@ def _one_line(error: ValidationError, where: str) -> UserError:
     first = details[0]
     kind, context = first["type"], first.get("ctx", {})
     # what pydantic adds to a location: a ladder's kind, and the alternatives of a union
-    added = {"fixed", "geometric", "adaptive", "suggested", "float", "list[float]", "bool", *TAGS}
+    added = {
+        *("float", "list[float]", "bool", "str", "list[str]"),
+        *(*_LADDERS, *TAGS, *REFERENCE_TAGS),
+    }
     parts = [str(part) for part in first["loc"] if part not in added]
     location = ".".join([*parts, *filter(None, [context.get("at")])])
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

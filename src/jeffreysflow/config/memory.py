@@ -13,9 +13,11 @@ from pathlib import Path
 
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.config.integration import ContinuousNetwork
 from jeffreysflow.config.network import SplineNetwork
 from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
-from jeffreysflow.flows.sizes import rows_at_once, spline_numbers
+from jeffreysflow.config.samples_reference import SamplesConfig
+from jeffreysflow.flows.sizes import rows_at_once, spline_numbers, velocity_numbers
 
 __all__ = ["likely_dimension", "memory_mb", "needed_mb"]
 
@@ -25,6 +27,7 @@ _BASE_OF_OTHERS = 370
 _MB = 1 << 20
 _ENERGIES = Path(__file__).parents[1] / "potentials" / "energies"
 _UNKNOWN_DIMENSION = 16
+_UNKNOWN_ATOMS = 100
 _COUNT = re.compile(r"d|n|dim|dims|dimensions?|(n_|num_|number_of_)\w+|particles|atoms|spins|sites")
 _TILE_ROWS = 8192
 _LARGEST_SHOWN = 400_000
@@ -35,9 +38,9 @@ _COPIES_OF_WEIGHTS = 8
 
 
 def memory_mb(experiment: Experiment, stage: str, source: str = "", ranks: int = 1) -> int:
-    """MiB that ``stage`` (`pilot`, `temper`, `gather`, `distill`, `generate`, `truth`, `beads`,
-    `estimate`, `figures` or `report`) may need for a reference or flow, all ranks together; in
-    steps of 100.
+    """MiB that ``stage`` (`pilot`, `temper`, `gather`, `base`, `distill`, `generate`, `truth`,
+    `beads`, `estimate`, `figures` or `report`) may need for a reference or flow, all ranks
+    together; in steps of 100.
 
     Raises
     ------
@@ -63,7 +66,14 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
     generation, measured = experiment.generation, _measured(experiment)
     if stage in ("pilot", "temper", "gather"):
         reference = experiment.reference(source)
+        if isinstance(reference, SamplesConfig):
+            # a level as it is in its files, as it is kept, and what its coordinates remember
+            return reference.samples * (10 * (d + 2) + 22)
         return _of_reference(reference, stage, d)
+    if stage == "base":
+        name = experiment.base_reference or next(iter(experiment.references))
+        covariances = experiment.base.components * 4 * d**2
+        return experiment.reference(name).samples * 4 * (d + 2) + 20_000 * 40 * d + covariances
     if stage == "distill":
         return _of_training(experiment, source, d)
     if stage == "generate":
@@ -108,7 +118,7 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
     samples = below.samples if below is not None else experiment.flow(flow.reference).ensemble
     size = 0.5 if flow.training.precision == "float32" else 1.0
     # both passes keep what their gradients need, in every layer
-    step = 2 * size * flow.training.batch * _spline(flow).layers_of(d) * _of_layer(flow, d)
+    step = 2 * size * flow.training.batch * _layers(flow, d) * _of_layer(flow, d)
     # of what is pushed and moved the first process has all, of what is trained on each
     others = flow.training.processes - 1
     return (
@@ -122,7 +132,14 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
 
 
 def _of_weights(flow: FlowConfig, d: int) -> float:
-    """Parameters of all layers: hidden layers, and the spline of half the coordinates."""
+    """Parameters of all layers: hidden layers, and the spline of half the coordinates; or of a
+    velocity, and of what its weights have learnt.
+    """
+    if isinstance(flow.network, ContinuousNetwork):
+        hidden, features = _of_velocity(flow.network, d)
+        clusters = flow.network.jacobian.parameters.get("clusters", 0)
+        learnt = flow.network.steps * (clusters if isinstance(clusters, int) else 0) * float(d) ** 2
+        return (d + features) * (2.0 * hidden + features) + learnt
     network = _spline(flow)
     knots = 3 * math.ceil(d / 2) * network.bins
     between = network.hidden * (len(network.hidden_layers) - 1)
@@ -135,9 +152,27 @@ def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
 
 
 def _of_layer(flow: FlowConfig, d: int) -> int:
-    """Numbers a row in one coupling: hidden layers, and the spline of half the coordinates."""
+    """Numbers a row in one coupling: hidden layers, and the spline of half the coordinates; or
+    along a velocity.
+    """
+    if isinstance(flow.network, ContinuousNetwork):
+        hidden, features = _of_velocity(flow.network, d)
+        m = flow.network.jacobian.parameters.get("directions", 1)
+        normals = flow.network.steps * d * (m if isinstance(m, int) else 1)
+        return velocity_numbers(d, hidden, features, normals)
     network = _spline(flow)
     return spline_numbers(d, network.hidden_layers, network.bins)
+
+
+def _layers(flow: FlowConfig, d: int) -> int:
+    return 1 if isinstance(flow.network, ContinuousNetwork) else _spline(flow).layers_of(d)
+
+
+def _of_velocity(network: ContinuousNetwork, d: int) -> tuple[int, int]:
+    """Width and features of its network, by default those of `gated`."""
+    found = network.parameters.get("hidden", 128), network.parameters.get("features") or 2 * d
+    hidden, features = (value if type(value) is int else 128 for value in found)
+    return hidden, features
 
 
 def _rows_pushed(flow: FlowConfig, d: int) -> int:
@@ -174,7 +209,8 @@ def _of_exact_samples(experiment: Experiment, flow: str, d: int) -> float:
 
 def _measured(experiment: Experiment) -> int:
     """Observables and bins of profiles."""
-    return len(experiment.observables) + sum(profile.bins for profile in experiment.profiles)
+    single = len(experiment.observables) + len(experiment.regions)
+    return single + sum(profile.bins for profile in experiment.profiles)
 
 
 def likely_dimension(experiment: Experiment) -> int:
@@ -182,13 +218,16 @@ def likely_dimension(experiment: Experiment) -> int:
 
     From a name that ends in it (`rastrigin_8d`), `_DIMENSION = ...` in the file of an energy of the
     package or `dimension = ...` in the user's, a parameter that counts (`n`, `particles`), the
-    base, and the highest coordinate of an expression. Two for other energies of the package, 16
-    for a user's file without a sign; of a path integral, the modes that flows act on.
+    base, the atoms of a molecule, and the highest coordinate of an expression. Two for other
+    energies of the package, 16 for a user's file without a sign; of a path integral, the modes that
+    flows act on.
     """
     potential, ring = experiment.potential, experiment.path_integral
     base = (experiment.base.mean, experiment.base.sd)
     hints = [len(value) for value in base if isinstance(value, list)]
-    if potential.name is not None:
+    if potential.structure is not None:
+        hints.append(3 * (potential.structure.atoms or _UNKNOWN_ATOMS))
+    elif potential.name is not None:
         named = re.search(r"_(\d+)d$", potential.name)
         file = _ENERGIES / f"{potential.name}.py"
         hints.append(int(named.group(1)) if named else _written_dimension(file) or 2)
@@ -196,6 +235,7 @@ def likely_dimension(experiment: Experiment) -> int:
         hints.append(_written_dimension(Path(potential.file or "")) or _UNKNOWN_DIMENSION)
     expressions = [
         *experiment.observables,
+        *experiment.regions.values(),
         *(profile.expression for profile in experiment.profiles),
         *(part for view in experiment.views for part in view),
     ]

@@ -12,7 +12,10 @@ __all__ = ["check_names"]
 _LONGEST = 100
 """Characters; a file system holds 255, Slurm's logs have an experiment and a flow in one name."""
 
-_IN_RESULTS = ("report.html", "summary.csv", "costs.csv", "report.log", "usage", "README.md")
+_IN_RESULTS = (
+    *("report.html", "summary.csv", "costs.csv", "report.log", "paper.html", "paper.log"),
+    *("usage", "README.md"),
+)
 """What lies beside the folders of the experiments."""
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
+from jeffreysflow.config.integration import ContinuousNetwork, OwnVelocity
 from jeffreysflow.config.section import Section, checked_name
 from jeffreysflow.flows import maps
 from jeffreysflow.flows.masks import usual_layers
@@ -13,9 +14,10 @@ from jeffreysflow.flows.masks import usual_layers
 __all__ = ["TAGS", "USUAL_KIND", "NetworkConfig", "OtherNetwork", "SplineNetwork"]
 
 SPLINE, OTHER = "spline network", "other network"
+CONTINUOUS, OWN = "continuous network", "own velocity"
 USUAL_KIND = "spline"
 """The kind of a network that names none."""
-TAGS = (SPLINE, OTHER)
+TAGS = (SPLINE, CONTINUOUS, OWN, OTHER)
 """What pydantic adds to the place of a mistake; no name of a flow has a blank."""
 
 
@@ -75,11 +77,16 @@ def _tag(value: Any) -> str:
     kind = (
         value.get("kind", USUAL_KIND) if isinstance(value, dict) else getattr(value, "kind", None)
     )
-    return OTHER if isinstance(kind, str) and kind != USUAL_KIND else SPLINE
+    if not isinstance(kind, str):
+        return SPLINE
+    return {USUAL_KIND: SPLINE, "continuous": CONTINUOUS, "torch": OWN}.get(kind, OTHER)
 
 
 NetworkConfig = Annotated[
-    Annotated[SplineNetwork, Tag(SPLINE)] | Annotated[OtherNetwork, Tag(OTHER)],
+    Annotated[SplineNetwork, Tag(SPLINE)]
+    | Annotated[ContinuousNetwork, Tag(CONTINUOUS)]
+    | Annotated[OwnVelocity, Tag(OWN)]
+    | Annotated[OtherNetwork, Tag(OTHER)],
     Discriminator(_tag),
 ]
 """A map with its settings; without a kind, a spline flow."""

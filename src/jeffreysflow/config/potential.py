@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from jeffreysflow.config.molecule import STRUCTURE_FILES, AseConfig, MoleculeConfig
 from jeffreysflow.config.section import Section, check_interval, check_sobol_sizes, checked_name
+from jeffreysflow.errors import shown
 
 __all__ = ["BaseConfig", "PotentialConfig", "TruthConfig"]
 
+_OF_FIT = {"kind", "reference", "level", "components", "circle_components", "couplings"}
+"""Of a base: what its fit takes."""
 _ENERGIES = Path(__file__).parents[1] / "potentials" / "energies"
 
 
 class PotentialConfig(Section):
-    """The target energy: one that comes with the package (`name`) or a user's file (`file`)."""
+    """The target energy: one that comes with the package (`name`), a user's file (`file`), or that
+    of another program (`molecule`, `ase`)."""
 
     name: str | None = None
     """Name of an energy of the package."""
@@ -28,9 +34,13 @@ class PotentialConfig(Section):
     it is imported and first evaluated are found without being named here."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of a named energy."""
+    molecule: MoleculeConfig | None = None
+    """A molecule with a force field."""
+    ase: AseConfig | None = None
+    """Atoms with a calculator of ASE."""
     workers: int = Field(default=1, ge=1, le=1024)
     """Processes that evaluate an energy of one configuration at a time (`per_sample = True` in the
-    file), of every rank; has no influence on results."""
+    file, `evaluate: openmm`, `ase`), of every rank; has no influence on results."""
 
     @field_validator("name")
     @classmethod
@@ -39,15 +49,43 @@ class PotentialConfig(Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.name is None) == (self.file is None):
-            raise ValueError("give either 'name' (an energy of the package) or 'file' (your own)")
+        kinds = ("name", "file", "molecule", "ase")
+        if sum(getattr(self, kind) is not None for kind in kinds) != 1:
+            raise ValueError(
+                "give either 'name' (an energy of the package) or 'file' (your own), 'molecule' or "
+                "'ase'"
+            )
         if self.file is None and self.files:
             raise ValueError("'files' belong to a 'file' of your own, which reads them")
-        if self.file is not None and self.parameters:
+        if self.name is None and self.parameters:
             raise ValueError("'parameters' belong to a named energy; put them into your file")
-        if self.file is None and self.workers > 1:
-            raise ValueError("'workers' belong to a 'file' of your own")
+        batched = self.molecule is not None and self.molecule.evaluate == "torch"
+        if (self.name is not None or batched) and self.workers > 1:
+            raise ValueError(
+                "'workers' belong to a 'file' of your own, to a molecule with 'evaluate: openmm', "
+                "or to 'ase'"
+            )
         return self
+
+    @property
+    def structure(self) -> MoleculeConfig | AseConfig | None:
+        """The section of a molecule, whatever evaluates it."""
+        return self.molecule or self.ase
+
+    @property
+    def title(self) -> str:
+        """How messages and the report call it."""
+        if self.structure is None:
+            return self.file or f"potential '{self.name}'"
+        return "potential.molecule" if self.ase is None else "potential.ase"
+
+    def hashed(self) -> dict[str, Any]:
+        """All that determines its values but files, of which digests are kept elsewhere."""
+        places: dict[str, Any] = {"file": True, "files": True, "workers": True}
+        for kind in ("molecule", "ase"):
+            section = getattr(self, kind)
+            places[kind] = True if section is None else STRUCTURE_FILES
+        return self.model_dump(exclude=places)
 
 
 class BaseConfig(Section):
@@ -68,9 +106,47 @@ class BaseConfig(Section):
     """Of coordinates between walls: `uniform`, or `truncated`, the Gaussian of `mean` and `sd` as
     far as it lies between them."""
 
+    kind: Literal["independent", "fitted"] = "independent"
+    """`independent` coordinates; or `fitted` to the samples of a reference on the power path: a
+    mixture of Gaussians with full covariances, and on circles von Mises densities, of pairs of them
+    where they go together. With it the keys above only say where tempering starts."""
+    reference: str | None = None
+    """Of a fitted base: the reference; the only one if it is left out."""
+    level: Literal["last", "first"] = "last"
+    """Of a fitted base: which level of it, that of the target or the hottest."""
+    components: int = Field(default=8, ge=1, le=32)
+    """Of a fitted base: Gaussians at most; as many as held-out samples gain by."""
+    circle_components: int = Field(default=32, ge=1, le=32)
+    """Of a fitted base: von Mises densities a group of circles at most."""
+    couplings: list[tuple[str, str]] | Literal["auto"] = "auto"
+    """Of a fitted base: pairs of coordinates on circles that have one density together, e.g.
+    `[[x3, x4]]`; `auto`: those that know most of each other."""
+
     def hashed(self) -> dict[str, Any]:
-        """All that determines the law; a uniform one between walls is not said."""
-        return self.model_dump(exclude={"walls"} if self.walls == "uniform" else None)
+        """All that determines a law that is not fitted; a uniform one between walls is not said."""
+        without = {"walls"} if self.walls == "uniform" else set()
+        return self.model_dump(exclude=_OF_FIT | without)
+
+    def fit(self) -> dict[str, Any]:
+        """All that determines the law that is fitted, beside the samples."""
+        return self.model_dump(include=_OF_FIT)
+
+    @model_validator(mode="after")
+    def _fit_has_its_keys(self) -> Self:
+        given = sorted(self.model_fields_set & (_OF_FIT - {"kind"}))
+        if self.kind != "fitted" and any(
+            getattr(self, key) != type(self).model_fields[key].default for key in given
+        ):
+            raise ValueError(f"{given[0]} belongs to kind: fitted")
+        if self.couplings != "auto":
+            parts = [part for pair in self.couplings for part in pair]
+            bad = [part for part in parts if not re.fullmatch(r"x[1-9]\d*", part)]
+            if bad or len(set(parts)) < len(parts):
+                raise ValueError(
+                    "couplings: pairs of coordinates x1, x2, ..., each in one pair at most; found "
+                    f"{shown([list(pair) for pair in self.couplings])}"
+                )
+        return self
 
     @field_validator("mean", "sd")
     @classmethod

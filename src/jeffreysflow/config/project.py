@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from jeffreysflow.config.experiment import Device
+from jeffreysflow.config.experiment import Device, Experiment
 from jeffreysflow.config.folders import results_folder
 from jeffreysflow.config.section import Section
 
-__all__ = ["Project"]
+__all__ = ["Project", "page_hash"]
 
 
 class Project(Section):
@@ -40,3 +42,10 @@ class Project(Section):
     @classmethod
     def _can_be_a_folder(cls, results: str) -> str:
         return results_folder(results)
+
+
+def page_hash(experiments: Iterable[Experiment]) -> str:
+    """Hash of all that the page prints of the configuration; not of where a user's files lie."""
+    places = {"potential": {"file", "files"}}
+    text = "".join(experiment.model_dump_json(exclude=places) for experiment in experiments)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

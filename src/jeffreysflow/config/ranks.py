@@ -25,7 +25,7 @@ def useful_ranks(
     ------
     UserError : no such reference.
     """
-    section = experiment.reference(reference)
+    section = experiment.tempering(reference)
     ladder, walkers = section.ladder, section.walkers
     if stage == "pilot" and isinstance(ladder, SuggestedLadder):
         walkers = ladder.pilot_walkers

@@ -5,14 +5,18 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from jeffreysflow.config.kernels import checked_kernel, checked_swap_rule
 from jeffreysflow.config.published import OF_REFERENCE, check_published
+from jeffreysflow.config.samples_reference import SamplesConfig
 from jeffreysflow.config.section import Section
 
 __all__ = [
+    "KINDS",
+    "REFERENCE_TAGS",
     "AdaptiveLadder",
+    "AnyReference",
     "FixedLadder",
     "GeometricLadder",
     "KernelConfig",
@@ -20,6 +24,7 @@ __all__ = [
     "ReferenceConfig",
     "SuggestedLadder",
     "SwapRuleConfig",
+    "TemperatureLadder",
     "TileConfig",
 ]
 
@@ -134,8 +139,24 @@ class SuggestedLadder(Section):
         return self
 
 
+class TemperatureLadder(Section):
+    """Temperatures from the hottest one to that of the target, on the power path: lambda is the
+    target's temperature over the level's."""
+
+    kind: Literal["temperatures"] = "temperatures"
+    """Temperatures in geometric progression, moved to equal shares of the communication barrier in
+    warm-up."""
+    hottest: float = Field(gt=1)
+    """The highest temperature in units of the target's."""
+    levels: int = Field(ge=2, le=10_000)
+    """Number of temperatures, both ends included."""
+    adapt: bool = True
+    """Move those between in warm-up; false: they stay in geometric progression."""
+
+
 LadderConfig = Annotated[
-    FixedLadder | GeometricLadder | AdaptiveLadder | SuggestedLadder, Field(discriminator="kind")
+    FixedLadder | GeometricLadder | AdaptiveLadder | SuggestedLadder | TemperatureLadder,
+    Field(discriminator="kind"),
 ]
 
 
@@ -151,8 +172,11 @@ class TileConfig(Section):
 class ReferenceConfig(Section):
     """One parallel-tempering run. A reference may be imperfect on purpose."""
 
+    kind: Literal["tempering"] = "tempering"
+    """A tempering run."""
     path: Literal["annealed", "power"] = "annealed"
-    """`annealed`: (1 - lambda) U_0 + lambda U_M; `power`: lambda U_M, without a base."""
+    """`annealed`: (1 - lambda) U_0 + lambda U_M; `power`: lambda U_M, the target at other
+    temperatures, without a base (of curved coordinates, lambda U_M - log|det|)."""
     target: Literal["potential", "classical"] = "potential"
     """U_M: the potential; or of a path integral its `classical` limit, in which V acts on the
     centroid alone and all other modes are free."""
@@ -160,6 +184,9 @@ class ReferenceConfig(Section):
     """The local move."""
     ladder: LadderConfig
     """The lambda values."""
+    start: Literal["base", "structure"] = "base"
+    """Where replicas start: at samples of the base, or near the reference structure of a molecule
+    (on the power path), where a large one would meet itself otherwise."""
     walkers: int = Field(ge=1)
     """Independent ladders that run side by side."""
     tile: TileConfig = TileConfig()
@@ -203,7 +230,11 @@ class ReferenceConfig(Section):
             if self.path == "power" and values[0] <= 0.0:
                 raise ValueError(f"ladder.values must start above 0 on the power path, {found}")
         if self.path == "power" and isinstance(self.ladder, AdaptiveLadder | SuggestedLadder):
-            raise ValueError("the power path takes a fixed or geometric ladder")
+            raise ValueError("the power path takes a fixed or geometric ladder, or temperatures")
+        if self.path == "annealed" and isinstance(self.ladder, TemperatureLadder):
+            raise ValueError("a ladder of temperatures belongs to path: power")
+        if self.start == "structure" and self.path == "annealed":
+            raise ValueError("start: structure belongs to path: power")
         check_published(self.published, OF_REFERENCE, "published")
         if self.rounds // self.thin < 1:
             raise ValueError(f"no round is recorded: thin {self.thin} > rounds {self.rounds}")
@@ -230,3 +261,33 @@ class ReferenceConfig(Section):
             return self.ladder.max_levels + 1
         assert self.levels is not None
         return self.levels
+
+    @property
+    def lambdas(self) -> tuple[float, ...] | None:
+        """Of all levels, where they are fixed."""
+        return tuple(self.ladder.values) if isinstance(self.ladder, FixedLadder) else None
+
+    def hashed(self) -> dict[str, Any]:
+        """All that determines the levels."""
+        unsaid = {"start"} if self.start == "base" else set()
+        return self.model_dump(exclude={"checkpoint_seconds", "published", "kind", *unsaid})
+
+
+KINDS = ("tempering", "samples")
+"""Of references; without one, it is a tempering run."""
+
+_TEMPERING, _SAMPLES = "tempering run", "samples there already"
+REFERENCE_TAGS = (_TEMPERING, _SAMPLES)
+"""What pydantic adds to the place of a mistake; no name of a reference has a blank."""
+
+
+def _tag(value: Any) -> str:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return _SAMPLES if kind == "samples" else _TEMPERING
+
+
+AnyReference = Annotated[
+    Annotated[ReferenceConfig, Tag(_TEMPERING)] | Annotated[SamplesConfig, Tag(_SAMPLES)],
+    Discriminator(_tag),
+]
+"""A tempering run, without a kind, or samples that are there already."""

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.memory import likely_dimension, needed_mb
-from jeffreysflow.config.reference import SuggestedLadder
+from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
+from jeffreysflow.config.samples_reference import SamplesConfig
 from jeffreysflow.errors import UserError
 
 __all__ = ["Size", "refuse_what_does_not_fit", "refuse_without_memory", "size_of"]
@@ -60,9 +61,13 @@ def size_of(experiment: Experiment) -> Size:
 def _stages(experiment: Experiment) -> Iterator[tuple[str, str]]:
     yield from (("truth", ""), ("figures", ""), ("report", ""))
     for name, reference in experiment.references.items():
-        if isinstance(reference.ladder, SuggestedLadder):
-            yield "pilot", name
-        yield from ((stage, name) for stage in ("temper", "gather", "estimate"))
+        if isinstance(reference, ReferenceConfig):
+            if isinstance(reference.ladder, SuggestedLadder):
+                yield "pilot", name
+            yield "temper", name
+        yield from (("gather", name), ("estimate", name))
+    if experiment.base_reference is not None:
+        yield "base", ""
     for name in experiment.flows:
         yield "distill", name
         if experiment.generates(name):
@@ -95,6 +100,10 @@ def _disk_mb(experiment: Experiment) -> float:
 def _evaluations(experiment: Experiment) -> float:
     total = 0.0
     for reference in experiment.references.values():
+        if isinstance(reference, SamplesConfig):
+            # with gradients, that tell temperatures
+            total += float(reference.samples) * reference.levels * _GRADIENTS
+            continue
         rounds = float(reference.warmup_rounds) + reference.rounds
         moves = reference.local_steps * _gradients_a_move(reference.kernel.parameters)
         moves *= reference.most_levels

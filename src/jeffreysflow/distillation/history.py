@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["HistoryRow"]
+__all__ = ["NOT_TRAINED", "HistoryRow"]
 
 
 class HistoryRow(NamedTuple):
@@ -25,3 +25,7 @@ class HistoryRow(NamedTuple):
     skipped: int
     walls: int
     held_out: float = math.nan
+
+
+NOT_TRAINED = HistoryRow(0, math.nan, math.nan, math.nan, math.nan, 0.0, math.nan, 0, 0)
+"""The only row of a map that came trained."""

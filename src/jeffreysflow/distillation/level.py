@@ -25,9 +25,9 @@ from jeffreysflow.distillation.ensemble import (
     log_evidence_error,
     resampled_rows,
 )
-from jeffreysflow.distillation.history import HistoryRow
+from jeffreysflow.distillation.history import NOT_TRAINED, HistoryRow
 from jeffreysflow.distillation.learned_weights import learned_weights
-from jeffreysflow.distillation.loss import Loss, check_inverse
+from jeffreysflow.distillation.loss import Loss, check_map_of_loss
 from jeffreysflow.distillation.memory import Forgetful, TrainingMemory
 from jeffreysflow.distillation.parallel import counted_by_all
 from jeffreysflow.distillation.parts import Reference, which
@@ -35,6 +35,7 @@ from jeffreysflow.distillation.selection import SATISFACTORY, best_by_climbing
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Pushed, Step
 from jeffreysflow.distillation.trainer import Training, train
+from jeffreysflow.distillation.watched import gradient_facts, worth_alone
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
@@ -115,7 +116,8 @@ def distill_level(
     and its degrees of freedom ``log_z_dof`` where there are eight or more of them; and of this step
     ``log_z_lower``, ``log_z_upper``, their distance ``jeffreys_gap``. Beside these, but at level 1,
     ``ess_trained`` and ``cess_trained`` over the islands trained on, and ``overfitting``, by how
-    much ``log_z_lower``, the mean log weight of the step, is larger there (kT).
+    much ``log_z_lower``, the mean log weight of the step, is larger there (kT). At level 1 what
+    samples of the base are worth without a flow, by ``worth_alone``.
 
     ``gap_relative_to_reference`` (over the test part of the reference: it flatters a reference that
     misses a mode, and chooses nothing; none of a map without inverse); the facts of the loss that
@@ -170,6 +172,7 @@ def distill_level(
     facts = (
         _facts(step, best, settings.islands)
         | step.outside(best.pushed.ensemble)
+        | gradient_facts(best.history, settings.recipe.clip)
         | {
             "warm_start": float(start is not None),
             "identity_used": float(useless),
@@ -214,13 +217,16 @@ def _trained(
     alongside: Alongside,
 ) -> _Trained:
     flow = step.new_flow(start)
-    check_inverse(loss, flow.invertible, flow.kind)
+    if not flow.is_trained:
+        check_map_of_loss(loss, flow, flow.kind)
     training = Training(flow, step.transport(attempt), loss, settings.recipe)
     started, already = time.perf_counter(), path.evaluations
-    with alongside(training):
-        history, evaluations = train(
-            *training, progress, memory, lambda: counted_by_all(path.counted.tally)
-        )
+    history, evaluations = [NOT_TRAINED], 0
+    if not flow.is_trained:
+        with alongside(training):
+            tally = path.counted.tally
+            history, evaluations = train(*training, progress, memory, lambda: counted_by_all(tally))
+    step.finish(flow)
     finished, here = time.perf_counter(), path.evaluations - already
     pushed = step.push(flow)
     seconds = finished - started, time.perf_counter() - finished
@@ -260,6 +266,8 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
     if independent >= FEWEST_GROUPS:
         facts["log_z_error"] = log_evidence_error(after, independent)
         facts["log_z_dof"] = independent - 1
+    if not step.trained_on:
+        facts |= worth_alone(step.identity, islands)
     if step.trained_on:
         train = step.rows["train"]
         facts["ess_trained"] = effective_sample_size(ensemble.log_weights[train])

@@ -19,7 +19,7 @@ from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
 
-__all__ = ["Ends", "Loss", "LossValue", "Side", "check_inverse", "get_loss", "loss_names"]
+__all__ = ["Ends", "Loss", "LossValue", "Side", "check_map_of_loss", "get_loss", "loss_names"]
 
 Side = Literal["source", "reference"]
 """Samples below, of pi_0, or those that a flow is trained towards, of pi_1."""
@@ -58,6 +58,8 @@ class Loss(ABC):
     """Whether it needs the inverse of the flow."""
     descends: bool = True
     """Whether it needs the gradient of the energy of pi_1."""
+    of_velocities: bool = False
+    """Whether it trains the velocity of a map, rather than the map."""
 
     @abstractmethod
     def draws(self, ends: Ends, progress: float) -> Sequence[Side]:
@@ -100,12 +102,24 @@ class Loss(ABC):
         return {}
 
 
-def check_inverse(loss: Loss, invertible: bool, kind: str) -> None:
+def check_map_of_loss(loss: Loss, flow: type[TransportMap] | TransportMap, kind: str) -> None:
     """
     Raises
     ------
-    UserError : ``loss`` needs an inverse, in one of its options, which maps of this kind have not.
+    UserError : ``loss``, in one of its options, needs an inverse that maps of this kind have not;
+        or it trains velocities and the map is none, or the other way round.
     """
+    invertible, of_velocity = flow.invertible, flow.has_velocity
+    if of_velocity and not loss.of_velocities:
+        raise UserError(
+            f"map {kind!r} is a velocity: its loss must be flow_matching or v_prediction, found "
+            f"'{type(loss).__module__.rpartition('.')[2]}'"
+        )
+    if loss.of_velocities and not of_velocity:
+        raise UserError(
+            f"map {kind!r} has no velocity, which the loss "
+            f"'{type(loss).__module__.rpartition('.')[2]}' trains; allowed: map 'continuous'"
+        )
     if not invertible and any(option.inverts for option in loss.options):
         raise UserError(f"map {kind!r} has no inverse, which the loss needs")
 

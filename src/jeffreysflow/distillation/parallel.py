@@ -73,7 +73,7 @@ class Group(Protocol):
 class _Place(threading.local):
     group: Group | None = None
     tally: Tally
-    known: int
+    known: tuple[int, int]
 
 
 _here = _Place()
@@ -82,7 +82,7 @@ _here = _Place()
 @contextmanager
 def together(group: Group, tally: Tally) -> Iterator[None]:
     """Meanwhile this thread is one of a group; ``tally`` counts its evaluations."""
-    _here.group, _here.tally, _here.known = group, tally, tally.count
+    _here.group, _here.tally, _here.known = group, tally, (tally.count, tally.solves)
     try:
         yield
     finally:
@@ -218,9 +218,10 @@ def counted_by_all(tally: Tally) -> int:
     this was last asked, or since they are `together`.
     """
     if _here.group is not None:
-        own = _here.tally.count - _here.known
-        everyones = torch.tensor(own)
+        here, (count, solves) = _here.tally, _here.known
+        own = torch.tensor([here.count - count, here.solves - solves])
+        everyones = own.clone()
         _here.group.all_reduce(everyones, "sum")
-        _here.tally.add(int(everyones) - own)
-        _here.known = _here.tally.count
+        here.add(*(everyones - own).tolist())
+        _here.known = here.count, here.solves
     return tally.count

@@ -10,6 +10,7 @@ from typing import NamedTuple, get_args
 import torch
 
 from jeffreysflow.distillation.batches import Batch, FreshBatches, KnownSamples, ShuffledBatches
+from jeffreysflow.distillation.clipped_energy import clipped_above
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
 from jeffreysflow.distillation.loss import Side
@@ -31,6 +32,7 @@ __all__ = ["Pushed", "Step"]
 
 
 _FEWEST_WATCHED = 50
+_FINISHING_ROWS = 4096
 
 
 class Pushed(NamedTuple):
@@ -99,7 +101,15 @@ class Step:
     @property
     def identity(self) -> torch.Tensor:
         """Logarithms of the weight factors [n] of no flow: plain tempered reweighting."""
-        log_w = -(self._settings.lam_1 - self._settings.lam_0) * self.below.V
+        below, settings = self.below, self._settings
+        if self._path.power and settings.lam_0 == 0.0:
+            # the base is no level of a power path
+            with torch.no_grad():
+                U_0 = self._path.reference_energy(below.x)
+            V = below.U_0 + below.V - U_0
+            log_w = below.U_0 - interpolated(U_0, V, settings.lam_1)
+        else:
+            log_w = -(settings.lam_1 - settings.lam_0) * below.V
         return torch.where(torch.isfinite(log_w), log_w, -torch.inf)
 
     def conditional_ess(self, increments: torch.Tensor, part: Part) -> float:
@@ -114,7 +124,8 @@ class Step:
         flow = deepcopy(self._untrained)
         if start is not None:
             flow.start_from(start)
-        return flow.to(self.below.x.device, self._settings.dtype)
+        dtype = torch.float64 if flow.is_trained else self._settings.dtype
+        return flow.to(self.below.x.device, dtype)
 
     @cached_property
     def _untrained(self) -> TransportMap:
@@ -148,8 +159,20 @@ class Step:
                 *(self._path, settings.lam_0, settings.lam_1, settings.terms),
                 lambda step: self._stream(f"terms{number} of step {step}"),
             )
-        sides = source, reference, *self.energies, *self._variances
+        energy_0, energy_1 = self.energies
+        if settings.clip_energy:
+            energy_1 = clipped_above(energy_1, self._reference_energies)
+        sides = source, reference, energy_0, energy_1, *self._variances
         return Transport(*sides, self._held_out, estimated)
+
+    @property
+    def _reference_energies(self) -> torch.Tensor:
+        known = self.reference.U_training
+        if known is not None:
+            return known
+        some = self.reference.training[:: -(-len(self.reference.training) // MOST_ROWS)]
+        with torch.no_grad():
+            return self.energies[1](some)
 
     @cached_property
     def _held_out(self) -> dict[Side, Batch]:
@@ -179,6 +202,14 @@ class Step:
         """The ensemble below through ``flow``, which is in float64 from then on."""
         ensemble, increments = self._pushed(flow, self.below)
         return Pushed(ensemble, increments, self.conditional_ess(increments, "choose"))
+
+    def finish(self, flow: TransportMap) -> None:
+        """Let the map learn what its weights need, from samples that nothing else sees or that it
+        has been trained on; it is in float64 from then on.
+        """
+        z = self.below.x[self.rows["train"]][:_FINISHING_ROWS]
+        normals = self._stream("finishing").normal
+        flow.to(torch.float64).finish(z, lambda *shape: normals(*shape, device=z.device))
 
     def outside(self, ensemble: Ensemble) -> dict[str, float]:
         """What of base, reference, pushed ensemble and, at the last level, of the target by its
@@ -217,6 +248,7 @@ class Step:
             settings.lam_1,
             ensemble,
             settings.batch or flow.rows_at_once,
+            lambda tile: self._stream(f"directions of tile {tile}"),
         )
 
 

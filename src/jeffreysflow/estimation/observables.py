@@ -102,9 +102,10 @@ def parse_observable(
 ) -> Observable:
     """Parse one observable.
 
-    An expression holds the coordinates ``x1 .. xd``, the target energy ``U`` (kT), numbers, ``pi``,
-    ``+ - * / **``, the functions sin, cos, tan, atan, exp, log, sqrt, abs, tanh, and comparisons,
-    which give 1 or 0. It is parsed, never executed as Python.
+    An expression holds the coordinates ``x1 .. xd``, the target energy ``U`` (kT), what is in
+    ``named``, numbers, ``pi``, ``+ - * / **``, the functions sin, cos, tan, atan, exp, log, sqrt,
+    abs, tanh, and comparisons, which give 1 or 0, with ``and``, ``or`` and ``not`` of these. It is
+    parsed, never executed as Python.
 
     Raises
     ------
@@ -128,6 +129,9 @@ def _is_event(node: ast.expr) -> bool | None:
     match node:
         case ast.Compare():
             return True
+        case ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+            # of anything else they are refused
+            return True
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return _is_event(operand)
         case ast.BinOp(left=ast.Constant(value=1), op=ast.Sub(), right=right) if _is_event(right):
@@ -141,7 +145,12 @@ def _is_event(node: ast.expr) -> bool | None:
 
 
 class _Parser:
-    def __init__(self, text: str, dimension: int, named: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        text: str,
+        dimension: int,
+        named: Mapping[str, Callable[[torch.Tensor], torch.Tensor]],
+    ) -> None:
         self._text = text
         self._dimension = dimension
         self._named = named
@@ -157,6 +166,12 @@ class _Parser:
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 inner = self.compile(operand)
                 return lambda x, U: -inner(x, U)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                event = self._event(operand)
+                return lambda x, U: 1 - event(x, U)
+            case ast.BoolOp(op=op, values=values):
+                events = [self._event(value) for value in values]
+                return _all(events) if isinstance(op, ast.And) else _any(events)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
                 return _binary(_BINARY[type(op)], self.compile(left), self.compile(right))
             case ast.BinOp(op=ast.BitXor()):
@@ -173,6 +188,12 @@ class _Parser:
         allowed = "numbers, + - * / **, comparisons and functions of coordinates"
         raise self._error(node, f"'{ast.unparse(node)}' is not allowed here; allowed: {allowed}")
 
+    def _event(self, node: ast.expr) -> Function:
+        if _is_event(node) is not True:
+            text = f"'{ast.unparse(node)}' is not allowed here: 'and', 'or', 'not' take comparisons"
+            raise self._error(node, text)
+        return self.compile(node)
+
     def _name(self, node: ast.expr, name: str) -> Function:
         if name in _CONSTANTS:
             return _constant(_CONSTANTS[name])
@@ -185,6 +206,9 @@ class _Parser:
         if coordinate:
             last = f"x{self._dimension}"
             raise self._error(node, f"there is no coordinate '{name}', the last is '{last}'")
+        if name in self._named:
+            users = self._named[name]
+            return lambda x, U: users(x)
         coordinates = [f"x{i + 1}" for i in range(self._dimension)]
         names = [*coordinates, "U", *_CONSTANTS, *_FUNCTIONS, *self._named]
         raise self._error(node, f"unknown name '{name}'; {allowed_names(name, names)}")
@@ -210,6 +234,14 @@ def _binary(
     operation: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], left: Function, right: Function
 ) -> Function:
     return lambda x, U: operation(left(x, U), right(x, U))
+
+
+def _all(events: Sequence[Function]) -> Function:
+    return lambda x, U: torch.stack([event(x, U) for event in events]).prod(dim=0)
+
+
+def _any(events: Sequence[Function]) -> Function:
+    return lambda x, U: torch.stack([event(x, U) for event in events]).amax(dim=0)
 
 
 def _comparison(

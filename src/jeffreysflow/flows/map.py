@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -32,6 +32,11 @@ class TransportMap(nn.Module, ABC):
     invertible: bool = True
     """Whether there is an ``inverse``. Losses that pull reference samples back need one."""
 
+    has_velocity: bool = False
+    """Whether it is a velocity ``v(x, t)``, integrated, which is what is trained."""
+    is_trained: bool = False
+    """Whether it comes trained, and is used as it is."""
+
     settings: dict[str, Any]
 
     @classmethod
@@ -58,6 +63,31 @@ class TransportMap(nn.Module, ABC):
         NotImplementedError : it has none (``invertible``).
         """
         raise NotImplementedError(f"{self.kind}: no inverse")
+
+    @property
+    def normals(self) -> int:
+        """How many standard normal numbers the weight of a sample takes, 0 where it is exact."""
+        return 0
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether averages with the weights of ``weighted`` are unbiased."""
+        return True
+
+    def weighted(self, z: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples [n, d] of ``z`` [n, d], without gradients, and the logarithms [n] of their
+        factors in weights.
+
+        Given all ``normals`` [n, m] they are ``F z`` and ``log|det dF(z)|`` of a map, or factors
+        whose mean over normal numbers is that determinant.
+        """
+        with torch.no_grad():
+            return self(z)  # type: ignore[no-any-return]
+
+    def finish(self, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]) -> None:
+        """Learn, once training is over, what its weights need, from source samples ``z`` [n, d]
+        that no estimate uses; ``normals`` draws [n, m].
+        """
 
     def start_from(self, below: TransportMap) -> None:
         """Take over what the map of the level below, of the same kind and settings, has learnt."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["MOST_ROWS", "rows_at_once", "spline_numbers"]
+__all__ = ["MOST_ROWS", "rows_at_once", "spline_numbers", "velocity_numbers"]
 
 MOST_ROWS = 20_000
 _BYTES = 200e6
@@ -19,6 +19,13 @@ def rows_at_once(numbers: float) -> int:
     (20000, 2500)
     """
     return max(1, min(MOST_ROWS, int(_BYTES / (8 * numbers))))
+
+
+def velocity_numbers(dimension: int, hidden: int, features: int, normals: int) -> int:
+    """Numbers a sample takes while it moves along a network's velocity: stages, derivatives, and
+    what its weight takes of random numbers.
+    """
+    return 12 * dimension + 4 * hidden + 4 * features + normals
 
 
 def spline_numbers(dimension: int, hidden: Sequence[int], bins: int) -> int:

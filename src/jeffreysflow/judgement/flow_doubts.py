@@ -15,7 +15,13 @@ from jeffreysflow.judgement.doubts import (
     is_trusted,
     without_errors,
 )
+from jeffreysflow.judgement.random_weights import about_random_weights
+from jeffreysflow.judgement.region_doubts import (
+    disagreement_about_regions,
+    doubts_about_regions,
+)
 from jeffreysflow.judgement.scores import LARGEST_Z, difference
+from jeffreysflow.judgement.training_doubts import doubts_about_training
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = [
@@ -46,12 +52,13 @@ def doubts_about_flow(
     last = {row.quantity: row for row in rows}
     weights = [
         *_about_weights(last, "amortised_ess"),
+        *about_random_weights(last),
         *_about_size(last),
         *_about_the_box(rows),
     ]
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ERROR)]
-    doubts += _lost_exactly(last)
+    doubts += [*doubts_about_regions(rows), *doubts_about_training(rows), *_lost_exactly(last)]
     doubts += [] if classical or "exact_samples" in last else _strangers(rows)
     if classical or witness is None:
         return doubts
@@ -59,6 +66,7 @@ def doubts_about_flow(
         *doubts,
         *_about_log_z(last, witness, sound),
         *_about_averages(rows, witness, sound),
+        *disagreement_about_regions(rows, witness),
         *_lost_mode(last, witness),
         *_unpaid(rows, witness),
     ]
@@ -72,6 +80,7 @@ def doubts_about_ensemble(
     weights = _about_weights(last, "ess_after_resampling")
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ISLAND_ERROR)]
+    doubts += doubts_about_regions(rows)
     if "exact_moves" in last and not last["exact_moves"].value:
         doubts.append(Doubt("its samples were moved by a biased kernel: its weights are not exact"))
     overfitting = max((row.value for row in rows if row.quantity == "overfitting"), default=0.0)
@@ -87,6 +96,7 @@ def doubts_about_ensemble(
         *doubts,
         *_about_log_z(last, witness, sound),
         *_about_averages(rows, witness, sound),
+        *disagreement_about_regions(rows, witness),
         *_unpaid(rows, witness),
     ]
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jeffreysflow.judgement.doubts import Doubt, doubts_about_values, without_errors
+from jeffreysflow.judgement.import_doubts import doubts_about_import
+from jeffreysflow.judgement.region_doubts import doubts_about_regions, unmixed_regions
 from jeffreysflow.judgement.scores import LARGEST_Z
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow
 from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
@@ -37,6 +39,9 @@ def doubts_about_reference(
         *_disagreeing_walkers(diagnostics, last),
         *_drift(rows, diagnostics, last),
         *_not_a_number(diagnostics, first_nan),
+        *doubts_about_import(diagnostics),
+        *doubts_about_regions(rows),
+        *unmixed_regions(rows),
         *doubts_about_values(rows),
         *without_errors(rows, _NO_ERROR),
     ]

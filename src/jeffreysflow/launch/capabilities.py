@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jeffreysflow.config import Experiment
+from jeffreysflow.config import Experiment, SamplesConfig
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
 from jeffreysflow.config.reference import ReferenceConfig
@@ -29,6 +29,8 @@ def check_capabilities(experiment: Experiment, target: Potential) -> None:
     UserError : one needs more; or a kernel that must be exact is not.
     """
     for name, reference in experiment.references.items():
+        if isinstance(reference, SamplesConfig):
+            continue
         section = reference.kernel
         kernel = get_kernel(section.name, **section.parameters)
         where = f"references.{name}.kernel"
@@ -96,4 +98,6 @@ def _is_exact(kernel: type[Kernel]) -> bool:
 
 def _names(wanted: Callable[[type[Kernel]], bool]) -> str:
     classes = {name: kernel_class(name) for name in kernel_names()}
-    return ", ".join(name for name, each in classes.items() if wanted(each) and not each.of_terms)
+    return ", ".join(
+        name for name, each in classes.items() if wanted(each) and each.local and not each.of_terms
+    )

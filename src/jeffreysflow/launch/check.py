@@ -30,9 +30,9 @@ def check_experiment(experiment: Experiment) -> None:
     """
     path = build_path(experiment)
     assert path.base is not None
-    name = experiment.potential.file or f"potential '{experiment.potential.name}'"
+    name = experiment.potential.title
     for flow in experiment.flows.values():
-        check_flow(flow)
+        check_flow(flow, path.base)
     check_capabilities(experiment, path.target)
     if isinstance(path.target, FiniteSum):
         check_terms(path.target, path.base, name)

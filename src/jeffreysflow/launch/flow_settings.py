@@ -5,12 +5,16 @@ from __future__ import annotations
 import torch
 
 from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.config.integration import OwnVelocity
 from jeffreysflow.config.loss import USUAL_LOSS
-from jeffreysflow.distillation.loss import Loss, check_inverse, get_loss
+from jeffreysflow.distillation.loss import Loss, check_map_of_loss, get_loss
 from jeffreysflow.distillation.residual import ResidualSettings
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
-from jeffreysflow.flows.map import check_map
+from jeffreysflow.flows.box import spline_box
+from jeffreysflow.flows.map import build_map, check_map
+from jeffreysflow.potentials import Base
+from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel
 
@@ -19,15 +23,20 @@ __all__ = ["check_flow", "level_settings", "loss_of", "rejuvenation_kernel"]
 _LEAPFROG_STEPS = 20
 
 
-def check_flow(section: FlowConfig) -> None:
+def check_flow(section: FlowConfig, base: Base) -> None:
     """
     Raises
     ------
-    UserError : a setting that its map or its loss does not take, or a loss that needs an inverse
-        the map has not.
+    UserError : a setting that its map or its loss does not take, a loss that is not for such a map,
+        or a velocity that cannot be built for samples of ``base``.
     """
     flow = check_map(section.network.kind, section.network.settings)
-    check_inverse(loss_of(section), flow.invertible, section.network.kind)
+    loss = loss_of(section)
+    if not flow.is_trained:
+        check_map_of_loss(loss, flow, section.network.kind)
+    if flow.has_velocity:
+        # its files are read, and all that it is made of is found by name
+        build_map(section.network.kind, section.network.settings, spline_box(base), base, Stream(0))
 
 
 def level_settings(
@@ -59,6 +68,7 @@ def level_settings(
         rejuvenation_steps=0 if section.levels == "last" else section.rejuvenation_steps,
         rejuvenation_kernel=rejuvenation_kernel(section),
         rejuvenation_step=section.rejuvenation_step,
+        clip_energy=training.clip_energy,
         terms=training.terms,
         residual_weights={
             name: ResidualSettings(
@@ -94,6 +104,9 @@ def loss_of(section: FlowConfig, derivatives: int = 2) -> Loss:
     UserError : it does not take these parameters.
     """
     kind, parameters = section.loss.kind, section.loss.parameters
+    if isinstance(section.network, OwnVelocity):
+        # used as it is, there is nothing to choose
+        return get_loss("flow_matching")
     if kind != USUAL_LOSS:
         return get_loss(kind, **parameters)
     theta = 0.0 if section.theta == "auto" and derivatives == 0 else section.theta

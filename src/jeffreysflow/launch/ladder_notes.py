@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jeffreysflow.config import Experiment
+from jeffreysflow.config import Experiment, SamplesConfig
 from jeffreysflow.config.reference import AdaptiveLadder, SuggestedLadder
 from jeffreysflow.tempering.adaptation import LEAST_WARMUP, adapts
 
@@ -12,6 +12,8 @@ __all__ = ["ladder_notes"]
 def ladder_notes(experiment: Experiment, reference: str) -> list[str]:
     """A sentence for each warm-up of a reference that is too short for its ladder to adapt."""
     section = experiment.reference(reference)
+    if isinstance(section, SamplesConfig):
+        return []
     ladder, notes = section.ladder, []
     if isinstance(ladder, SuggestedLadder) and not adapts(ladder.pilot_rounds // 2):
         notes.append(

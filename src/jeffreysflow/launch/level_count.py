@@ -31,7 +31,7 @@ def pilot_ladder(layout: Layout, experiment: Experiment, reference: str) -> tupl
     ------
     UserError : there are none, they are of another configuration, or damaged.
     """
-    section = experiment.reference(reference)
+    section = experiment.tempering(reference)
     assert isinstance(section.ladder, SuggestedLadder)
     file = layout.reference(reference).ladder
     record = read_record(file, experiment.pilot_hash(reference))

@@ -1,13 +1,14 @@
-"""What is averaged over every set of samples: the observables, and the bins of the profiles."""
+"""What is averaged over every set of samples: observables, regions, bins of the profiles."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.observables import (
     Observable,
     observable_values,
@@ -17,21 +18,30 @@ from jeffreysflow.estimation.observables import (
 from jeffreysflow.estimation.profiles import Profile
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import Potential
+from jeffreysflow.stores.tables import REGION
 
 __all__ = ["Measured", "build_measured"]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The observables of an experiment, and its profiles, whose bins are observables too."""
+    """The observables of an experiment, its named regions, and its profiles: being in a region, or
+    in a bin, is an observable too.
+    """
 
     observables: Sequence[Observable]
     profiles: Sequence[Profile]
+    regions: Sequence[Observable] = ()
+    """Events called `region:<name>`."""
 
     @property
     def all(self) -> list[Observable]:
-        """The observables, then the bins of each profile in turn."""
-        return [*self.observables, *(bin for part in self.profiles for bin in part.indicators())]
+        """The observables, the regions, then the bins of each profile in turn."""
+        return [*self._single, *(bin for part in self.profiles for bin in part.indicators())]
+
+    @property
+    def _single(self) -> list[Observable]:
+        return [*self.observables, *self.regions]
 
     @property
     def bin_names(self) -> list[str]:
@@ -41,22 +51,26 @@ class Measured:
     @property
     def uses_energy(self) -> bool:
         """Whether any value depends on the energy of a sample."""
-        functions = [*self.observables, *(profile.observable for profile in self.profiles)]
+        functions = [*self._single, *(profile.observable for profile in self.profiles)]
         return any(function.uses_energy for function in functions)
 
     def values(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
         """All of them [n, all] for samples ``x`` [n, d] of target energy ``U`` [n], kT."""
-        parts = [observable_values(self.observables, x, U)]
+        parts = [observable_values(self._single, x, U)]
         return torch.cat([*parts, *(profile.values(x, U) for profile in self.profiles)], dim=1)
 
     def of_observables(self, values: torch.Tensor) -> torch.Tensor:
         """The part of values [all] that belongs to the observables."""
         return values[: len(self.observables)]
 
+    def of_regions(self, values: torch.Tensor) -> torch.Tensor:
+        """The part of values [all] that belongs to the regions."""
+        return values[len(self.observables) : len(self._single)]
+
     def of_profiles(self, values: torch.Tensor) -> list[torch.Tensor]:
         """The parts of values [all] that belong to each profile, [bins] each."""
         bins = [profile.bins for profile in self.profiles]
-        return list(torch.split(values[len(self.observables) :], bins))
+        return list(torch.split(values[len(self._single) :], bins))
 
 
 def build_measured(experiment: Experiment, potential: Potential) -> Measured:
@@ -65,7 +79,8 @@ def build_measured(experiment: Experiment, potential: Potential) -> Measured:
 
     Raises
     ------
-    UserError : one is neither, with its position and the nearest valid name.
+    UserError : one is neither, with its position and the nearest valid name; or a region is no
+        comparison.
     """
     if isinstance(potential, RingPolymer):
         return Measured((), ())
@@ -76,4 +91,29 @@ def build_measured(experiment: Experiment, potential: Potential) -> Measured:
             Profile(parse_observable(part.expression, d, named), part.lower, part.upper, part.bins)
             for part in experiment.profiles
         ],
+        [_region(name, text, d, named) for name, text in experiment.regions.items()],
     )
+
+
+def _region(
+    name: str,
+    text: str,
+    d: int,
+    named: Mapping[str, Callable[[torch.Tensor], torch.Tensor]],
+) -> Observable:
+    try:
+        inside = parse_observable(text, d, named)
+    except UserError as error:
+        raise UserError(f"regions.{name}: {error}") from None
+    if inside.is_event is False:
+        raise UserError(
+            f"regions.{name}: '{text}' is no comparison, such as '0 < x1 < 1', with 'and', 'or'"
+        )
+
+    def is_inside(x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        value = inside(x, U)
+        if not bool(((value == 0) | (value == 1)).all()):
+            raise UserError(f"regions.{name}: '{text}' must be 0 or 1, found other values")
+        return value
+
+    return Observable(f"{REGION}{name}", is_inside, True, inside.uses_energy)

@@ -33,6 +33,7 @@ def check_observables(experiment: Experiment, path: AnnealingPath, target: Poten
     views = [expression for view in experiment.views for expression in view]
     expressions: list[Observable] = [
         *measured.observables,
+        *measured.regions,
         *(profile.observable for profile in measured.profiles),
         *parse_observables(views, target.dimension, named),
     ]

@@ -26,7 +26,7 @@ def check_reference_device(experiment: Experiment, reference: str) -> None:
     ------
     UserError : it is `cuda`, and there is none.
     """
-    if experiment.reference(reference).device == "cpu":
+    if experiment.tempering(reference).device == "cpu":
         return
     known = torch.version.cuda is not None and bool(cards())
     _refuse_without(experiment, reference, known or torch.cuda.is_available())
@@ -40,7 +40,7 @@ def device_of_rank(experiment: Experiment, reference: str, ranks: Communicator) 
     ------
     UserError : `cuda` is asked for, and a rank has none.
     """
-    device = torch.device(experiment.reference(reference).device)
+    device = torch.device(experiment.tempering(reference).device)
     if device.type == "cpu":
         return device
     # as cuBLAS wants it for sums in a fixed order

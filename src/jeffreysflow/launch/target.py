@@ -7,17 +7,22 @@ from pathlib import Path
 import torch
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.config.structure_files import check_structure_unchanged
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.pathintegral.classical import ClassicalRing
 from jeffreysflow.pathintegral.ring_polymer import RingPolymer
 from jeffreysflow.potentials import AnnealingPath, Base, Counted, Potential, get_potential
 from jeffreysflow.potentials.user import load_user_potential
+from jeffreysflow.stores.fitted_bases import load_base
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.tempering.start import Start
 from jeffreysflow.userfiles.sources import check_unchanged
 
 __all__ = [
     "build_bare_potential",
     "build_base",
+    "build_flow_path",
     "build_path",
     "build_potential",
     "build_tempering",
@@ -55,8 +60,30 @@ def _named_or_own(experiment: Experiment) -> Potential:
         if section.workers > 1:
             return load_user_potential(Path(section.file), section.workers)
         return potential
+    if section.structure is not None:
+        return _of_structure(experiment)
     assert section.name is not None
     return get_potential(section.name, **section.parameters)
+
+
+def near_structure(potential: Potential) -> Start:
+    """Samples near the reference structure of a molecule."""
+    from jeffreysflow.molecules.molecule import Molecule, NearStructure
+
+    assert isinstance(potential, Molecule)
+    return NearStructure(potential)
+
+
+def _of_structure(experiment: Experiment) -> Potential:
+    # here, because nothing else needs what reads molecules
+    from jeffreysflow.launch.molecule import build_ase, build_molecule
+
+    section = experiment.potential
+    check_structure_unchanged(section, experiment.sources)
+    if section.molecule is not None:
+        return build_molecule(section.molecule, section.workers)
+    assert section.ase is not None
+    return build_ase(section.ase, section.workers)
 
 
 def dimension_of(experiment: Experiment) -> int:
@@ -93,9 +120,23 @@ def build_base(experiment: Experiment, potential: Potential) -> Base:
     return Base(potential.domain, section.mean, section.sd, section.tails, section.walls)
 
 
-def build_path(experiment: Experiment, reference: str | None = None) -> AnnealingPath:
-    """The annealing path of an experiment, or the path a reference is tempered along."""
+def build_path(
+    experiment: Experiment, reference: str | None = None, layout: Layout | None = None
+) -> AnnealingPath:
+    """The annealing path of an experiment, or the path a reference is tempered along.
+
+    A fitted base is in the results folder, of which ``layout`` tells; without, the path starts
+    where tempering does.
+
+    Raises
+    ------
+    UserError : the fitted base is missing, foreign or damaged.
+    """
     potential = build_potential(experiment)
+    if layout is not None and reference is None and experiment.base_reference is not None:
+        file = layout.base / "base.safetensors"
+        fitted = load_base(file, potential.domain, experiment.base_hash())
+        return AnnealingPath(fitted, potential, EVALUATIONS)
     base = build_base(experiment, potential)
     if reference is None:
         return AnnealingPath(base, potential, EVALUATIONS)
@@ -107,12 +148,26 @@ def build_path(experiment: Experiment, reference: str | None = None) -> Annealin
     return AnnealingPath(None if section.path == "power" else base, target, EVALUATIONS)
 
 
+def build_flow_path(
+    experiment: Experiment, flow: str, layout: Layout | None = None
+) -> AnnealingPath:
+    """The path that a flow follows, from the base on: that of its reference, or where it has one
+    level, any. The base as for ``build_path``.
+    """
+    path = build_path(experiment, layout=layout)
+    reference = experiment.references[experiment.tempered(flow)]
+    power = experiment.flow(flow).levels == "all" and reference.path == "power"
+    return AnnealingPath(path.base, path.target, EVALUATIONS, power=power)
+
+
 def build_tempering(
     experiment: Experiment, reference: str, device: torch.device
-) -> tuple[AnnealingPath, Base]:
+) -> tuple[AnnealingPath, Start]:
     """The path a reference is tempered along, and where its replicas start, on a device."""
     path = build_path(experiment, reference)
-    start = build_base(experiment, path.target)
+    start: Start = build_base(experiment, path.target)
+    if experiment.tempering(reference).start == "structure":
+        start = near_structure(path.target)
     for part in (path.target, path.base, start):
         if part is not None:
             part.to(device)

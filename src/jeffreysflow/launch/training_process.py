@@ -25,7 +25,8 @@ from jeffreysflow.errors import UserError, described
 from jeffreysflow.launch.device import use_threads
 from jeffreysflow.launch.handing_over import from_bytes
 from jeffreysflow.launch.process_group import ProcessGroup
-from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.target import build_flow_path
+from jeffreysflow.stores.layout import Layout
 
 __all__ = ["FAILED", "READY", "Part"]
 
@@ -34,7 +35,8 @@ READY, FAILED = "ready", "failed"
 
 class Part(NamedTuple):
     """What one process is told first: the resolved experiment as JSON, which process of how many
-    it is, where they meet and by what, and what it computes on.
+    it is, where they meet and by what, what it computes on, and of which flow in which folder of
+    results.
     """
 
     experiment: str
@@ -44,6 +46,8 @@ class Part(NamedTuple):
     backend: str
     device: str
     threads: int
+    flow: str
+    results: str
 
 
 def _serve(connection: Connection) -> None:
@@ -55,7 +59,9 @@ def _serve(connection: Connection) -> None:
     try:
         use_threads(part.threads)
         device = torch.device(part.device)
-        path = build_path(Experiment.model_validate_json(part.experiment))
+        experiment = Experiment.model_validate_json(part.experiment)
+        layout = Layout(Path(part.results), experiment.name)
+        path = build_flow_path(experiment, part.flow, layout)
         assert path.base is not None
         path.base.to(device)
         path.target.to(device)

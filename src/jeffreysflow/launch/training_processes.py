@@ -40,13 +40,15 @@ class TrainingProcesses(AbstractContextManager["TrainingProcesses"]):
     """``size`` processes with this one, started when it is entered; called with a training, what
     the others do their part of it in while this one does its own.
 
-    Each builds the energies of the experiment for itself. They end with this process, however it
-    ends. ``cards`` are those that this process holds (`cards`).
+    Each builds the energies of ``flow`` for itself, with a fitted base from ``results``. They end
+    with this process, however it ends. ``cards`` are those that this process holds (`cards`).
     """
 
     def __init__(
         self,
         experiment: Experiment,
+        flow: str,
+        results: Path,
         path: AnnealingPath,
         size: int,
         device: torch.device,
@@ -54,6 +56,7 @@ class TrainingProcesses(AbstractContextManager["TrainingProcesses"]):
     ) -> None:
         self._experiment, self._path, self._size = experiment, path, size
         self._device, self._cards = device, cards
+        self._flow, self._results = flow, results
         self._backend = backend_for(device, len(cards) >= size)
         self._said: queue.SimpleQueue[tuple[int, str, str]] = queue.SimpleQueue()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -94,6 +97,8 @@ class TrainingProcesses(AbstractContextManager["TrainingProcesses"]):
             backend=self._backend,
             device=self._device.type,
             threads=torch.get_num_threads(),
+            flow=self._flow,
+            results=str(self._results),
         )
         with suppress(OSError):
             ours.send(tuple(part))

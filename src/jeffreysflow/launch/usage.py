@@ -48,7 +48,8 @@ def measured(
     of a stage that ``skips`` (does nothing where its result is there already) and evaluated no
     energy: what the result took to make stands.
     """
-    started, started_cpu, evaluated = time.time(), _cpu_seconds(), EVALUATIONS.count
+    started, started_cpu = time.time(), _cpu_seconds()
+    evaluated, solved = EVALUATIONS.count, EVALUATIONS.solves
     before: list[Used | None] = []
 
     def worked() -> bool:
@@ -73,6 +74,7 @@ def measured(
             peak_mb=round(peak_mb(), 1),
             evaluations=EVALUATIONS.count - evaluated,
             terms=EVALUATIONS.terms,
+            solves=EVALUATIONS.solves - solved,
         )
         earlier = before[0]
         goes_on = earlier is not None and earlier.hash == hash and not earlier.complete
@@ -137,6 +139,7 @@ def _together(earlier: Used, used: Used) -> Used:
         cpu_seconds=round(earlier.cpu_seconds + used.cpu_seconds, 3),
         peak_mb=max(earlier.peak_mb, used.peak_mb),
         evaluations=earlier.evaluations + used.evaluations,
+        solves=earlier.solves + used.solves,
     )
 
 

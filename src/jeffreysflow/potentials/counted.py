@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from jeffreysflow.errors import UserError
@@ -12,19 +14,21 @@ __all__ = ["Counted", "Tally"]
 
 
 class Tally:
-    """A number that only grows; take the difference of ``count`` around some work.
+    """Numbers that only grow; take the difference of ``count`` around some work.
 
-    ``terms`` is how many of those counted one energy takes, where it is a finite sum.
+    ``terms`` is how many of those counted one energy takes, where it is a finite sum; ``solves``
+    how many solves they took, where one yields several terms.
     """
 
     terms: int | None = None
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.solves = 0
 
-    def add(self, evaluations: int) -> None:
+    def add(self, evaluations: int, solves: int = 0) -> None:
         """Count more of them."""
         self.count += evaluations
+        self.solves += solves
 
 
 class Counted(Potential):
@@ -34,7 +38,8 @@ class Counted(Potential):
     how many rows a method needs, not how it differentiates them. A row that stands for several
     points of an underlying potential, as a ring polymer does, or for several terms of a finite sum,
     counts as so many (``evaluations_a_row``). Of a finite sum mini-batches can be had as from the
-    sum itself, a row of B terms counting as B.
+    sum itself, a row of B terms counting as B; where a solve yields several of them
+    (``terms_a_solve``), solves are counted beside them.
     """
 
     def __init__(self, potential: Potential, tally: Tally | None = None) -> None:
@@ -91,7 +96,11 @@ class Counted(Potential):
         return self.potential.exact_map(u)
 
     def _count(self, rows: torch.Tensor) -> None:
-        self.tally.add(len(rows) * self.potential.evaluations_a_row)
+        self._add(len(rows), self.potential.evaluations_a_row)
 
     def _count_batch(self, rows: torch.Tensor, index: torch.Tensor) -> None:
-        self.tally.add(len(rows) * index.shape[-1])
+        self._add(len(rows), index.shape[-1])
+
+    def _add(self, rows: int, terms: int) -> None:
+        together = getattr(self.potential, "terms_a_solve", 1)
+        self.tally.add(rows * terms, rows * math.ceil(terms / together) if together > 1 else 0)

@@ -113,15 +113,15 @@ class FiniteSum(Potential):
             )
 
 
-def check_batch_size(size: int, terms: int) -> None:
-    """A mini-batch of so many of ``terms`` terms.
+def check_batch_size(size: int, terms: int, where: str = "") -> None:
+    """A mini-batch of so many of ``terms`` terms; ``where`` begins the message.
 
     Raises
     ------
     UserError : it is larger than the sum, or empty.
     """
     if not 1 <= size <= terms:
-        raise UserError(f"a mini-batch of {size} terms: from 1 to the {terms} of the energy")
+        raise UserError(f"{where}a mini-batch of {size} terms: from 1 to the {terms} of the energy")
 
 
 def _in_pieces(

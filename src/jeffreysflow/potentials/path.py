@@ -49,10 +49,12 @@ class PathPoint(NamedTuple):
 
 
 class AnnealingPath:
-    """``U_lambda(x) = (1 - lambda) U_0(x) + lambda U_M(x)``, kT.
+    """``U_lambda(x) = U_0(x) + lambda V(x)``, ``V = U_M - U_0``, kT.
 
-    With ``base=None`` it is the power path ``U_lambda = lambda U_M`` (``U_0 = 0``): the target at
-    inverse temperature lambda, whose lowest level cannot be sampled exactly.
+    The annealed path has the base's energy for ``U_0``. The power path, with ``base=None`` or
+    ``power``, has that of the target's ``measure``, 0 where it has none: the target at inverse
+    temperature lambda. Its lowest level cannot be sampled exactly; a sequence of flows along it
+    begins at a base, which stands at lambda = 0.
 
     Evaluations of the target are counted in ``tally``; ``counted`` is the target that counts them.
     ``gradients`` says whether a point has any.
@@ -64,11 +66,13 @@ class AnnealingPath:
         target: Potential,
         tally: Tally | None = None,
         gradients: bool = True,
+        power: bool = False,
     ) -> None:
         if base is not None and base.domain != target.domain:
             raise ValueError(f"base lives on {base.domain}, target on {target.domain}")
         self.base = base
         self.target = target
+        self.power = power or base is None
         self.counted = Counted(target, tally)
         self.gradients = gradients
 
@@ -83,12 +87,22 @@ class AnnealingPath:
 
     def without_gradients(self) -> AnnealingPath:
         """The same path, whose points have no gradients and cost none."""
-        return AnnealingPath(self.base, self.target, self.counted.tally, gradients=False)
+        tally, power = self.counted.tally, self.power
+        return AnnealingPath(self.base, self.target, tally, gradients=False, power=power)
+
+    @property
+    def start(self) -> Potential | None:
+        """What has the energy ``U_0``; None where that is 0."""
+        return self.target.measure if self.power else self.base
+
+    def reference_energy(self, x: torch.Tensor) -> torch.Tensor:
+        """``U_0`` [n] of samples [n, d]."""
+        return x.new_zeros(len(x)) if self.start is None else self.start.energy(x)
 
     def energies(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``(U_0, V)``, each [n], of samples [n, d]."""
         U_M = self.counted.energy(x)
-        U_0 = x.new_zeros(len(x)) if self.base is None else self.base.energy(x)
+        U_0 = self.reference_energy(x)
         return U_0, U_M - U_0
 
     def batch_energies(
@@ -98,11 +112,13 @@ class AnnealingPath:
         target's terms (``FiniteSum.batch_energy``).
         """
         U_M = self.counted.batch_energy(x, index)
-        U_0 = x.new_zeros(len(x)) if self.base is None else self.base.energy(x)
+        U_0 = self.reference_energy(x)
         return U_0, U_M - U_0
 
     def energy(self, x: torch.Tensor, lam: float) -> torch.Tensor:
-        """``U_lambda`` [n] of samples [n, d]."""
+        """``U_lambda`` [n] of samples [n, d]; at lambda = 0 that of the base, if there is one."""
+        if lam == 0 and self.base is not None:
+            return self.base.energy(x)
         return interpolated(*self.energies(x), lam)
 
     def evaluate(self, x: torch.Tensor) -> PathPoint:
@@ -125,10 +141,10 @@ class AnnealingPath:
     def _point(self, x: torch.Tensor, U_M: torch.Tensor, grad_U_M: torch.Tensor) -> PathPoint:
         # whatever the energy computes in, samples and energies are kept in one kind
         U_M = U_M.to(x.dtype)
-        if self.base is None:
+        if self.start is None:
             point = PathPoint(x, torch.zeros_like(U_M), U_M, torch.zeros_like(x), grad_U_M)
         else:
-            U_0, grad_U_0 = self.base.energy_and_gradient(x)
+            U_0, grad_U_0 = self.start.energy_and_gradient(x)
             point = PathPoint(x, U_0, U_M - U_0, grad_U_0, grad_U_M - grad_U_0)
         if known_finite(point.V):
             return point

@@ -60,6 +60,13 @@ class Potential(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no exact map")
 
     @property
+    def measure(self) -> Potential | None:
+        """What of U temperature does not scale, such as ``-log|det|`` of curved coordinates; None
+        where that is nothing.
+        """
+        return None
+
+    @property
     def dimension(self) -> int:
         return self.domain.dimension
 

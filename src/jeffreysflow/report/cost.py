@@ -1,7 +1,8 @@
 """What tempering and flows cost, and from how many effective samples on a flow is the cheaper way.
 
 Costs are counted in core seconds (wall time x ranks x threads) and in evaluations of the target's
-energy (with or without gradient; of a path, of V at each bead; of a finite sum, of each term). A
+energy (with or without gradient; of a path, of V at each bead; of a finite sum, of each term, and
+in solves where one yields several of them). A
 reference costs a warm-up w (with its pilot) and R for the rounds that it recorded; a flow costs,
 besides these, T for its training and that of every flow below it. With n effective samples of an
 observable from R, and m from generating at a cost G, N effective samples cost
@@ -17,9 +18,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from jeffreysflow.config import SamplesConfig
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.stores.tables import PRIMITIVE
@@ -49,20 +51,28 @@ _OBSERVABLE = "observable:"
 
 @dataclass(frozen=True)
 class Cost:
-    """Core ``seconds`` and ``evaluations``; NaN where a record does not tell."""
+    """Core ``seconds``, ``evaluations``, and ``solves`` where one yields several terms; NaN where
+    a record does not tell.
+    """
 
     seconds: float
     evaluations: float
+    solves: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.seconds + other.seconds, self.evaluations + other.evaluations)
+        return Cost(
+            self.seconds + other.seconds,
+            self.evaluations + other.evaluations,
+            self.solves + other.solves,
+        )
 
     def share(self, part: float) -> Cost:
         """A part of it."""
-        return Cost(self.seconds * part, self.evaluations * part)
+        return Cost(self.seconds * part, self.evaluations * part, self.solves * part)
 
 
 NOTHING = Cost(0.0, 0.0)
+_UNKNOWN = Cost(math.nan, math.nan)
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -91,11 +101,10 @@ def tempering_cost(records: Iterable[StageRecord], reference: str) -> tuple[Cost
             float(record.facts.get(f"evaluations_{phase}", math.nan))
             for phase in ("warmup", "recorded")
         ]
-        seconds = record.core_seconds
-        warmup, recorded = (Cost(seconds * part / (sum(parts) or math.nan), part) for part in parts)
+        whole, every = _whole(record), sum(parts) or math.nan
+        warmup, recorded = (replace(whole.share(part / every), evaluations=part) for part in parts)
         return warmup, recorded
-    unknown = Cost(math.nan, math.nan)
-    return unknown, unknown
+    return _UNKNOWN, _UNKNOWN
 
 
 def pilot_cost(records: Iterable[StageRecord], reference: str) -> Cost:
@@ -177,7 +186,10 @@ def is_trusted(found: Results, flow: str) -> bool:
 
 def has_bias(found: Results, flow: str) -> bool:
     """Whether the reference at the root of a flow has a kernel without an accept step."""
-    kernel = found.experiment.reference(found.experiment.tempered(flow)).kernel
+    reference = found.experiment.reference(found.experiment.tempered(flow))
+    if isinstance(reference, SamplesConfig):
+        return not reference.exact
+    kernel = reference.kernel
     return not get_kernel(kernel.name, **kernel.parameters).exact
 
 
@@ -242,11 +254,11 @@ def _of(records: Iterable[StageRecord], stage: str, source: str) -> Iterable[Sta
 
 
 def _whole(record: StageRecord) -> Cost:
-    return Cost(record.core_seconds, record.evaluations)
+    return Cost(record.core_seconds, record.evaluations, record.solves)
 
 
 def _known(records: Sequence[StageRecord]) -> Cost:
-    return total(map(_whole, records)) if records else Cost(math.nan, math.nan)
+    return total(map(_whole, records)) if records else _UNKNOWN
 
 
 def _positive(number: float) -> float:

@@ -23,6 +23,7 @@ from jeffreysflow.report.cost import (
     training_cost,
 )
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.estimator_cost import cost_headings
 from jeffreysflow.report.numbers import MISSING, count_text, duration
 from jeffreysflow.report.provenance import StageRecord, terms_of
 from jeffreysflow.report.table import Cell, Table
@@ -49,7 +50,7 @@ _TAKEN_AS_RIGHT = (
     ", even if the errors of its fresh samples, which are not to be trusted, were right"
 )
 _BIASED = "; the kernel of that tempering is biased, and only statistical errors are compared"
-_PARTS = ("of", "for", "core time", "evaluations")
+_PARTS = ("of", "for", "core time")
 _OBSERVABLES = (
     *("observable", "effective samples: tempering", "ensemble", "fresh"),
     *("a core second: tempering", "ensemble", "fresh"),
@@ -66,13 +67,14 @@ _PATHS = (
 def cost_table(found: Results, records: Sequence[StageRecord]) -> Table:
     """A row a part of each reference and flow."""
     return Table(
-        _PARTS,
+        (*_PARTS, *cost_headings(records)),
         [
             [
                 Cell(source),
                 Cell(_TITLES.get(part, part)),
                 Cell(duration(cost.seconds)),
                 _count(cost.evaluations),
+                _count(cost.solves or math.nan),
             ]
             for source, part, cost in _parts(found, records)
         ],
@@ -163,6 +165,7 @@ def cost_rows(found: Results, records: Sequence[StageRecord]) -> list[SummaryRow
         named = f"reference:{source}" if part in _OF_A_REFERENCE else source
         add(named, f"core_seconds:{part}", cost.seconds)
         add(named, f"evaluations:{part}", cost.evaluations)
+        add(named, f"solves:{part}", cost.solves or math.nan)
     for flow in _flows(found):
         for observable in observable_costs(found, records, flow):
             add(flow, f"cheaper_from_by_time:{observable.name}", observable.seconds)

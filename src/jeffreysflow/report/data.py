@@ -17,6 +17,7 @@ from jeffreysflow.stores.tables import (
     ConvergenceRow,
     DiagnosticRow,
     EstimateRow,
+    TemperatureRow,
 )
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "Plane",
     "Results",
     "Samples",
+    "SourceField",
+    "WeightedSamples",
     "fixed_theta",
     "view_limits",
 ]
@@ -141,6 +144,27 @@ class Samples:
     log_weights: np.ndarray
 
 
+class WeightedSamples(NamedTuple):
+    """The ensemble of a sequence's last level: the first two coordinates ``x`` [n, 2], exact log
+    weights [n], and the learned ones by name.
+    """
+
+    x: np.ndarray
+    log_weights: np.ndarray
+    learned: Mapping[str, np.ndarray]
+
+
+class SourceField(NamedTuple):
+    """What ``sources`` [k, 2] on the unit square give: the right-hand side ``source`` and the
+    ``solution`` on its nodes [m, m] by x1 and x2, and where the ``sensors`` [s, 2] are.
+    """
+
+    source: np.ndarray
+    solution: np.ndarray
+    sensors: np.ndarray
+    sources: np.ndarray
+
+
 @dataclass(frozen=True)
 class Density:
     """The normalised density of the target on a grid in one or two dimensions.
@@ -189,7 +213,9 @@ class ExperimentData(Results):
 
     ``history`` by flow and level: columns by name; ``references`` the samples of the last level,
     ``flows`` the generated ones; ``limits`` the interval of each coordinate that is worth showing;
-    ``planes`` show samples in the plane of each view, ``curves`` the profiles of each source.
+    ``planes`` show samples in the plane of each view, ``curves`` the profiles of each source;
+    ``temperatures`` by reference what its levels say together of others.
+    ``ensembles`` and ``field`` are there where a figure shows them.
     """
 
     history: Mapping[str, Sequence[Mapping[str, np.ndarray]]] = field(default_factory=dict)
@@ -199,6 +225,9 @@ class ExperimentData(Results):
     limits: Sequence[Interval] = ()
     planes: Sequence[Plane] = ()
     curves: Sequence[Curve] = ()
+    temperatures: Mapping[str, Sequence[TemperatureRow]] = field(default_factory=dict)
+    ensembles: Mapping[str, WeightedSamples] = field(default_factory=dict)
+    field: SourceField | None = None
 
 
 def view_limits(

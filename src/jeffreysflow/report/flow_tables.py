@@ -32,7 +32,7 @@ __all__ = ["flow_table", "observable_table"]
 
 _FLOW_HEADINGS = (
     *("flow", "trusted", "ESS", "Pareto k", "bias", "iid floor", "largest |z|", "worst bin, |z|"),
-    "log Z",
+    *("log Z", "base alone"),
     *("Jeffreys gap", "gap relative to the reference", "CESS of identity"),
     *("training", "generated a second"),
 )
@@ -76,6 +76,7 @@ def _flow(found: Results, name: str, skipped: int, seconds: float, speed: float)
         largest_z_cell(found, name),
         profile_cell(found, name),
         log_z_cell(found, name),
+        _base(found, name),
         _gap(found, name),
         _relative_gap(found, name),
         percent_cell(found, name, "cess_identity"),
@@ -97,8 +98,17 @@ def _ensemble(found: Results, name: str) -> list[Cell]:
         largest_z_cell(found, source),
         profile_cell(found, source),
         log_z_cell(found, source),
-        *[Cell(MISSING)] * 5,
+        *[Cell(MISSING)] * 6,
     ]
+
+
+def _base(found: Results, name: str) -> Cell:
+    """The ESS of samples of the base without the flow: what training added is above it."""
+    flow = found.experiment.flows[name]
+    if flow.levels != "last":
+        return Cell(MISSING)
+    cell, k = percent_cell(found, name, "base_ess"), found.value(name, "base_pareto_k")
+    return cell if math.isnan(k) else replace(cell, note=f"Pareto k {k:.2f}")
 
 
 def _pareto(found: Results, source: str) -> Cell:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
 from jeffreysflow.report.numbers import MISSING, percent
+from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.report.table import Cell, Table, bias_cell
 from jeffreysflow.stores.tables import EstimateRow
 
@@ -17,21 +20,23 @@ _HEADINGS = (
 )
 
 
-def learned_table(found: Results) -> Table | None:
-    """A row a set of weights of each flow that learns some; None where none does."""
+def learned_table(found: Results, records: Sequence[StageRecord] = ()) -> Table | None:
+    """A row a set of weights of each flow that learns some, and what it cost, from the reference
+    on; None where none does.
+    """
     rows = [
         row
         for name, flow in found.experiment.flows.items()
         if flow.residual_weights and name in found.estimates
-        for row in _flow(found, name)
+        for row in _flow(found, records, name)
     ]
-    return Table(_HEADINGS, rows) if rows else None
+    return Table((*_HEADINGS, *cost_headings(records)), rows) if rows else None
 
 
-def _flow(found: Results, flow: str) -> list[list[Cell]]:
+def _flow(found: Results, records: Sequence[StageRecord], flow: str) -> list[list[Cell]]:
     weighted = f"ensemble:{flow}" if found.flow_steps(flow) > 1 else flow
     exact = [Cell(flow, "exact weights"), *_sizes(found, flow), bias_cell(found, weighted)]
-    rows = [[*exact, *[Cell(MISSING)] * 3]]
+    rows = [[*exact, *[Cell(MISSING)] * 3, *_cost(found, records, f"ensemble:{flow}")]]
     for name, section in found.experiment.flows[flow].residual_weights.items():
         terms = "all terms" if section.terms is None else f"{section.terms} terms at a time"
         source = f"learned:{flow}:{name}"
@@ -43,9 +48,14 @@ def _flow(found: Results, flow: str) -> list[list[Cell]]:
                 _number(found.estimate(source, "largest_z_against_exact"), "{:.1f}"),
                 _number(found.estimate(source, "loss"), "{:.2g}"),
                 _verdict(found.estimate(source, "trusted")),
+                *_cost(found, records, source),
             ]
         )
     return rows
+
+
+def _cost(found: Results, records: Sequence[StageRecord], source: str) -> list[Cell]:
+    return cost_cells(estimator_cost(found, records, source))
 
 
 def _sizes(found: Results, source: str) -> list[Cell]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
 from jeffreysflow.report.numbers import MISSING, with_error
+from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.report.table import Cell, Table
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = ["level_bias_table"]
 
 
-def level_bias_table(found: Results) -> Table | None:
+def level_bias_table(found: Results, records: Sequence[StageRecord] = ()) -> Table | None:
     """A row a source, a column a level, times 100, with what as many independent samples would
-    have below; None where exact values are those of the last level alone.
+    have below, and what it cost; None where exact values are those of the last level alone.
     """
     truth = found.experiment.truth
     if truth is None or not truth.levels:
@@ -28,10 +30,12 @@ def level_bias_table(found: Results) -> Table | None:
         [
             Cell(label),
             *(_cell(biases[label].get(k), floors[label].get(k)) for k in range(last + 1)),
+            *cost_cells(estimator_cost(found, records, source)),
         ]
-        for label in biases
+        for label, source in sources.items()
     ]
-    return Table(("bias × 100 at level", *map(str, range(last + 1))), rows)
+    levels = map(str, range(last + 1))
+    return Table(("bias × 100 at level", *levels, *cost_headings(records)), rows)
 
 
 def _by_level(found: Results, source: str, quantity: str) -> Mapping[int, EstimateRow]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jeffreysflow.config import TruthConfig
 from jeffreysflow.config.potential import BaseConfig
@@ -24,6 +20,8 @@ from jeffreysflow.report.cost_tables import (
     verdicts,
 )
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.equal_cost import equal_cost_note, equal_cost_table
+from jeffreysflow.report.equal_weights import equal_weights_table
 from jeffreysflow.report.flow_tables import flow_table, observable_table
 from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.learned_table import learned_table
@@ -38,14 +36,17 @@ from jeffreysflow.report.provenance import (
     versions,
     wall_seconds,
 )
+from jeffreysflow.report.random_weights import random_weights_table
 from jeffreysflow.report.reference_table import reference_table
+from jeffreysflow.report.region_table import region_table
 from jeffreysflow.report.sequence_tables import level_table, sequence_table
 from jeffreysflow.report.table import filled
+from jeffreysflow.report.templates import inline, rendered_page
 
 __all__ = ["Chapter", "Picture", "page"]
 
 
-_PIXELS_A_POINT = 1.8
+_AT_EQUAL_COST = "Estimates at equal cost"
 _QUANTUM = "in one dimension: matrix multiplication at every N, diagonalisation for N → ∞"
 
 
@@ -69,16 +70,10 @@ class Chapter:
 
 def page(chapters: Sequence[Chapter]) -> str:
     """The page of all experiments of a run; it needs no other file and no network."""
-    environment = Environment(
-        loader=PackageLoader("jeffreysflow.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     records = [record for chapter in chapters for record in chapter.records]
     first = chapters[0].found.experiment
-    return environment.get_template("page.html").render(
+    return rendered_page(
+        "page.html",
         scale=first.scale,
         seed=first.seed,
         headline=filled(headline_table(chapter.found for chapter in chapters)),
@@ -108,12 +103,19 @@ def _content(chapter: Chapter) -> dict[str, object]:
     beads = {name: bead_table(found, name) for name in experiment.flows}
     observables = observable_table(found)
     sections = {
-        "Bias at every level": level_bias_table(found),
+        "Bias at every level": level_bias_table(found, records),
         **{
             f"What the bias is made of: {name}": bias_parts_table(found, name)
             for name in experiment.bias_parts
         },
-        "Learned weights": learned_table(found),
+        "Learned weights": learned_table(found, records),
+        _AT_EQUAL_COST: equal_cost_table(found, records),
+        **{
+            f"Modes of equal weight: {group}": equal_weights_table(found, group)
+            for group in experiment.equal_weights
+        },
+        "Regions": region_table(found),
+        "Weights of continuous flows": random_weights_table(found),
     }
     return {
         "experiment": experiment,
@@ -121,14 +123,15 @@ def _content(chapter: Chapter) -> dict[str, object]:
         "cautions": cautions(
             found, {name: chain(*lines) for name, lines in advice.items()}, skipped, first_nan
         ),
-        "references": filled(reference_table(found)),
+        "references": filled(reference_table(found, records)),
         "notes": {name: list(chain(*lines)) for name, lines in notes.items()},
         "flows": filled(flow_table(found, skipped, training, samples_a_second(records))),
         "levels": {name: filled(table) for name, table in levels.items() if table is not None},
         "beads": {name: filled(table) for name, table in beads.items() if table is not None},
         "sections": {title: filled(table) for title, table in sections.items() if table},
+        "section_notes": {_AT_EQUAL_COST: equal_cost_note(found, records)},
         "observables": None if observables is None else filled(observables),
-        "pictures": [_shown(picture) for picture in chapter.pictures],
+        "pictures": [{**picture._asdict(), **inline(picture.svg)} for picture in chapter.pictures],
         "cost": _cost(found, records),
         "stages": stage_table(records),
         "wall_time": duration(wall_seconds(records)),
@@ -142,7 +145,7 @@ def _cost(found: Results, records: Sequence[StageRecord]) -> dict[str, object]:
     paths = path_cost_table(found, records)
     return {
         "verdicts": verdicts(found, records),
-        "parts": cost_table(found, records),
+        "parts": filled(cost_table(found, records)),
         "observables": {name: filled(table) for name, table in tables.items() if table},
         "paths": None if paths is None else filled(paths),
         "no_comparison": NO_COMPARISON,
@@ -156,13 +159,6 @@ def _evaluation(terms: int | None, paths: bool) -> str:
     if terms is None:
         return f"one of {whole}"
     return f"one of a single component: {whole} is a sum of {terms:,} terms and counts as so many"
-
-
-def _shown(picture: Picture) -> dict[str, object]:
-    """Inline, and larger than in print, where it was drawn for."""
-    points = re.search(rb'<svg[^>]* width="([0-9.]+)pt"', picture.svg)
-    width = round(float(points.group(1)) * _PIXELS_A_POINT) if points else None
-    return {**picture._asdict(), "svg": base64.b64encode(picture.svg).decode(), "width": width}
 
 
 def _exact_values(found: Results) -> str:
@@ -199,7 +195,7 @@ def _facts(found: Results) -> dict[str, str]:
     drawn = experiment.generating
     every = len(drawn) == len(experiment.flows)
     samples += "a flow" if every else f"from {', '.join(drawn)}"
-    facts = {"energy": " ".join(filter(None, [potential.name or potential.file, parameters]))}
+    facts = {"energy": " ".join(filter(None, [potential.name or potential.title, parameters]))}
     if ring is not None:
         numbers = ", ".join(map(str, ring.beads))
         facts |= {

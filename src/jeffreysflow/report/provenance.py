@@ -57,6 +57,12 @@ class StageRecord(NamedTuple):
         return float(sum(parts) if parts else self.facts.get("evaluations", math.nan))
 
     @property
+    def solves(self) -> float:
+        """Those that the evaluations took; none where no solve yields several terms."""
+        rate = float(self.facts.get("solves_an_evaluation", 0.0))
+        return self.evaluations * rate if rate else 0.0
+
+    @property
     def finished(self) -> str:
         """Date and time, without seconds."""
         return str(self.facts.get("finished", MISSING))[:16].replace("T", " ")

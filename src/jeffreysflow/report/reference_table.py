@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
+from jeffreysflow.config import AnyReference, SamplesConfig
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
 from jeffreysflow.report.numbers import MISSING, count_text, percent, with_error
+from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.report.table import (
     Cell,
     Table,
@@ -18,25 +22,27 @@ from jeffreysflow.report.table import (
 )
 from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
 
-__all__ = ["reference_table"]
+__all__ = ["drawn_by", "reference_table"]
 
 
-def reference_table(found: Results) -> Table:
+def reference_table(found: Results, records: Sequence[StageRecord] = ()) -> Table:
     """A column a reference, a row a quantity."""
     names = list(found.experiment.references)
-    columns = [_column(found, name) for name in names]
+    columns = [_column(found, records, name) for name in names]
     rows = [[Cell(title), *(column[title] for column in columns)] for title in columns[0]]
     return Table(("reference", *names), rows)
 
 
-def _column(found: Results, name: str) -> dict[str, Cell]:
+def _column(found: Results, records: Sequence[StageRecord], name: str) -> dict[str, Cell]:
     section, source = found.experiment.references[name], f"reference:{name}"
     predicted = _of_run(found, name, "round_trip_rate_predicted")
+    cost = cost_cells(estimator_cost(found, records, source))
     return {
         "trusted": trusted_cell(found, source),
-        "kernel": Cell(section.kernel.name, f"{section.path} path"),
-        "levels": Cell(_levels(found, name), f"{section.ladder.kind} ladder"),
+        "kernel": Cell(drawn_by(section), f"{section.path} path"),
+        "levels": Cell(_levels(found, name), _ladder(section)),
         "samples a level": Cell(f"{section.samples:,}", f"{section.walkers} walkers"),
+        **dict(zip(cost_headings(records), cost, strict=True)),
         "proposals in walls": _count(found, name, "rejected_wall"),
         "proposals not a number": _count(found, name, "rejected_nan"),
         "moves accepted": _range(found.diagnostic(name, "level", "move_acceptance")),
@@ -53,6 +59,15 @@ def _column(found: Results, name: str) -> dict[str, Cell]:
         "largest |z|": largest_z_cell(found, source),
         "worst bin, |z|": profile_cell(found, source),
     }
+
+
+def drawn_by(section: AnyReference) -> str:
+    """What has drawn the samples of a reference, in words."""
+    return "imported samples" if isinstance(section, SamplesConfig) else section.kernel.name
+
+
+def _ladder(section: AnyReference) -> str:
+    return "as imported" if isinstance(section, SamplesConfig) else f"{section.ladder.kind} ladder"
 
 
 def _log_z(found: Results, name: str) -> Cell:

@@ -162,10 +162,12 @@ def profile_cell(found: Results, source: str) -> Cell:
 
 def source_text(source: str) -> str:
     """
-    >>> source_text("ensemble:stepwise"), source_text("stepwise")
-    ('ensemble of stepwise', 'stepwise')
+    >>> source_text("ensemble:stepwise"), source_text("stepwise"), source_text("learned:f:full")
+    ('ensemble of stepwise', 'stepwise', 'f, learned weights full')
     """
     kind, _, name = source.partition(":")
+    if kind == "learned":
+        return ", learned weights ".join(name.split(":"))
     return f"ensemble of {name}" if kind == "ensemble" else source
 
 

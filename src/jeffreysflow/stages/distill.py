@@ -20,7 +20,7 @@ from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.flow_settings import level_settings
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.mask_notes import mask_notes
-from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.target import build_flow_path
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.processes import SignalledError, signals_kept
@@ -72,7 +72,7 @@ def run(
         return
     processes = section.training.processes
     device = use_device(experiment.device, section.training.threads, processes)
-    path = build_path(experiment)
+    path = build_flow_path(experiment, flow, layout)
     assert path.base is not None
     path.base.to(device)
     path.target.to(device)
@@ -103,7 +103,7 @@ def run(
         print(f"{what}: {error}", file=sys.stderr, flush=True)
         raise error
 
-    with _alongside(experiment, path, processes, device) as alongside:
+    with _alongside(layout, experiment, flow, path, device) as alongside:
         result = distill_level(
             path,
             level_settings(section, lam_0, lam_1, path.target.derivatives),
@@ -169,15 +169,16 @@ def is_next(layout: Layout, experiment: Experiment, flow: str, level: int) -> bo
 
 
 def _alongside(
-    experiment: Experiment, path: AnnealingPath, processes: int, device: torch.device
+    layout: Layout, experiment: Experiment, flow: str, path: AnnealingPath, device: torch.device
 ) -> AbstractContextManager[Alongside]:
     """The processes that train together with this one, where there are more."""
+    processes = experiment.flow(flow).training.processes
     if processes == 1:
         return nullcontext(lambda training: nullcontext())
     from jeffreysflow.launch.training_processes import TrainingProcesses
 
     cards = hold_cards(processes) if device.type == "cuda" else ()
-    return TrainingProcesses(experiment, path, processes, device, cards)
+    return TrainingProcesses(experiment, flow, layout.results, path, processes, device, cards)
 
 
 def _task(
@@ -191,11 +192,15 @@ def _task(
     once, tempered = section.levels == "last", name in experiment.references
     lam_0, lam_1 = 0.0, 1.0
     if tempered or not once:
-        levels = _levels(layout, experiment, experiment.tempered(flow))
+        root = experiment.tempered(flow)
+        levels = _levels(layout, experiment, root)
+        # below the lowest level of a power path there is the base
+        power = experiment.references[root].path == "power"
+        lams = [0.0, *levels.lam] if power else list(levels.lam)
         if not once:
-            lam_0, lam_1 = float(levels.lam[level - 1]), float(levels.lam[level])
+            lam_0, lam_1 = float(lams[level - 1]), float(lams[level])
         if tempered:
-            x, U_0, V = levels.samples(-1 if once else level)
+            x, U_0, V = levels.samples(-1 if once else level - power)
             # a classical reference has the energies of another target
             known = None if experiment.is_classical(name) else interpolated(U_0, V, lam_1)
             return lam_0, lam_1, of_walkers(x, levels.walkers, known)

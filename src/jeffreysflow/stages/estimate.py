@@ -17,10 +17,17 @@ from jeffreysflow.analysis.learned_estimates import learned_rows
 from jeffreysflow.analysis.level_bias import add_bias_of_ensembles, add_bias_of_levels
 from jeffreysflow.analysis.level_facts import add_level
 from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
+from jeffreysflow.analysis.region_rows import (
+    add_free_energies_of_groups,
+    add_free_energies_of_series,
+    add_regions_of_levels,
+)
 from jeffreysflow.analysis.source_flow import run_source
+from jeffreysflow.analysis.temperature_rows import temperature_rows
 from jeffreysflow.analysis.verdicts import find_witness, say
-from jeffreysflow.analysis.weight_rows import add_weights
-from jeffreysflow.config import Experiment
+from jeffreysflow.analysis.weight_rows import add_weight_facts, add_weights
+from jeffreysflow.config import AnyReference, Experiment, SamplesConfig
+from jeffreysflow.distillation.ensemble import effective_sample_size
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import (
     bias_by_size,
@@ -50,6 +57,7 @@ from jeffreysflow.stores.tables import (
     DiagnosticRow,
     EstimateRow,
     ProfileRow,
+    TemperatureRow,
     read_table,
     write_table,
 )
@@ -62,7 +70,8 @@ _SCALARS = ("ess", "log_z", "log_z_lower", "log_z_upper", "jeffreys_gap")
 
 def run_reference(layout: Layout, experiment: Experiment, reference: str) -> None:
     """Write `estimates.csv` and `profiles.csv` of a reference: equal-weight averages at its last
-    level, how far each drifts through the run, and whether the reference is to be trusted.
+    level, how far each drifts through the run, and whether the reference is to be trusted; on the
+    power path also `temperatures.csv`.
 
     Raises
     ------
@@ -77,7 +86,9 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     section = experiment.reference(reference)
     table = EstimateTable("reference", len(levels) - 1, layout.truth, section.published)
     add_bias_of_levels(table, layout, experiment, measured, levels)
+    add_regions_of_levels(table, measured, levels)
     table.add_measured(measured, from_series(series), len(x))
+    add_free_energies_of_series(table, measured, series)
     for j, observable in enumerate(measured.observables):
         table.add(f"drift:{observable.name}", drift(series[..., j]))
     diagnostics = read_table(files.diagnostics, DiagnosticRow) if files.diagnostics.exists() else []
@@ -85,12 +96,14 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
         # by Bennett's acceptance ratio; there is none on the power path
         if (row.scope, row.quantity) == ("run", "log_z"):
             table.add("log_z", row.value, row.stderr, dof=row.dof)
-    kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
-    table.add("exact_kernel", float(kernel.exact and section.swap_rule.name == "exact"))
+    table.add("exact_kernel", float(_is_exact(section)))
     doubts = doubts_about_reference(table.rows, diagnostics, _first_nan(files))
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"reference:{reference}", doubts)
     _write_profiles(files.profiles, table)
+    remove_sealed(files.temperatures)
+    if section.path == "power" and (rows := temperature_rows(levels, measured)):
+        write_table(files.temperatures, TemperatureRow, rows)
     write_table(files.estimates, EstimateRow, table.rows)
 
 
@@ -128,11 +141,17 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
         add_level(table, record, level)
     scalars = _scalars(sums, whole)
-    for quantity in ("ess", "amortised_ess")[steps > 1 :]:
-        table.add(quantity, *scalars["ess"][:2], dof=scalars["ess"][2])
-    add_weights(table, whole, largest)
-    scalars["jeffreys_gap_weighted"] = scalars["jeffreys_gap"]
-    exact = exact_divergence(layout, experiment, flow)
+    add_weight_facts(table, read_record(files.generated / "done.json", hash))
+    if sums.islands:
+        # what is equally likely to be drawn again says nothing of weights
+        scalars = {"log_z": scalars["log_z"]}
+        table.add("ess_of_islands", effective_sample_size(sums.log_z_of_groups))
+    else:
+        for quantity in ("ess", "amortised_ess")[steps > 1 :]:
+            table.add(quantity, *scalars["ess"][:2], dof=scalars["ess"][2])
+        add_weights(table, whole, largest)
+        scalars["jeffreys_gap_weighted"] = scalars["jeffreys_gap"]
+    exact = None if sums.islands else exact_divergence(layout, experiment, flow)
     if exact is not None:
         lower, error = scalars["log_z_lower"][:2]
         gap_error = math.hypot(exact.error, error)
@@ -144,7 +163,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     for quantity, (value, error, dof) in scalars.items():
         if quantity != "ess":
             table.add(quantity, value, error, dof=dof)
-    if witness is not None:
+    if witness is not None and not sums.islands:
         reference = experiment.tempered(flow)
         store = layout.reference(reference).levels / "store.zarr"
         levels = open_levels(store, experiment.reference_hash(reference))
@@ -152,8 +171,9 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         found = share_of_reference_beyond(layout, experiment, flow, levels, largest_of_all)
         if found is not None:
             table.add("beyond_of_reference", found[0], n_eff=found[1])
-    estimates = from_groups(sums.groups) if sums.sequences else from_independent(whole)
+    estimates = from_independent(whole) if sums.independent else from_groups(sums.groups)
     table.add_measured(measured, estimates, whole.n)
+    add_free_energies_of_groups(table, measured, sums.groups)
     if sums.sequences:
         gains = measured.of_observables((whole.errors / estimates.errors).square())
         for observable, gain in zip(measured.observables, gains.tolist(), strict=True):
@@ -176,6 +196,14 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])
 
 
+def _is_exact(section: AnyReference) -> bool:
+    """Whether what drew the samples leaves the target invariant."""
+    if isinstance(section, SamplesConfig):
+        return section.exact
+    kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
+    return kernel.exact and section.swap_rule.name == "exact"
+
+
 def _first_nan(files: ReferenceLayout) -> Mapping[str, Any] | None:
     done = files.replicas / "done.json"
     return read_record(done).get("first_nan") if done.exists() else None
@@ -192,7 +220,7 @@ def _scalars(sums: GeneratedSums, whole: WeightedSums) -> dict[str, tuple[float,
         name: (float(getattr(whole, name)), error, dof)
         for name, error, dof in zip(_SCALARS, errors.tolist(), dofs.tolist(), strict=True)
     }
-    if not sums.sequences:
+    if sums.independent:
         found["log_z"] = whole.log_z, whole.log_z_error, whole.log_z_dof
         for name in ("log_z_lower", "jeffreys_gap"):
             error = getattr(whole, f"{name}_error")

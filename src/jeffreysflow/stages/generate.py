@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.extended import ExtendedTarget
+from jeffreysflow.distillation.generating import importance_batches
 from jeffreysflow.distillation.pushing import refuse_nan
+from jeffreysflow.distillation.sampler import (
+    Island,
+    metropolis_island,
+    smc_island,
+    temperatures,
+)
 from jeffreysflow.estimation.sobol import sobol_base_points
-from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.target import build_path
-from jeffreysflow.potentials import AnnealingPath, Base
+from jeffreysflow.launch.weight_facts import weight_facts
+from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.progress import Progress
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.ensembles import EnsembleWriter
@@ -38,18 +48,22 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     section, hash = experiment.generation, experiment.generation_hash(flow)
     flow_hash, files = experiment.flow_hash(flow), layout.flow(flow)
     device = use_device(experiment.device, experiment.flow(flow).training.threads)
-    path = build_path(experiment)
+    path = build_path(experiment, layout=layout)
     assert path.base is not None
     flows = []
     for level in range(1, flow_steps(layout, experiment, flow) + 1):
         read_record(files.level(level) / "done.json", flow_hash)
         flows.append(load_flow(files.level(level) / "flow.safetensors", flow_hash).to(device))
-    rows = min(each.rows_at_once for each in flows)
-    batch = rows if section.batch == "auto" else section.batch
-    points = _base_points(experiment, flow, path.base, batch)
     path.base.to(device)
     path.target.to(device)
-    scrambled = section.base_points == "sobol"
+    rows = min(each.rows_at_once for each in flows)
+    batch = rows if section.batch == "auto" else section.batch
+    target = ExtendedTarget(flows, path, batch)
+    sampling, scrambled = section.sampling, section.base_points == "sobol"
+    sampled = sampling.kind != "importance"
+    groups = {"scramblings": section.scramblings} if scrambled else {}
+    if sampled:
+        groups = {"islands": sampling.islands}
     writer = EnsembleWriter(
         files.generated / "store.zarr",
         "generated",
@@ -60,19 +74,32 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         flow=flow,
         seed=experiment.seed,
         base_points=section.base_points,
-        **({"scramblings": section.scramblings} if scrambled else {}),
+        sampling=sampling.kind,
+        **groups,
     )
     progress = Progress(section.samples, f"generate {experiment.name}/{flow}", "samples")
     done, not_finite, already = 0, 0, path.evaluations
-    for z in points:
-        made = generated(flows, path, z.to(device))
-        refuse_nan(made, f"{experiment.name}/{flow}: generate")
-        writer.write(made)
-        done += len(z)
-        not_finite += int((made.log_weights == -torch.inf).sum())
+    facts: dict[str, Any] = {}
+    made = (
+        _islands(experiment, flow, target, facts)
+        if sampled
+        else importance_batches(
+            target,
+            (z.to(device) for z in _base_points(experiment, flow, path, batch)),
+            lambda tile: Stream(
+                experiment.seed, experiment.name, flow, "generate", "directions", tile
+            ),
+        )
+    )
+    for ensemble in made:
+        refuse_nan(ensemble, f"{experiment.name}/{flow}: generate")
+        writer.write(ensemble)
+        done += len(ensemble.x)
+        not_finite += int((ensemble.log_weights == -torch.inf).sum())
         progress.update(done)
     progress.close()
     writer.close()
+    facts |= weight_facts(experiment, flow, flows, target, done)
     write_record(
         files.generated / "done.json",
         "generate",
@@ -83,29 +110,43 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         samples=done,
         weights_zero=not_finite,
         evaluations=path.evaluations - already,
+        **facts,
     )
 
 
-@torch.no_grad()
-def generated(flows: Sequence[TransportMap], path: AnnealingPath, z: torch.Tensor) -> Ensemble:
-    """Base samples [n, d] through all flows, with ``log w = U_base(z) - U_M(x) + log|det|``.
-
-    A sample in a wall, of infinite energy, gets weight 0.
+def _islands(
+    experiment: Experiment, flow: str, target: ExtendedTarget, facts: dict[str, Any]
+) -> Iterator[Ensemble]:
+    """The samples of one island after the other; what is to be known of all of them goes into
+    ``facts``.
     """
-    assert path.base is not None
-    x, log_weights = z, path.base.energy(z)
-    for flow in flows:
-        x, log_det = flow(x)
-        log_weights = log_weights + log_det
-    U_0, V = path.energies(x)
-    log_weights = log_weights - (U_0 + V)
-    return Ensemble(x, torch.where(torch.isfinite(log_weights), log_weights, -torch.inf), U_0, V)
+    section = experiment.generation.sampling
+    each = experiment.generation.samples // section.islands
+    address = (experiment.seed, experiment.name, flow, "generate", section.kind)
+    make: Callable[[Stream], Island]
+    if section.kind == "smc":
+        moves = section.moves, section.block
+        betas = temperatures(target, each, section.cess, *moves, Stream(*address, "pilot"))
+        facts["temperatures"] = len(betas)
+        make = partial(smc_island, target, each, betas, *moves)
+    else:
+        sweeps = each // section.chains
+        make = partial(
+            metropolis_island, target, section.chains, sweeps, section.burn_in, section.block
+        )
+    acceptance = []
+    for number in range(section.islands):
+        island = make(Stream(*address, "island", number))
+        acceptance.append(island.acceptance)
+        facts["acceptance"] = sum(acceptance) / len(acceptance)
+        yield island.ensemble
 
 
 def _base_points(
-    experiment: Experiment, flow: str, base: Base, batch: int
+    experiment: Experiment, flow: str, path: AnnealingPath, batch: int
 ) -> Iterator[torch.Tensor]:
-    section = experiment.generation
+    section, base = experiment.generation, path.base
+    assert base is not None
     address = (experiment.name, flow, "generate")
     if section.base_points == "iid":
         for number, start in enumerate(range(0, section.samples, batch)):

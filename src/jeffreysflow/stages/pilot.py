@@ -50,7 +50,7 @@ def run(
     UserError : a wrong number of ranks, a reference that needs no pilot, a bad energy.
     """
     started = time.time()
-    ladder = experiment.reference(reference).ladder
+    ladder = experiment.tempering(reference).ladder
     if not isinstance(ladder, SuggestedLadder):
         raise UserError(
             f"{experiment.name}/{reference}: only a ladder of kind 'suggested' has a pilot, "
@@ -76,7 +76,7 @@ def _pilot(
     on_rank_0(ranks, lambda: check_experiment(experiment))
     device = device_of_rank(experiment, reference, ranks)
     path, start = build_tempering(experiment, reference, device)
-    rounds, tempered = section.pilot_rounds, experiment.reference(reference)
+    rounds, tempered = section.pilot_rounds, experiment.tempering(reference)
     settings = replace(
         tempering_settings(experiment, reference, starting_ladder(section.max_levels)),
         walkers=section.pilot_walkers,

@@ -12,7 +12,9 @@ from jeffreysflow.config.reference import (
     AdaptiveLadder,
     FixedLadder,
     GeometricLadder,
+    LadderConfig,
     SuggestedLadder,
+    TemperatureLadder,
 )
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.check import check_experiment
@@ -64,7 +66,7 @@ def run(
     SignalledError : SIGTERM or SIGUSR1 reached a rank; the checkpoint is saved.
     """
     started = time.time()
-    experiment.reference(reference)
+    experiment.tempering(reference)
     folder = layout.reference(reference).folder
     with sole_launch(folder, expect_ranks, communicator) as ranks:
         _temper(layout, experiment, reference, ranks, started)
@@ -73,7 +75,7 @@ def run(
 def _temper(
     layout: Layout, experiment: Experiment, reference: str, ranks: Communicator, started: float
 ) -> None:
-    section, hash = experiment.reference(reference), experiment.reference_hash(reference)
+    section, hash = experiment.tempering(reference), experiment.reference_hash(reference)
     folder = layout.reference(reference).replicas
     if on_rank_0(ranks, lambda: _is_there(experiment, reference, folder, hash, started)):
         return
@@ -237,7 +239,7 @@ def tempering_settings(
     experiment: Experiment, reference: str, ladder: tuple[float, ...]
 ) -> TemperingSettings:
     """The engine's settings for a reference of an experiment, from this ladder on."""
-    section = experiment.reference(reference)
+    section = experiment.tempering(reference)
     return TemperingSettings(
         ladder=ladder,
         walkers=section.walkers,
@@ -250,7 +252,7 @@ def tempering_settings(
         adapt_step_size=section.kernel.adapt,
         target_acceptance=section.kernel.target_acceptance,
         metric=section.kernel.metric,
-        adapt_ladder=isinstance(section.ladder, AdaptiveLadder | SuggestedLadder),
+        adapt_ladder=_adapts(section.ladder),
         largest_step=getattr(section.ladder, "largest_step", 1.0),
         swap=section.swap,
         redraw_base=section.redraw_base,
@@ -261,13 +263,21 @@ def tempering_settings(
     )
 
 
+def _adapts(ladder: LadderConfig) -> bool:
+    if isinstance(ladder, TemperatureLadder):
+        return ladder.adapt
+    return isinstance(ladder, AdaptiveLadder | SuggestedLadder)
+
+
 def _ladder(layout: Layout, experiment: Experiment, reference: str) -> tuple[float, ...]:
-    section = experiment.reference(reference)
+    section = experiment.tempering(reference)
     annealed, ladder = section.path == "annealed", section.ladder
     if isinstance(ladder, FixedLadder):
         return check_ladder(ladder.values, annealed)
     if isinstance(ladder, GeometricLadder):
         return geometric_ladder(ladder.first, ladder.levels, annealed)
+    if isinstance(ladder, TemperatureLadder):
+        return geometric_ladder(1 / ladder.hottest, ladder.levels, annealed)
     if isinstance(ladder, AdaptiveLadder):
         return starting_ladder(ladder.levels)
     return check_ladder(pilot_ladder(layout, experiment, reference), annealed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FlowLayout", "Layout", "ReferenceLayout"]
+__all__ = ["FlowLayout", "Layout", "ReferenceLayout", "page_usage"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class ReferenceLayout:
     def profiles(self) -> Path:
         return self.folder / "profiles.csv"
 
+    @property
+    def temperatures(self) -> Path:
+        """Averages along the ladder by samples of all its levels."""
+        return self.folder / "temperatures.csv"
+
 
 @dataclass(frozen=True)
 class FlowLayout:
@@ -74,6 +79,11 @@ class FlowLayout:
         return self.folder / "convergence.csv"
 
 
+def page_usage(results: Path) -> Path:
+    """Folder of what the page of a results folder has used."""
+    return results / "usage" / "report"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The files of one experiment."""
@@ -88,6 +98,11 @@ class Layout:
     @property
     def config(self) -> Path:
         return self.folder / "config.json"
+
+    @property
+    def base(self) -> Path:
+        """Folder of a fitted base, with `base.safetensors` and `done.json`."""
+        return self.folder / "base"
 
     @property
     def truth(self) -> Path:

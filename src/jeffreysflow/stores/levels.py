@@ -5,7 +5,7 @@ Sample ``draw * walkers + walker``. Written as a stream from the replicas it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from jeffreysflow.stores.arrays import (
 )
 from jeffreysflow.tempering.archive import Draws
 
-__all__ = ["Levels", "Samples", "demultiplexed", "open_levels", "write_levels"]
+__all__ = ["Levels", "Samples", "demultiplexed", "open_levels", "write_each_level", "write_levels"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -126,6 +126,35 @@ def _write(path: Path, group: zarr.Group, seen: int, draws: Draws) -> None:
         array = group[name]
         assert isinstance(array, zarr.Array)
         array[:, samples] = values.reshape(levels, rows * walkers, *values.shape[3:])
+
+
+def write_each_level(
+    path: Path,
+    levels: Iterable[Samples],
+    draws: int,
+    walkers: int,
+    dimension: int,
+    ladder: Sequence[float],
+    hash: str,
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write samples [n, ...], n = ``draws * walkers``, that come level by level, draw by draw in
+    each, into a new store; one level is held at a time.
+    """
+    block = max(_CHUNK_BYTES // (8 * dimension), 1)
+    facts = {"draws": draws, "walkers": walkers, **attributes}
+    lam, n = np.asarray(ladder, dtype=np.float64), draws * walkers
+    group: zarr.Group | None = None
+    for k, samples in enumerate(levels):
+        if group is None:
+            # only when there is something: bad input leaves nothing behind
+            group = _create(path, len(ladder), n, dimension, block, lam, hash, facts)
+        for name, values in samples._asdict().items():
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            array[k] = values.numpy()
+    assert group is not None
+    complete_store(path, group)
 
 
 class Levels:

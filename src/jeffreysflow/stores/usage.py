@@ -22,7 +22,8 @@ class Used(NamedTuple):
     """What one process used: ``peak_mb`` the largest resident memory, MiB; times in seconds.
 
     A run that was stopped adds up its ``legs``; only the last of them ends ``complete``. Of a
-    finite sum evaluations are those of single ``terms``, so many an energy.
+    finite sum evaluations are those of single ``terms``, so many an energy, and ``solves`` what
+    they took, where one yields several terms.
     """
 
     stage: str
@@ -41,6 +42,7 @@ class Used(NamedTuple):
     peak_mb: float
     evaluations: int
     terms: int | None = None
+    solves: int = 0
 
 
 def write_used(folder: Path, used: Used) -> None:
@@ -75,13 +77,17 @@ def read_usage(folder: Path, hash: str) -> Mapping[str, Any]:
     ``wall_seconds`` of the longest rank, ``core_seconds`` those of all ranks and threads,
     ``cpu_seconds`` of all ranks, ``peak_mb`` of the largest rank and ``peak_mb_all`` of all ranks
     together, ``evaluations`` of all ranks, ``legs`` of a run that was stopped;
-    ``terms`` where the energy is a finite sum.
+    ``terms`` where the energy is a finite sum, ``solves_an_evaluation`` where one solve yields
+    several of them.
     """
     parts = [used for used in _all(folder) if used.hash == hash]
     if not parts:
         return {}
     last = max(parts, key=lambda used: used.finished)
-    facts = {} if last.terms is None else {"terms": last.terms}
+    facts: dict[str, Any] = {} if last.terms is None else {"terms": last.terms}
+    evaluations, solves = (sum(each) for each in zip(*_counts(parts), strict=True))
+    if solves:
+        facts["solves_an_evaluation"] = solves / evaluations
     return facts | {
         "stage": last.stage,
         "level": last.level,
@@ -95,8 +101,12 @@ def read_usage(folder: Path, hash: str) -> Mapping[str, Any]:
         "cpu_seconds": sum(used.cpu_seconds for used in parts),
         "peak_mb": max(used.peak_mb for used in parts),
         "peak_mb_all": sum(used.peak_mb for used in parts),
-        "evaluations": sum(used.evaluations for used in parts),
+        "evaluations": evaluations,
     }
+
+
+def _counts(parts: list[Used]) -> list[tuple[int, int]]:
+    return [(used.evaluations, used.solves) for used in parts]
 
 
 def _file(folder: Path, rank: int) -> Path:

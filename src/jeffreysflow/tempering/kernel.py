@@ -36,7 +36,8 @@ class Kernel(ABC):
     ``power`` is that of a length in its step size: 2 of a diffusion, whose step size is a variance,
     1 where it is a length; 0 where a metric would change what a biased kernel is biased to.
     ``of_terms`` says whether it is for finite sums, ``minibatch`` how many terms of one it sees at
-    a time, ``None`` where it sees U.
+    a time, ``None`` where it sees U. ``local`` says whether it moves samples from where they are,
+    at any lambda.
     """
 
     target_acceptance: float | None = None
@@ -44,6 +45,7 @@ class Kernel(ABC):
     power: int = 0
     of_terms: bool = False
     minibatch: int | None = None
+    local: bool = True
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ import torch
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.potentials.finite_sum import check_batch_size
 from jeffreysflow.tempering.batches import random_batches
 from jeffreysflow.tempering.block_state import BlockState
 from jeffreysflow.tempering.kernel import Kernel
@@ -27,8 +28,7 @@ def check_minibatch(what: str, size: int, terms: int | None) -> None:
     """
     if terms is None:
         raise UserError(f"{what} needs an energy that is a finite sum of terms")
-    if size > terms:
-        raise UserError(f"{what}: a mini-batch of {size} terms, and the energy has {terms}")
+    check_batch_size(size, terms, f"{what}: ")
 
 
 def check_minibatches(kernel: Kernel, rule: SwapRule, terms: int | None) -> None:

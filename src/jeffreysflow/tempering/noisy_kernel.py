@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
-from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.errors import UserError, allowed_names, positive_integer
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.batches import random_batches
@@ -55,10 +55,7 @@ class NoisyKernel(Kernel):
         control_variate: bool = False,
         anchor_moves: int | None = None,
     ) -> None:
-        if type(batch) is not int or batch < 1:
-            raise UserError(
-                f"kernel '{self.name}': batch must be a positive integer, found {batch!r}"
-            )
+        positive_integer(f"kernel '{self.name}': batch", batch)
         for key, value, allowed in (
             ("noise", noise, get_args(Noise)),
             ("batches", batches, get_args(Batches)),
@@ -73,13 +70,10 @@ class NoisyKernel(Kernel):
                 f"kernel '{self.name}': control_variate must be true or false, "
                 f"found {control_variate!r}"
             )
-        if anchor_moves is not None and (type(anchor_moves) is not int or anchor_moves < 1):
-            raise UserError(
-                f"kernel '{self.name}': anchor_moves must be a positive integer, "
-                f"found {anchor_moves!r}"
-            )
-        if anchor_moves is not None and not control_variate:
-            raise UserError(f"kernel '{self.name}': anchor_moves are of a control_variate")
+        if anchor_moves is not None:
+            positive_integer(f"kernel '{self.name}': anchor_moves", anchor_moves)
+            if not control_variate:
+                raise UserError(f"kernel '{self.name}': anchor_moves are of a control_variate")
         self.minibatch, self.noise, self.batches = batch, noise, batches
         self.control_variate, self.anchor_moves = control_variate, anchor_moves
 

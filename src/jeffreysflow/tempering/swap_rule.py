@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from jeffreysflow.discovery import build, names_in
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import UserError, positive_integer
 from jeffreysflow.tempering import swap_rules
 
 __all__ = ["EstimatingRule", "SwapRule", "get_swap_rule", "swap_rule_names"]
@@ -58,10 +58,8 @@ class EstimatingRule(SwapRule):
     def __init__(
         self, size: int | None = None, batch: Literal["fresh", "reused"] = "fresh"
     ) -> None:
-        if size is not None and (type(size) is not int or size < 1):
-            raise UserError(
-                f"swap rule '{self.name}': size must be a positive integer, found {size!r}"
-            )
+        if size is not None:
+            positive_integer(f"swap rule '{self.name}': size", size)
         if batch not in ("fresh", "reused"):
             raise UserError(
                 f"swap rule '{self.name}': batch must be 'fresh' or 'reused', found {batch!r}"

@@ -1,4 +1,4 @@
-"""Worker processes that call a user's functions, one configuration at a time.
+"""Worker processes that call functions of one configuration at a time.
 
 A worker ends with the process that started it: its end of the pipe closes then.
 """
@@ -9,7 +9,7 @@ import contextlib
 import subprocess
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ import torch
 from jeffreysflow.errors import described
 from jeffreysflow.userfiles.importing import import_user_file
 
-__all__ = ["RaisedInWorkerError", "Workers"]
+__all__ = ["RaisedInWorkerError", "Workers", "serve"]
 
 _CHUNKS_A_WORKER = 4
 
@@ -30,10 +30,13 @@ class RaisedInWorkerError(Exception):
 
 
 class Workers:
-    """``count`` processes that have imported ``file``; started when they are first needed."""
+    """``count`` processes that have imported ``file``; started when they are first needed.
 
-    def __init__(self, file: Path, count: int) -> None:
-        self._file, self._count = file, count
+    Where another ``module`` is run in them, which serves, ``file`` is what it is told.
+    """
+
+    def __init__(self, file: Path | str, count: int, module: str = __name__) -> None:
+        self._file, self._count, self._module = file, count, module
         self._connections: list[Connection] = []
 
     def map_rows(self, function: str, rows: np.ndarray) -> Sequence[Any]:
@@ -73,7 +76,7 @@ class Workers:
     def _start(self) -> None:
         for _ in range(self._count - len(self._connections)):
             ours, theirs = Pipe()
-            command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(self._file)]
+            command = [sys.executable, "-m", self._module, str(theirs.fileno()), str(self._file)]
             process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
             theirs.close()
             self._connections.append(ours)
@@ -91,14 +94,14 @@ def _ended(connection: Connection, process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _serve(connection: Connection, file: Path) -> None:
+def serve(connection: Connection, function: Callable[[str], Callable[..., Any]]) -> None:
+    """Answer with the values of the functions that are asked for by name, until nobody asks."""
     torch.set_num_threads(1)
-    module = import_user_file(file).module
     with contextlib.suppress(EOFError, OSError):
         while True:
             name, rows = connection.recv()
             try:
-                answer: list[Any] | str = [_plain(getattr(module, name)(row)) for row in rows]
+                answer: list[Any] | str = [_plain(function(name)(row)) for row in rows]
             except (Exception, SystemExit) as error:
                 answer = described(error)
             connection.send(answer)
@@ -111,4 +114,5 @@ def _plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1])), Path(sys.argv[2]))
+    _module = import_user_file(Path(sys.argv[2])).module
+    serve(Connection(int(sys.argv[1])), lambda name: getattr(_module, name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import positive_integer
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.rows import row_dot
 from jeffreysflow.streams import Stream
@@ -34,11 +34,7 @@ class DelayedAcceptance(Kernel):
     minibatch: int
 
     def __init__(self, batch: int) -> None:
-        if type(batch) is not int or batch < 1:
-            raise UserError(
-                f"kernel 'delayed_acceptance': batch must be a positive integer, found {batch!r}"
-            )
-        self.minibatch = batch
+        self.minibatch = positive_integer("kernel 'delayed_acceptance': batch", batch)
 
     def step(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import UserError, positive_integer
 from jeffreysflow.host_reads import known_finite
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.rows import row_dot
@@ -32,10 +32,7 @@ class Hmc(Kernel):
     power = 1
 
     def __init__(self, leapfrog_steps: int = 5, jitter: float = 0.2) -> None:
-        if not isinstance(leapfrog_steps, int) or leapfrog_steps < 1:
-            raise UserError(
-                f"kernel 'hmc': leapfrog_steps must be a positive integer, found {leapfrog_steps!r}"
-            )
+        positive_integer("kernel 'hmc': leapfrog_steps", leapfrog_steps)
         if isinstance(jitter, bool) or not isinstance(jitter, int | float) or not 0 <= jitter < 1:
             raise UserError(
                 f"kernel 'hmc': jitter must be a number from 0 to below 1, found {jitter!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import positive_integer
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel, Move
@@ -35,11 +35,7 @@ class Slice(Kernel):
     power = 1
 
     def __init__(self, most_steps: int = 10) -> None:
-        if not isinstance(most_steps, int) or most_steps < 1:
-            raise UserError(
-                f"kernel 'slice': most_steps must be a positive integer, found {most_steps!r}"
-            )
-        self.most_steps = most_steps
+        self.most_steps = positive_integer("kernel 'slice': most_steps", most_steps)
 
     def step(
         self,

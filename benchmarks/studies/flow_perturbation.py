@@ -1,0 +1,180 @@
+"""Estimators of a continuous flow's Jacobian side by side, on the two wells in several dimensions.
+
+    python benchmarks/studies/flow_perturbation.py [--dimensions 10 100] [--seed 1]
+
+A flow is trained by flow matching on as many exact samples of both wells (`--training`), and the
+same base samples are weighed by each estimator: passes and seconds a sample, the variance of the
+log weight beyond that of exact weights (the mean over base samples of that over random numbers, at
+the same base sample), how much larger it is in the well of a quarter than in the other, the ESS,
+and the weight of that well, which must be .25. Of exact weights fewer samples are taken
+(`--exact`): each takes as many passes as there are coordinates.
+
+The same arithmetic (float64), steps and integrator for all; one thread. Seconds of forwards passes
+are those of batches of 250 samples, of exact weights those of what memory holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from jeffreysflow.distillation.batches import FreshBatches, KnownSamples, ShuffledBatches
+from jeffreysflow.distillation.ensemble import effective_sample_size
+from jeffreysflow.distillation.loss import get_loss
+from jeffreysflow.distillation.trainer import Recipe, Transport, train
+from jeffreysflow.flows.box import spline_box
+from jeffreysflow.flows.jacobian import get_jacobian
+from jeffreysflow.flows.map import build_map
+from jeffreysflow.flows.maps.continuous import ContinuousFlow
+from jeffreysflow.potentials import Base, get_potential
+from jeffreysflow.streams import Stream
+from jeffreysflow.truth.exact_map import exact_samples
+
+ESTIMATORS: dict[str, tuple[str, dict[str, object]]] = {
+    "exact": ("brute_force", {}),
+    "stepwise": ("stepwise", {}),
+    "stepwise, 4 directions": ("stepwise", {"directions": 4}),
+    "stepwise, 2 clusters": ("stepwise", {"clusters": 2}),
+    "single step": ("flow_perturbation", {}),
+    "Hutchinson, Gaussian (biased)": ("hutchinson", {"probe": "gaussian"}),
+    "Hutchinson, signs (biased)": ("hutchinson", {"probe": "rademacher"}),
+    "Hutchinson, signs, corrected (biased)": ("hutchinson", {"corrected": True}),
+}
+BATCH = 250
+
+
+class Sizes(NamedTuple):
+    """Training steps, their batch, exact samples to train on, samples weighed, and weighed
+    exactly.
+    """
+
+    steps: int
+    batch: int
+    training: int
+    samples: int
+    exact: int
+
+
+TINY = Sizes(4, 20, 100, 20, 4)
+USUAL = {10: Sizes(4000, 512, 20_000, 10_000, 1000), 100: Sizes(3000, 512, 20_000, 2000, 100)}
+LARGE = Sizes(1500, 256, 20_000, 64, 2)
+
+
+def trained(d: int, sizes: Sizes, seed: int) -> tuple[ContinuousFlow, Base, float]:
+    """A flow (float64), its base, and the seconds of its training."""
+    target = get_potential("two_wells", dimension=d)
+    base = Base(target.domain, 0.0, 0.45)
+    x, _ = exact_samples(target, sizes.training, Stream(seed, "training", d))
+    settings = {"steps": 20 if d > 4 else 2}
+    box = spline_box(base, x)
+    flow = build_map("continuous", settings, box, base, Stream(seed, "weights", d)).float()
+    assert isinstance(flow, ContinuousFlow)
+    fresh, batch = Stream(seed, "source", d), sizes.batch
+    known = KnownSamples(x.float(), target.energy, torch.zeros(len(x)))
+    sides = (
+        FreshBatches(lambda: base.sample(batch, fresh, dtype=torch.float32), base.energy),
+        ShuffledBatches(known, batch, Stream(seed, "reference", d)),
+    )
+    recipe = Recipe(steps=sizes.steps, batch=batch, learning_rate=4e-3, averaging=0.999)
+    started = time.perf_counter()
+    transport = Transport(*sides, base.energy, target.energy, 1.0, 1.0)
+    train(flow, transport, get_loss("flow_matching"), recipe)
+    seconds = time.perf_counter() - started
+    return flow.double(), base, seconds
+
+
+class Weighed(NamedTuple):
+    """Samples [n, d], log factors of two independent sets of random numbers [2, n], seconds and
+    passes a sample.
+    """
+
+    x: torch.Tensor
+    log_r: torch.Tensor
+    seconds: float
+    passes: float
+
+
+def weighed(flow: ContinuousFlow, z: torch.Tensor, stream: Callable[[int], Stream]) -> Weighed:
+    """What the estimator that ``flow`` has makes of base samples ``z``."""
+    exact = flow.exact_factors
+    batch = max(1, min(BATCH, 2_000_000 // z.shape[1] ** 2)) if exact else BATCH
+    log_r, already, started = [], flow.evaluations, time.perf_counter()
+    for repeat in range(1 if exact else 2):
+        source = stream(repeat)
+        parts = [
+            flow.weighted(part, source.normal(len(part), flow.normals))
+            for part in torch.split(z, batch)
+        ]
+        log_r.append(torch.cat([part for _, part in parts]))
+        x = torch.cat([part for part, _ in parts])
+    n = len(z) * len(log_r)
+    seconds = (time.perf_counter() - started) / n
+    return Weighed(x, torch.stack(log_r), seconds, (flow.evaluations - already) / n)
+
+
+def study(d: int, sizes: Sizes, seed: int) -> None:
+    """Train, weigh by every estimator, print a table."""
+    target = get_potential("two_wells", dimension=d)
+    flow, base, seconds = trained(d, sizes, seed)
+    print(f"\n{d} dimensions: trained in {seconds:.0f} s\n")
+    headings = (
+        *("weights", "passes a sample", "s a sample", "exact / this", "variance of log w"),
+        *("beyond exact", "more in the small well", "ESS %", "weight of the small well"),
+    )
+    print("| " + " | ".join(headings) + " |\n" + "|---" * len(headings) + "|")
+    drawn = base.sample(sizes.samples, Stream(seed, "samples", d))
+    exact_seconds = math.nan
+    for label, (kind, parameters) in ESTIMATORS.items():
+        estimator = get_jacobian(kind, **parameters)
+        estimator.prepare(int(flow.settings["steps"]), d)
+        flow.jacobian = estimator
+        flow.finish(
+            base.sample(max(20, min(2 * d, 200)), Stream(seed, "learn", d)), Stream(seed).normal
+        )
+        z = drawn[: sizes.exact] if kind == "brute_force" else drawn
+        address = seed, label, d
+        found = weighed(flow, z, lambda k, address=address: Stream(*address, k))  # type: ignore[misc]
+        if kind == "brute_force":
+            exact_seconds = found.seconds
+        log_w = base.energy(z) - target.energy(found.x) + found.log_r[0]
+        small = found.x[:, 0] < 0
+        weights = torch.softmax(log_w, dim=0)
+        share = float(weights[small].sum())
+        error = float((weights * (small.double() - share)).norm())
+        row = [label, f"{found.passes:,.0f}", f"{found.seconds:.3g}"]
+        row += [f"{exact_seconds / found.seconds:.1f}", f"{float(log_w.var()):.3f}"]
+        if len(found.log_r) == 2:
+            each = 0.5 * (found.log_r[0] - found.log_r[1]).square()
+            uncertain = float(each.std()) / math.sqrt(len(each))
+            more = float(each[small].mean() - each[~small].mean())
+            row += [f"{float(each.mean()):.3f}({uncertain:.3f})", f"{more:+.3f}"]
+        else:
+            row += ["0", "0"]
+        row += [f"{100 * effective_sample_size(log_w):.1f}", f"{share:.4f}({error:.4f})"]
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dimensions", type=int, nargs="+", default=[10, 100])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--exact", type=int, help="samples of exact weights")
+    parser.add_argument("--samples", type=int, help="samples of all others")
+    parser.add_argument("--steps", type=int, help="of training")
+    parser.add_argument("--tiny", action="store_true", help="a try: what it measures means nothing")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    for d in [4] if given.tiny else given.dimensions:
+        sizes = TINY if given.tiny else USUAL.get(d, LARGE)
+        changed = {key: getattr(given, key) for key in ("exact", "samples", "steps")}
+        sizes = sizes._replace(**{key: value for key, value in changed.items() if value})
+        study(d, sizes, given.seed)
+
+
+if __name__ == "__main__":
+    main()

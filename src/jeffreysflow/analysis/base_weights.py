@@ -1,0 +1,51 @@
+"""How good samples of a base are by themselves, before any training."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from jeffreysflow.estimation.averages import WeightedSums, combined
+from jeffreysflow.estimation.estimates import jackknifed
+from jeffreysflow.estimation.pareto import pareto_k
+from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.streams import Stream
+
+__all__ = ["weighed"]
+
+_GROUPS = 32
+_ROWS = 1 << 13
+
+
+@torch.no_grad()
+def weighed(path: AnnealingPath, n: int, stream: Stream) -> dict[str, float]:
+    """``n`` samples of the base of a path with their exact weights ``exp(-V)``: ``ess`` and
+    ``log_z``, each with its ``_error``, and ``pareto_k``.
+
+    Raises
+    ------
+    UserError : the energy of one fails.
+    """
+    assert path.base is not None
+    x = path.base.sample(n, stream)
+    V = torch.cat([path.energies(part)[1] for part in torch.split(x, _ROWS)])
+    log_weights = torch.where(V.isfinite(), -V, -math.inf)
+    none = torch.empty(n, 0).double()
+    size = n // _GROUPS
+    groups = [
+        WeightedSums.of(log_weights[g * size : (g + 1) * size], none[:size]) for g in range(_GROUPS)
+    ]
+
+    def functional(part: WeightedSums) -> torch.Tensor:
+        return torch.tensor([part.ess, part.log_z], dtype=torch.float64)
+
+    errors, _ = jackknifed(groups, functional)
+    ess, log_z = functional(combined(groups)).tolist()
+    return {
+        "ess": ess,
+        "ess_error": float(errors[0]),
+        "log_z": log_z,
+        "log_z_error": float(errors[1]),
+        "pareto_k": pareto_k(log_weights),
+    }

@@ -1,0 +1,241 @@
+"""Levels of a reference from samples that something else has drawn, and whether they fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jeffreysflow.analysis.imported_energies import check_energies
+from jeffreysflow.config import Experiment, SamplesConfig
+from jeffreysflow.config.samples_reference import SampleFiles
+from jeffreysflow.distillation.ensemble import systematic_indices
+from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.thermometers import Thermometer, by_gradients, by_neighbours
+from jeffreysflow.launch.target import build_path
+from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.progress import Progress
+from jeffreysflow.stores.levels import Samples
+from jeffreysflow.stores.sample_files import ReadSamples, read_samples
+from jeffreysflow.stores.tables import DiagnosticRow
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.ladder import cumulative_barrier
+
+__all__ = ["ImportedLevels"]
+
+_ROWS = 1 << 14
+_GRADIENT_ROWS = 1 << 16
+_FEWEST_KEPT = 0.5
+_FAR_PERIODS = 3.0
+_FAR_SHARE = 0.01
+
+
+class ImportedLevels:
+    """The levels of a reference of ``kind: samples``, one after the other; when all have passed,
+    ``rows`` says what was found of them.
+    """
+
+    def __init__(self, experiment: Experiment, reference: str, section: SamplesConfig) -> None:
+        self._experiment, self._name, self._section = experiment, reference, section
+        self._path = build_path(experiment, reference)
+        self._rejection: list[float] = []
+        self.rows: list[DiagnosticRow] = []
+
+    @property
+    def dimension(self) -> int:
+        return self._path.domain.dimension
+
+    def __iter__(self) -> Iterator[Samples]:
+        """Samples [n, ...] of each level, draw by draw, with energies along the reference's path.
+
+        Raises
+        ------
+        UserError : a file has changed, is damaged, or holds no samples of this energy.
+        """
+        section, below = self._section, None
+        progress = Progress(section.levels, f"import {self._name}", "levels")
+        entries: list[SampleFiles | None] = [None, *section.files][section.path == "power" :]
+        for k, (lam, entry) in enumerate(zip(section.lambdas, entries, strict=True)):
+            level = self._base_level() if entry is None else self._level(k, lam, entry)
+            V = level.V.reshape(section.draws, section.walkers)
+            if below is not None:
+                self._add_pair(k, lam, lam - section.lambdas[k - 1], below, V)
+            below = V
+            yield level
+            progress.update(k + 1)
+        progress.close()
+        barrier = cumulative_barrier(np.array(self._rejection)).tolist()
+        for k, (lam, value) in enumerate(zip(section.lambdas, barrier, strict=True)):
+            self._add(k, lam, "barrier", value)
+
+    def _add(self, k: int, lam: float, quantity: str, value: float) -> None:
+        self.rows.append(DiagnosticRow("level", k, lam, "", quantity, value))
+
+    def _base_level(self) -> Samples:
+        assert self._path.base is not None
+        stream = Stream(self._experiment.seed, self._experiment.name, self._name, "base level")
+        x = self._path.base.sample(self._section.samples, stream)
+        return Samples(x, *_energies(self._path, x))
+
+    def _level(self, k: int, lam: float, entry: SampleFiles) -> Samples:
+        section = self._section
+        files = [Path(file) for file in entry.files]
+        parts = [
+            _taken(read_samples(file, entry.level, self._path.target, found.digest), section)
+            for file, found in zip(files, entry.found, strict=True)
+        ]
+        where = f"{self._name}, level {k} ({', '.join(file.name for file in files[:3])})"
+        x = torch.from_numpy(np.concatenate([part.x for part in parts], axis=1))
+        copies = duplicated(x)
+        x = wrapped(x.flatten(0, 1), self._path.domain, where).reshape(x.shape)
+        inside = _inside(x, self._path.domain)
+        flat = x.flatten(0, 1)
+        U_0, V = _energies(self._path, flat, inside.flatten())
+        U = U_0 + V
+        if bool(U.isnan().any()):
+            raise UserError(
+                f"{where}: the energy is not a number at {int(U.isnan().sum())} of {len(U)} samples"
+            )
+        given = [part.U for part in parts]
+        if all(values is not None for values in given):
+            stored = torch.from_numpy(np.concatenate([v for v in given if v is not None], axis=1))
+            # a program knows nothing of the volume element of coordinates, which is U_0 there
+            scaled = V if section.path == "power" else U
+            offset = check_energies(stored.flatten(), scaled, section, where)
+            self._add(k, lam, "energy_offset", offset)
+        weighted = any(part.log_weights is not None for part in parts)
+        log_weights = torch.zeros(x.shape[:2], dtype=torch.float64)
+        if weighted:
+            columns = [
+                np.zeros(part.x.shape[:2]) if part.log_weights is None else part.log_weights
+                for part in parts
+            ]
+            log_weights = torch.from_numpy(np.concatenate(columns, axis=1))
+        kept = U.isfinite().reshape(x.shape[:2])
+        dropped = 1 - float(kept.double().mean())
+        if dropped > 1 - _FEWEST_KEPT:
+            raise UserError(
+                f"{where}: {dropped:.0%} of its samples lie where the density is 0, beyond walls "
+                "or of infinite energy: other units, or samples of something else"
+            )
+        log_weights = log_weights.masked_fill(~kept, -math.inf)
+        self._add(k, lam, "duplicated", copies)
+        self._add(k, lam, "dropped", dropped)
+        rows = torch.arange(len(U))
+        if weighted or dropped:
+            rows = self._resampled(k, lam, log_weights)
+        level = Samples(flat[rows], U_0[rows], V[rows])
+        self._add_thermometer("level", k, lam, self._temperature(level, lam))
+        return level
+
+    def _resampled(self, k: int, lam: float, log_weights: torch.Tensor) -> torch.Tensor:
+        """Rows [n] of equal weight, in the order of the trajectories, one after the other, of
+        which consecutive pieces become the new ones: as many, and hardly mixed where weights are
+        nearly equal.
+        """
+        draws, walkers = log_weights.shape
+        weights = log_weights.T.flatten()
+        p = torch.softmax(weights, dim=0)
+        self._add(k, lam, "weights_ess", float(1 / (p.square().sum() * len(p))))
+        stream = Stream(self._experiment.seed, self._experiment.name, self._name, "weights", k)
+        chosen = systematic_indices(weights, draws * walkers, stream)
+        walker, draw = chosen // draws, chosen % draws
+        return (draw * walkers + walker).reshape(walkers, draws).T.flatten()
+
+    def _temperature(self, level: Samples, lam: float) -> Thermometer:
+        path, section = self._path, self._section
+        if path.target.derivatives < 1:
+            return Thermometer(math.nan, math.nan, math.nan)
+        x = level.x.reshape(section.draws, section.walkers, -1)
+        x = x[:: math.ceil(section.samples / _GRADIENT_ROWS)]
+        parts = torch.split(x.flatten(0, 1), _ROWS)
+        at = torch.tensor(lam, dtype=torch.float64)
+        gradient = torch.cat([path.evaluate(part).gradient(at) for part in parts])
+        return by_gradients(x, gradient.reshape(x.shape), path.domain)
+
+    def _add_pair(
+        self, k: int, lam: float, step: float, below: torch.Tensor, V: torch.Tensor
+    ) -> None:
+        self._add_thermometer("pair", k, lam, by_neighbours(below, V, step))
+        # of a sample of each level, what a swap of the two would be accepted with
+        accepted = float((step * (below - V)).nan_to_num(0.0).clamp(max=0.0).exp().mean())
+        self._rejection.append(1 - accepted)
+        self.rows.append(DiagnosticRow("pair", k, lam, "", "swap_acceptance", accepted))
+
+    def _add_thermometer(self, scope: str, k: int, lam: float, found: Thermometer) -> None:
+        if not math.isnan(found.ratio):
+            error, dof = (None if math.isnan(v) else v for v in (found.error, found.dof))
+            row = ("", "temperature_ratio", found.ratio, error, dof)
+            self.rows.append(DiagnosticRow(scope, k, lam, *row))
+
+
+def _taken(found: ReadSamples, section: SamplesConfig) -> ReadSamples:
+    """The draws of a file's trajectories that are used, as many as the shortest one gives."""
+    draws = len(found.x)
+    if section.draws * section.thin >= draws - section.discard:
+        rows = section.discard + section.thin * np.arange(section.draws)
+    else:
+        rows = np.linspace(section.discard, draws - 1, section.draws).round().astype(int)
+    return ReadSamples(*(None if values is None else values[rows] for values in found))  # type: ignore[arg-type]
+
+
+def duplicated(x: torch.Tensor) -> float:
+    """The share of samples [draw, walker, d] that are copies of another one, apart from those that
+    stay where they were in their own trajectory, as rejected moves do.
+    """
+    flat = x.transpose(0, 1).flatten(0, 1).numpy()
+    stays = np.zeros(x.shape[:2], dtype=bool).T.copy()
+    stays[:, 1:] = (x[1:] == x[:-1]).all(dim=-1).numpy().T
+    moved = np.ascontiguousarray(flat[~stays.flatten()])
+    rows = moved.view(np.dtype((np.void, moved.dtype.itemsize * moved.shape[1])))
+    return 1 - len(np.unique(rows)) / len(flat) - float(stays.mean())
+
+
+def wrapped(x: torch.Tensor, domain: Domain, where: str) -> torch.Tensor:
+    """Samples [n, d] with their periodic coordinates in the period.
+
+    Raises
+    ------
+    UserError : a periodic coordinate is in another unit than the period.
+    """
+    columns = list(x.unbind(dim=1))
+    for i, period in enumerate(domain.periods):
+        if period is None:
+            continue
+        lower, upper = period
+        length = upper - lower
+        far = (columns[i] - 0.5 * (lower + upper)).abs() > _FAR_PERIODS * length
+        if float(far.double().mean()) > _FAR_SHARE:
+            low, high = float(columns[i].min()), float(columns[i].max())
+            raise UserError(
+                f"{where}: x{i + 1} is periodic with period {length:.6g}, its samples reach from "
+                f"{low:.4g} to {high:.4g}: degrees in the place of radians?"
+            )
+        turned = lower + torch.remainder(columns[i] - lower, length)
+        columns[i] = torch.where(turned >= upper, turned.new_tensor(lower), turned)
+    return torch.stack(columns, dim=1)
+
+
+def _inside(x: torch.Tensor, domain: Domain) -> torch.Tensor:
+    """Which samples [...] lie between the walls."""
+    inside = torch.ones(x.shape[:-1], dtype=torch.bool)
+    for i, wall in enumerate(domain.walls):
+        if wall is not None:
+            inside &= (x[..., i] >= wall[0]) & (x[..., i] <= wall[1])
+    return inside
+
+
+@torch.no_grad()
+def _energies(
+    path: AnnealingPath, x: torch.Tensor, inside: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``(U_0, V)`` [n]; V is +inf where it is not ``inside``, of which no energy is asked."""
+    U_0, V = torch.zeros(len(x)).double(), torch.full((len(x),), math.inf).double()
+    rows = torch.arange(len(x)) if inside is None else inside.nonzero()[:, 0]
+    for some in torch.split(rows, _ROWS):
+        U_0[some], V[some] = path.energies(x[some])
+    return U_0, torch.where((U_0 + V).isposinf(), math.inf, V)

@@ -1,0 +1,48 @@
+"""Whether estimates and figures are those of the samples beside them: what a folder shows in which
+a run was stopped, or begun anew at another scale.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.errors import UserError
+from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.stores.completion import read_record
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.usage import read_usage
+
+__all__ = ["check_run_to_the_end"]
+
+
+def check_run_to_the_end(layout: Layout, experiment: Experiment) -> None:
+    """
+    Raises
+    ------
+    UserError : estimates or figures are older than what they are made from, or of another
+        configuration.
+    """
+    hash, last = experiment.estimate_hash(), []
+    for name in experiment.references:
+        made = layout.reference(name).levels / "done.json"
+        last.append(_after(layout.usage("estimate_reference", name), hash, [made], name))
+    for name in experiment.flows:
+        files, steps = layout.flow(name), flow_steps(layout, experiment, name)
+        generated = [files.generated / "done.json"] if experiment.generates(name) else []
+        made_from = [files.level(steps) / "done.json", *generated]
+        last.append(_after(layout.usage("estimate_flow", name), hash, made_from, name))
+    drawn = _after(layout.usage("figures", "all"), hash, [], "figures")
+    if drawn and drawn < max(last):
+        raise UserError("figures are older than the estimates they show")
+
+
+def _after(folder: Path, hash: str, made_from: list[Path], of: str) -> str:
+    """When a stage finished, by what it used; empty where nothing is known of it."""
+    finished = str(read_usage(folder, hash).get("finished", ""))
+    if not finished and folder.exists():
+        raise UserError(f"estimates of {of} are of another configuration")
+    for file in made_from:
+        if finished and finished < read_record(file).get("finished", ""):
+            raise UserError(f"estimates of {of} are older than the samples beside them")
+    return finished

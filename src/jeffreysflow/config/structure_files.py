@@ -1,0 +1,113 @@
+"""The files of a molecule: where they are, and whether they are still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jeffreysflow.config.molecule import STRUCTURE_FILES
+from jeffreysflow.config.potential import PotentialConfig
+from jeffreysflow.errors import UserError
+from jeffreysflow.userfiles.digest import digest
+from jeffreysflow.userfiles.packaged import is_packaged, packaged_file
+
+__all__ = ["check_structure_unchanged", "located", "structure_digests", "with_structure"]
+
+
+def located(name: str) -> Path:
+    """The file of a name in a resolved section.
+
+    Raises
+    ------
+    UserError : it is of a package that is not installed, or does not have it.
+    """
+    return packaged_file(name) if is_packaged(name) else Path(name)
+
+
+def structure_digests(potential: PotentialConfig) -> dict[str, str]:
+    """Digests of the files of a molecule, by the keys that name them.
+
+    Of a package that is not installed there are none: the energy cannot be built then, which is
+    said where it is asked for.
+
+    Raises
+    ------
+    UserError : a file cannot be read.
+    """
+    section = potential.structure
+    assert section is not None
+    digests = {}
+    for key, file in _files(potential).items():
+        try:
+            digests[key] = digest(file)
+        except OSError as error:
+            raise UserError(f"{potential.title}.{key}: {file}: {error.strerror}") from error
+    return dict(sorted(digests.items()))
+
+
+def check_structure_unchanged(potential: PotentialConfig, expected: Mapping[str, str]) -> None:
+    """
+    Raises
+    ------
+    UserError : a file is another one than when the run was set up.
+    """
+    found = structure_digests(potential)
+    for key, value in found.items():
+        if expected and expected.get(key) != value:
+            raise UserError(
+                f"{potential.title}.{key}: changed since the run was set up; start the workflow "
+                "again"
+            )
+
+
+def with_structure(
+    potential: dict[str, Any], existing: Callable[[str, str], Path]
+) -> dict[str, Any]:
+    """A section `potential` whose files of a molecule have full paths, but for those of packages.
+
+    ``existing`` gives the file of a key and a name in it, or raises.
+    """
+    for kind in ("molecule", "ase"):
+        section = potential.get(kind)
+        if not isinstance(section, dict):
+            continue
+        changed = dict(section)
+        for key in sorted(STRUCTURE_FILES):
+            name = section.get(key)
+            if isinstance(name, str) and not is_packaged(name):
+                changed[key] = str(existing(f"potential.{kind}.{key}", name))
+        names = section.get("forcefield")
+        if isinstance(names, list):
+            changed["forcefield"] = [_of_forcefield(kind, name, existing) for name in names]
+        potential = {**potential, kind: changed}
+    return potential
+
+
+def _of_forcefield(kind: str, name: Any, existing: Callable[[str, str], Path]) -> Any:
+    """A file of the user's, or the name of one that comes with OpenMM."""
+    if not isinstance(name, str):
+        return name
+    try:
+        return str(existing(f"potential.{kind}.forcefield", name))
+    except UserError:
+        return name
+
+
+def _files(potential: PotentialConfig) -> dict[str, Path]:
+    section = potential.structure
+    assert section is not None
+    files = {}
+    for key, name in section.files.items():
+        try:
+            files[key] = located(name)
+        except UserError:
+            if not is_packaged(name):
+                raise
+    for i, name in enumerate(getattr(section, "forcefield", [])):
+        try:
+            own = Path(name) if Path(name).is_absolute() else located(f"openmm:app/data/{name}")
+        except UserError:
+            continue
+        files[f"forcefield.{i}"] = own
+    return files

@@ -1,0 +1,96 @@
+"""Samples of flows whose weights are random, as points of an enlarged space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.streams import Stream
+
+__all__ = ["ExtendedTarget", "Points", "generated"]
+
+
+class Points(NamedTuple):
+    """Base samples ``z`` [n, d] with the numbers ``eps`` [n, m] that their weights take, and what
+    the flows make of them: ``image``, of log weights ``log w(z, eps)``.
+    """
+
+    z: torch.Tensor
+    eps: torch.Tensor
+    image: Ensemble
+
+    def rows(self, index: torch.Tensor) -> Points:
+        """Some of the points."""
+        return Points(self.z[index], self.eps[index], self.image.rows(index))
+
+
+class ExtendedTarget:
+    """The density ``p(z) N(eps; 0, 1) w(z, eps)`` of flows ``f`` in turn, with
+    ``w = exp(U_0(z) - U_M(f(z))) r(z, eps)``: where the mean of r over eps is ``|det df(z)|``, the
+    samples f(z) have the target's density, and the mean of w is Z (Peng and Gao 2025, arXiv
+    2407.10666).
+
+    Parameters
+    ----------
+    batch : points that pass the flows at a time.
+    """
+
+    def __init__(self, flows: Sequence[TransportMap], path: AnnealingPath, batch: int) -> None:
+        assert path.base is not None
+        self._flows, self._path, self._base, self._batch = flows, path, path.base, batch
+
+    @property
+    def numbers(self) -> int:
+        """m, of all flows together."""
+        return sum(flow.normals for flow in self._flows)
+
+    def drawn(self, n: int, stream: Stream) -> Points:
+        """``n`` independent points of ``p(z) N(eps; 0, 1)``."""
+        z = self._base.sample(n, stream)
+        return self.at(z, stream.normal(n, self.numbers, device=z.device))
+
+    def redrawn(self, points: Points, share: float, stream: Stream) -> Points:
+        """The points with some numbers drawn anew: each coordinate of z with probability ``share``,
+        and the numbers of eps with the same, d of them at a time.
+        """
+        n, d = points.z.shape
+        device = points.z.device
+        which = stream.uniform(n, d, device=device) < share
+        z = torch.where(which, self._base.sample(n, stream), points.z)
+        blocks = stream.uniform(n, -(-self.numbers // d), device=device) < share
+        which = blocks.repeat_interleave(d, dim=1)[:, : self.numbers]
+        fresh = stream.normal(n, self.numbers, device=device)
+        return self.at(z, torch.where(which, fresh, points.eps))
+
+    def at(self, z: torch.Tensor, eps: torch.Tensor) -> Points:
+        """The point (z, eps)."""
+        parts = [
+            generated(self._flows, self._path, *part)
+            for part in zip(*(torch.split(part, self._batch) for part in (z, eps)), strict=True)
+        ]
+        return Points(z, eps, Ensemble(*map(torch.cat, zip(*parts, strict=True))))
+
+
+@torch.no_grad()
+def generated(
+    flows: Sequence[TransportMap], path: AnnealingPath, z: torch.Tensor, eps: torch.Tensor
+) -> Ensemble:
+    """Base samples [n, d] through all flows, with ``log w = U_base(z) - U_M(x) + log|det|``; where
+    weights are random, with the numbers ``eps`` [n, m] of all flows.
+
+    A sample in a wall, of infinite energy, gets weight 0.
+    """
+    assert path.base is not None
+    x, log_weights = z, path.base.energy(z)
+    own = torch.split(eps, [flow.normals for flow in flows], dim=1)
+    for flow, normals in zip(flows, own, strict=True):
+        x, log_det = flow.weighted(x, normals)
+        log_weights = log_weights + log_det
+    U_0, V = path.energies(x)
+    log_weights = log_weights - (U_0 + V)
+    return Ensemble(x, torch.where(torch.isfinite(log_weights), log_weights, -torch.inf), U_0, V)

@@ -1,0 +1,66 @@
+"""Weighted samples of flows, and how much of their variance is that of random weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.extended import ExtendedTarget
+from jeffreysflow.flows.directions import row_normals
+from jeffreysflow.streams import Stream
+
+__all__ = ["Excess", "importance_batches", "measured_excess"]
+
+_FEWEST = 20
+
+
+class Excess(NamedTuple):
+    """Variance of log weights, over the random numbers that they take at one base sample: its
+    ``mean`` over base samples, with standard ``error``; ``each`` [n] an unbiased estimate of it at
+    each of the samples ``x`` [n, d] of energies ``U`` [n].
+    """
+
+    mean: float
+    error: float
+    each: torch.Tensor
+    x: torch.Tensor
+    U: torch.Tensor
+
+    def between(self, inside: torch.Tensor) -> float:
+        """How much larger it is where ``inside`` [n] holds than elsewhere; NaN where either has few
+        samples. Estimates that are unbiased in the logarithm shift weights by half of that.
+        """
+        if min(int(inside.sum()), int((~inside).sum())) < _FEWEST:
+            return math.nan
+        return float(self.each[inside].mean() - self.each[~inside].mean())
+
+
+def importance_batches(
+    target: ExtendedTarget, base_points: Iterable[torch.Tensor], stream: Callable[[int], Stream]
+) -> Iterator[Ensemble]:
+    """Samples of base points [n, d] that come in batches; ``stream`` is that of the random numbers
+    of each tile of rows.
+    """
+    first = 0
+    for z in base_points:
+        yield target.at(z, row_normals(stream, first, len(z), target.numbers, z.device)).image
+        first += len(z)
+
+
+def measured_excess(target: ExtendedTarget, n: int, stream: Stream) -> Excess | None:
+    """From ``n`` base samples, the log weight of each with two independent sets of numbers; None
+    where weights have nothing random.
+    """
+    if target.numbers == 0:
+        return None
+    first = target.drawn(n, stream)
+    again = target.at(first.z, stream.normal(*first.eps.shape, device=first.eps.device))
+    difference = first.image.log_weights - again.image.log_weights
+    known = difference.isfinite()
+    each = 0.5 * difference[known].square()
+    x, U = first.image.x[known], (first.image.U_0 + first.image.V)[known]
+    return Excess(float(each.mean()), float(each.std()) / math.sqrt(len(each)), each, x, U)

@@ -1,0 +1,62 @@
+"""A base fitted to samples: every part to what it is of, as large as held-out samples gain by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from jeffreysflow.domain import Domain
+from jeffreysflow.estimation.fit_circles import coupled_pairs, fit_circles
+from jeffreysflow.estimation.fit_lines import fit_lines
+from jeffreysflow.potentials.fitted_base import FittedBase, angles_of, on_the_line
+from jeffreysflow.streams import Stream
+
+__all__ = ["fit_base"]
+
+_ROWS = 20_000
+
+
+def fit_base(
+    training: torch.Tensor,
+    held_out: torch.Tensor,
+    domain: Domain,
+    couplings: Sequence[tuple[int, int]] | None,
+    components: int,
+    circle_components: int,
+    stream: Callable[[str], Stream],
+) -> FittedBase:
+    """The base that gives samples the largest density, by expectation and maximisation.
+
+    Parameters
+    ----------
+    training, held_out : samples [n, d] and, of other origin, [m, d]; at most 20,000 of each, evenly
+        spread, are looked at.
+    couplings : pairs of coordinates on circles, from 0, that have a density together; None for
+        those that know most of each other.
+    components, circle_components : components of each mixture at most.
+    """
+    some = [x[:: -(-len(x) // _ROWS)].double().cpu() for x in (training, held_out)]
+    circular = domain.periodic.nonzero()[:, 0].tolist()
+    line = (~domain.periodic).nonzero()[:, 0].tolist()
+    lines = None
+    if line:
+        points = [on_the_line(x, domain)[0][:, line] for x in some]
+        lines = fit_lines(*_two(points), components, stream("lines"))
+    if couplings is None and circular:
+        angles = angles_of(some[0][:, circular], [domain.periods[i] for i in circular])
+        couplings = [(circular[i], circular[j]) for i, j in coupled_pairs(angles)]
+    groups = [list(pair) for pair in couplings or ()]
+    paired = {i for group in groups for i in group}
+    groups += [[i] for i in circular if i not in paired]
+    circles = []
+    for group in groups:
+        parts = [angles_of(x[:, group], [domain.periods[i] for i in group]) for x in some]
+        purpose = "circles " + " ".join(map(str, group))
+        circles.append(fit_circles(*_two(parts), circle_components, stream(purpose)))
+    return FittedBase(domain, lines, groups, circles)
+
+
+def _two(parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    training, held_out = parts
+    return training, held_out

@@ -1,0 +1,201 @@
+"""A continuous flow as it is run: a composition of discrete steps that inverts exactly.
+
+Weights of a flow are those of the map that was run, not of the differential equation that it
+stands for. So each step is defined by its inverse, an explicit step of an integrator backwards in
+time, and forwards that equation is solved to the last bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch.func import jvp, vmap
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.flows.integrator import Field, Integrator
+
+__all__ = ["DiscreteFlow"]
+
+TOLERANCE = 1e-12
+"""Largest defect of a solved step, relative to one and the largest coordinate of a sample, in
+float64; in float32 as many of its last bits."""
+_MOST_CORRECTIONS = 8
+_MOST_NEWTON_STEPS = 12
+_NUMBERS_AT_ONCE = 4_000_000
+
+
+class DiscreteFlow:
+    """``f = f_{K-1} o ... o f_0``, where ``f_k^-1(x) = Phi(x, t_{k+1}, -h)`` is an explicit step of
+    ``integrator`` along ``velocity``, ``t_k = k h`` and ``h = 1/K``.
+
+    ``f_k(z)`` is the solution x of ``f_k^-1(x) = z``. It starts from the explicit step forwards,
+    ``F(z) = Phi(z, t_k, h)``, and is corrected by ``x + F(z) - F(f_k^-1(x))``, whose error falls by
+    a factor of order ``h^(p+1)`` each time, p the order of the integrator; where that is not below
+    one, by Newton's method.
+
+    ``evaluations`` counts velocities, one a sample each, a product of its Jacobian with a vector
+    as one more.
+
+    Parameters
+    ----------
+    velocity : v(x, t).
+    steps : K >= 1.
+    particle_dimension : where it is given, coordinates are those of particles in so many
+        dimensions, whose centroid ``velocity`` does not move; directions do not either then.
+    """
+
+    def __init__(
+        self,
+        velocity: Field,
+        integrator: Integrator,
+        steps: int,
+        particle_dimension: int | None = None,
+    ) -> None:
+        self.steps, self._integrator = steps, integrator
+        self._velocity, self._space = velocity, particle_dimension
+        self._h = 1.0 / steps
+        self.evaluations = 0
+
+    def forward(self, z: torch.Tensor) -> list[torch.Tensor]:
+        """``z`` [n, d] and where it is after each step, K + 1 tensors.
+
+        Raises
+        ------
+        UserError : a step does not converge, or a velocity is not finite.
+        """
+        states = [z]
+        for k in range(self.steps):
+            states.append(self._solved(k, states[-1]))
+        return states
+
+    def inverse(self, x: torch.Tensor) -> torch.Tensor:
+        """``f^-1(x)`` [n, d]."""
+        for k in reversed(range(self.steps)):
+            x = self.back(k, x)
+        return x
+
+    def back(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        """``f_k^-1(x)`` [n, d]."""
+        self._count(len(x))
+        return self._back(k, x)
+
+    def back_along(
+        self, k: int, x: torch.Tensor, e: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``f_k^-1(x)`` and ``J e`` [n, d], J its Jacobian at ``x``, of directions ``e`` [n, d]."""
+        self._count(2 * len(x))
+        return _along(partial(self._back, k), x, e)
+
+    def log_det_back(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        """``log|det J|`` [n] of ``f_k^-1`` at ``x`` [n, d]."""
+        log_det: torch.Tensor = torch.linalg.slogdet(self.jacobian_back(k, x)).logabsdet
+        return log_det
+
+    def jacobian_back(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        """The Jacobian J [n, d, d] of ``f_k^-1`` at ``x`` [n, d], d products with unit vectors."""
+        n, d = x.shape
+        self._count((d + 1) * n)
+
+        def along(e: torch.Tensor) -> torch.Tensor:
+            return _along(partial(self._back, k), x, e.expand_as(x))[1]
+
+        unit = torch.eye(d, dtype=x.dtype, device=x.device)
+        at_once = max(1, min(d, _NUMBERS_AT_ONCE // max(n * d, 1)))
+        columns: torch.Tensor = vmap(along, chunk_size=at_once)(unit)
+        return columns.permute(1, 2, 0)
+
+    def divergence_back(
+        self, k: int, x: torch.Tensor, e: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``f_k^-1(x)`` [n, d], and the integral of ``-e . grad v e`` [n] over the step by the same
+        integrator: of e with E[e e^T] = 1 an estimate of ``log|det J|`` of the differential
+        equation.
+        """
+        d = x.shape[1]
+        self._count(2 * len(x))
+
+        def augmented(y: torch.Tensor, t: float) -> torch.Tensor:
+            v, along = _along(lambda position: self._velocity(position, t), y[:, :d], e)
+            return torch.cat([v, (along * e).sum(dim=1, keepdim=True)], dim=1)
+
+        start = torch.cat([x, x.new_zeros(len(x), 1)], dim=1)
+        end = self._integrator.step(augmented, start, (k + 1) * self._h, -self._h)
+        return end[:, :d], end[:, d]
+
+    def degrees(self, d: int) -> int:
+        """D, the dimension of the space that is mapped."""
+        return d if self._space is None else d - self._space
+
+    def within(self, e: torch.Tensor) -> torch.Tensor:
+        """Vectors [..., d] without their part along what is not mapped, the centroid."""
+        if self._space is None:
+            return e
+        particles = e.reshape(*e.shape[:-1], -1, self._space)
+        return (particles - particles.mean(dim=-2, keepdim=True)).reshape(e.shape)
+
+    def _back(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        return self._integrator.step(self._velocity, x, (k + 1) * self._h, -self._h)
+
+    def _ahead(self, k: int, z: torch.Tensor) -> torch.Tensor:
+        self._count(len(z))
+        return self._integrator.step(self._velocity, z, k * self._h, self._h)
+
+    def _solved(self, k: int, z: torch.Tensor) -> torch.Tensor:
+        ahead = self._ahead(k, z)
+        tolerance = max(TOLERANCE, 20 * torch.finfo(z.dtype).eps)
+        allowed = tolerance * (1 + z.abs().amax(dim=1))
+        x, best = ahead, torch.full_like(allowed, torch.inf)
+        # what is solved, or does not come nearer, stays as it is, whatever is beside it
+        moving = torch.ones_like(allowed, dtype=torch.bool)
+        for _ in range(_MOST_CORRECTIONS):
+            found = self.back(k, x)
+            defect = (found - z).abs().amax(dim=1)
+            best = torch.where(moving, defect, best)
+            moving = moving & (defect > allowed) & defect.isfinite()
+            if not bool(moving.any()):
+                break
+            x = torch.where(moving[:, None], x + ahead - self._ahead(k, found), x)
+        left = (~(best <= allowed)).nonzero().squeeze(1)
+        if len(left):
+            x = x.clone()
+            x[left] = self._by_newton(k, z[left], ahead[left], allowed[left])
+        return x
+
+    def _by_newton(
+        self, k: int, z: torch.Tensor, x: torch.Tensor, allowed: torch.Tensor
+    ) -> torch.Tensor:
+        """Solutions where the corrections do not converge: D passes each time, for few samples."""
+        for _ in range(_MOST_NEWTON_STEPS):
+            defect = self.back(k, x) - z
+            largest = defect.abs().amax(dim=1)
+            if bool((largest <= allowed).all()):
+                return x
+            if not bool(largest.isfinite().all()):
+                break
+            step = torch.linalg.solve_ex(self.jacobian_back(k, x), defect[:, :, None]).result
+            x = torch.where((largest > allowed)[:, None], x - step[:, :, 0], x)
+        raise UserError(self._failure(k, (self.back(k, x) - z).abs().amax(dim=1)))
+
+    def _failure(self, k: int, defect: torch.Tensor) -> str:
+        where = f"step {k + 1} of {self.steps} of the flow (t = {k * self._h:g})"
+        bad = int((~defect.isfinite()).sum())
+        if bad:
+            return f"{where}: the velocity of {bad} of {len(defect)} samples is not finite"
+        return (
+            f"{where} does not converge: a defect of {float(defect.max()):.3g} is left; allowed: "
+            "steps so short that the velocity hardly changes in one, found "
+            f"steps: {self.steps}"
+        )
+
+    def _count(self, rows: int) -> None:
+        self.evaluations += rows * self._integrator.stages
+
+
+def _along(
+    f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, e: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``f(x)`` and the derivative of f along ``e``."""
+    value, derivative = jvp(f, (x,), (e,))  # type: ignore[misc]
+    return value, derivative

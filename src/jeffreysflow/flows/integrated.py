@@ -1,0 +1,102 @@
+"""Maps that are a velocity, integrated."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.flows.discrete import DiscreteFlow
+from jeffreysflow.flows.integrator import get_integrator
+from jeffreysflow.flows.jacobian import get_jacobian
+from jeffreysflow.flows.map import TransportMap
+
+__all__ = ["IntegratedFlow"]
+
+
+class IntegratedFlow(TransportMap):
+    """The discrete steps of a velocity ``v(x, t)``, t from 0 to 1, with weights by an estimator of
+    its Jacobian determinant. ``forward`` and ``inverse`` have the exact one, at the cost of D
+    passes.
+
+    ``invertible`` is false all the same: the losses and checks that pull many samples back would
+    take D passes for each.
+    """
+
+    invertible = False
+    has_velocity = True
+
+    def __init__(
+        self,
+        dimension: int,
+        integrator: str,
+        steps: int,
+        jacobian: str,
+        jacobian_parameters: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        if type(steps) is not int or steps < 1:
+            raise UserError(f"steps of a flow must be a positive integer, found {steps!r}")
+        self._dimension, self._steps = dimension, steps
+        self._integrator = get_integrator(integrator)
+        self.jacobian = get_jacobian(jacobian, **jacobian_parameters)
+        self.jacobian.prepare(steps, dimension)
+        self.how = {
+            "integrator": integrator,
+            "steps": steps,
+            "jacobian": jacobian,
+            "jacobian_parameters": dict(jacobian_parameters),
+        }
+        self.evaluations = 0
+
+    particle_dimension: int | None = None
+
+    @abstractmethod
+    def velocity(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """``v`` [n, d] of ``x`` [n, d] at times ``t`` [n, 1] or [1, 1]."""
+
+    @property
+    def exact_factors(self) -> bool:
+        return self.jacobian.kind == "brute_force"
+
+    @property
+    def unbiased(self) -> bool:
+        return self.jacobian.unbiased
+
+    @property
+    def normals(self) -> int:
+        return self.jacobian.normals(self._steps, self._dimension)
+
+    def weighted(self, z: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        flow = self._discrete()
+        with torch.no_grad():
+            x, log_r = self.jacobian.push(flow, z, normals)
+        self.evaluations += flow.evaluations
+        return x, log_r
+
+    def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        flow = self._discrete()
+        x, log_det = get_jacobian("brute_force").push(flow, z, z[:, :0])
+        self.evaluations += flow.evaluations
+        return x, log_det
+
+    def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        flow, log_det = self._discrete(), torch.zeros_like(x[:, 0])
+        for k in reversed(range(self._steps)):
+            log_det = log_det + flow.log_det_back(k, x)
+            x = flow.back(k, x)
+        self.evaluations += flow.evaluations
+        return x, log_det
+
+    def finish(self, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]) -> None:
+        if self.jacobian.learns:
+            self.jacobian.learn(self._discrete(), z, normals)
+
+    def _discrete(self) -> DiscreteFlow:
+        def v(x: torch.Tensor, t: float) -> torch.Tensor:
+            return self.velocity(x, x.new_full((1, 1), t))
+
+        return DiscreteFlow(v, self._integrator, self._steps, self.particle_dimension)

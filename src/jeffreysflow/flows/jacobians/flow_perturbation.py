@@ -1,0 +1,111 @@
+"""Flow perturbation, of the whole flow at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.flows.discrete import DiscreteFlow
+from jeffreysflow.flows.jacobian import Jacobian, unit_rows
+from jeffreysflow.flows.velocity import linear
+from jeffreysflow.streams import Stream
+
+_HIDDEN = 64
+_STEPS, _BATCH, _LEARNING_RATE = 600, 256, 3e-3
+
+
+class FlowPerturbation(Jacobian):
+    """A sample of the flow is perturbed, and what that does to the base sample it comes from is the
+    random factor (Peng and Gao 2025, arXiv 2407.10666).
+
+    With a ``scale`` s_f, ``x = f(z) + s_f eps``, eps standard normal, ``eps' = (z - f^-1(x)) /
+    s_b(x)`` and
+
+        ``log r = D log(s_f / s_b(x)) - (|eps'|^2 - |eps|^2) / 2``,
+
+    unbiased for every s_b, which is learnt: a network of f^-1(x) that minimises ``E | |eps'|^2 -
+    |eps|^2 |``. Where ``s_b`` is at least ``sqrt(2) s_f sigma``, sigma the smallest singular value
+    of the inverse's Jacobian, the variance is infinite.
+
+    Without one, the limit s_f -> 0 with the length of eps' that of eps: ``log r = -D log|J e|``, e
+    uniform on the sphere and J the Jacobian of ``f^-1`` at ``x = f(z)``. Unbiased as well, for the
+    reason that ``stepwise`` is; its variance grows with D and does not fall with the steps.
+
+    Parameters
+    ----------
+    scale : s_f > 0; ``None``: the limit.
+    """
+
+    def __init__(self, scale: float | None = None) -> None:
+        super().__init__()
+        number = isinstance(scale, int | float) and not isinstance(scale, bool)
+        if scale is not None and not (number and 0 < scale < math.inf):
+            raise UserError(f"flow_perturbation: scale must be a positive number, found {scale!r}")
+        self._scale = scale
+        self.learns = scale is not None
+        self._network: nn.Sequential | None = None
+
+    def prepare(self, steps: int, d: int) -> None:
+        if self._scale is not None:
+            self._network = nn.Sequential(
+                linear(d, _HIDDEN, Stream(0, "backward scale", d)),
+                nn.SiLU(),
+                linear(_HIDDEN, 1, None),
+            )
+
+    def normals(self, steps: int, d: int) -> int:
+        return d
+
+    def push(
+        self, flow: DiscreteFlow, z: torch.Tensor, normals: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        eps = flow.within(normals)
+        x = flow.forward(z)[-1]
+        D = flow.degrees(z.shape[1])
+        if self._scale is None:
+            e, below = unit_rows(eps), x
+            for k in reversed(range(flow.steps)):
+                below, e = flow.back_along(k, below, e)
+            return x, -D * e.norm(dim=1).log()
+        x = x + self._scale * eps
+        origin = flow.inverse(x)
+        log_s_b = self._log_backward_scale(origin)
+        distance = (z - origin).square().sum(dim=1) / (2 * log_s_b).exp()
+        log_r = D * (math.log(self._scale) - log_s_b) - 0.5 * (distance - eps.square().sum(dim=1))
+        return x, log_r
+
+    def learn(
+        self, flow: DiscreteFlow, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]
+    ) -> None:
+        if self._scale is None:
+            return
+        assert self._network is not None
+        D = flow.degrees(z.shape[1])
+        with torch.no_grad():
+            eps = flow.within(normals(*z.shape))
+            origin = flow.inverse(flow.forward(z)[-1] + self._scale * eps)
+            moved, drawn = (z - origin).square().sum(dim=1), eps.square().sum(dim=1)
+            # the scale that is best for all of them, from which the network departs
+            last = self._network[-1]
+            assert isinstance(last, nn.Linear)
+            last.bias.fill_(0.5 * float((moved / drawn).log().median()))
+        optimiser = torch.optim.Adam(self._network.parameters(), lr=_LEARNING_RATE)
+        for step in range(_STEPS):
+            rows = torch.arange(step * _BATCH, (step + 1) * _BATCH, device=z.device) % len(z)
+            with torch.enable_grad():
+                log_s_b = self._log_backward_scale(origin[rows])
+                loss = (moved[rows] * (-2 * log_s_b).exp() - drawn[rows]).abs().mean() / D
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+            for group in optimiser.param_groups:
+                group["lr"] = _LEARNING_RATE * (1 - step / _STEPS)
+            optimiser.step()
+
+    def _log_backward_scale(self, origin: torch.Tensor) -> torch.Tensor:
+        assert self._network is not None
+        log_s_b: torch.Tensor = self._network(origin)
+        return log_s_b[:, 0]

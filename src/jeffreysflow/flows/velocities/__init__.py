@@ -1,0 +1,2 @@
+"""The networks of a velocity, one file and one class each, found by the file's name
+(`flows.velocity`)."""

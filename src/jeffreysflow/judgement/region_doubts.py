@@ -1,0 +1,80 @@
+"""What named regions tell: one that was never seen, or that flow and reference disagree on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from jeffreysflow.judgement.doubts import Doubt, Witness, named
+from jeffreysflow.judgement.scores import LARGEST_Z, difference
+from jeffreysflow.stores.tables import REGION, REGION_RHAT, EstimateRow
+from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
+
+__all__ = ["disagreement_about_regions", "doubts_about_regions", "unmixed_regions"]
+
+_GRAVE_RHAT = 1.1
+
+
+def _regions(rows: Sequence[EstimateRow]) -> Mapping[str, EstimateRow]:
+    """The populations of the last level, by the names of the regions."""
+    return {
+        row.quantity.removeprefix(REGION): row for row in rows if row.quantity.startswith(REGION)
+    }
+
+
+def doubts_about_regions(rows: Sequence[EstimateRow]) -> list[Doubt]:
+    """Regions that no sample met: who names one wants to know its population."""
+    unseen = [name for name, row in _regions(rows).items() if row.value == 0]
+    unknown = [
+        name
+        for name, row in _regions(rows).items()
+        if row.value > 0 and row.stderr is None and row.value < 1
+    ]
+    doubts = []
+    if unseen:
+        doubts.append(Doubt(f"region {named(unseen)}: never seen, so that its population is not"))
+    if unknown:
+        text = f"region {named(unknown)}: seen too rarely for an error of its population"
+        doubts.append(Doubt(text, grave=False))
+    return doubts
+
+
+def disagreement_about_regions(rows: Sequence[EstimateRow], witness: Witness) -> list[Doubt]:
+    """Regions whose populations differ from those of the reference, or that it never saw.
+
+    ESS, Pareto k and log Z do not see a lost basin of small weight.
+    """
+    ours, theirs = _regions(rows), _regions(witness.rows)
+    scores = {name: difference(row, theirs[name]) for name, row in ours.items() if name in theirs}
+    far = {name: z for name, z in scores.items() if abs(z) > LARGEST_Z}
+    doubts = []
+    if far:
+        worst = max(far, key=lambda name: abs(far[name]))
+        text = (
+            f"the populations of {len(far)} of {len(scores)} regions are more than {LARGEST_Z:g} "
+            f"standard errors from those of the reference {witness.name}, worst {worst} "
+            f"({ours[worst].value:.3g} against {theirs[worst].value:.3g}, {far[worst]:+.1f})"
+        )
+        doubts.append(Doubt(text))
+    gained = [name for name in scores if ours[name].value > 0 and theirs[name].value == 0]
+    if gained:
+        text = f"region {named(gained)}: the reference {witness.name} never saw it"
+        doubts.append(Doubt(text))
+    return doubts
+
+
+def unmixed_regions(rows: Sequence[EstimateRow]) -> list[Doubt]:
+    """Levels of a reference whose walkers disagree on being in a region; grave at the last."""
+    found = [row for row in rows if row.quantity.startswith(REGION_RHAT)]
+    high = [row for row in found if math.isfinite(row.value) and row.value > LARGEST_RHAT]
+    if not high:
+        return []
+    last = max(row.level for row in found)
+    worst = max(high, key=lambda row: row.value)
+    grave = any(row.level == last and row.value > _GRAVE_RHAT for row in high)
+    text = (
+        f"R-hat of being in a region exceeds 1.05 in {len(high)} of {len(found)} cases, worst "
+        f"{worst.value:.3f} ({worst.quantity.removeprefix(REGION_RHAT)} at level {worst.level}): "
+        "the walkers disagree on its population"
+    )
+    return [Doubt(text, grave)]

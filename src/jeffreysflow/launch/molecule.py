@@ -1,0 +1,159 @@
+"""From the configuration of a molecule to its potential."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from jeffreysflow.config.molecule import AseConfig, MoleculeConfig
+from jeffreysflow.config.structure_files import located
+from jeffreysflow.errors import UserError
+from jeffreysflow.molecules.ase_worker import (
+    ANGSTROM,
+    ELECTRONVOLT,
+    Trapped,
+    ase_energy,
+    ase_structure,
+)
+from jeffreysflow.molecules.cartesian import Cartesian
+from jeffreysflow.molecules.chart import Chart
+from jeffreysflow.molecules.force_field import ForceField
+from jeffreysflow.molecules.internal import internal_chart
+from jeffreysflow.molecules.molecule import GAS_CONSTANT, Molecule
+from jeffreysflow.molecules.openmm_files import (
+    Model,
+    system_from_forcefield,
+    system_from_prmtop,
+    system_from_xml,
+)
+from jeffreysflow.molecules.openmm_system import force_field_of
+from jeffreysflow.molecules.openmm_worker import openmm_energy
+from jeffreysflow.molecules.topology import Topology
+
+__all__ = ["build_ase", "build_molecule"]
+
+
+def build_molecule(section: MoleculeConfig, workers: int = 1) -> Molecule:
+    """The potential of a molecule.
+
+    Raises
+    ------
+    UserError : OpenMM is missing or cannot read a file, a force is not covered, no tree of internal
+        coordinates covers the molecule, or an atom that is named is not there.
+    """
+    model = _model(section)
+    _check_count(section, model.topology)
+    reference = torch.from_numpy(model.positions)
+    through_openmm = section.evaluate == "openmm"
+    force_field = None if through_openmm else force_field_of(model.system)
+    energy = openmm_energy(model.system, workers) if force_field is None else force_field
+    if section.coordinates == "cartesian":
+        chart: Chart | Cartesian = Cartesian(reference, section.length)
+    else:
+        kT = GAS_CONSTANT * section.temperature
+        bonded = force_field or _bonded(model)
+        chart = internal_chart(model.topology, reference, kT, energy, bonded)
+    derivatives = 1 if through_openmm else 2
+    return _molecule(section, energy, chart, model.topology, derivatives, reference)
+
+
+def build_ase(section: AseConfig, workers: int = 1) -> Molecule:
+    """The potential of atoms with a calculator of ASE, in Cartesian coordinates.
+
+    Raises
+    ------
+    UserError : ASE is missing or cannot read the structure, or there is no such calculator.
+    """
+    topology, positions = ase_structure(located(section.structure))
+    _check_count(section, topology)
+    energy: torch.nn.Module = ase_energy(
+        topology.elements, section.calculator, section.parameters, workers
+    )
+    if section.trap:
+        energy = Trapped(energy, section.trap * ELECTRONVOLT / ANGSTROM**2)
+    reference = torch.from_numpy(positions)
+    chart = Cartesian(reference, section.length * ANGSTROM)
+    return _molecule(section, energy, chart, topology, 1, reference)
+
+
+def _model(section: MoleculeConfig) -> Model:
+    structure = None if section.structure is None else located(section.structure)
+    if section.prmtop is not None:
+        file = structure or located(str(section.pdb))
+        return system_from_prmtop(located(section.prmtop), file, section.solvent, section.cutoff)
+    pdb = located(str(section.pdb))
+    if section.system is not None:
+        return system_from_xml(located(section.system), pdb, structure)
+    return system_from_forcefield(pdb, section.forcefield, structure, section.cutoff)
+
+
+def _bonded(model: Model) -> ForceField | None:
+    """The bonded terms of a system that OpenMM evaluates, for the scales of coordinates."""
+    import openmm
+
+    system = openmm.System()
+    for i in range(model.system.getNumParticles()):
+        system.addParticle(model.system.getParticleMass(i))
+    for force in model.system.getForces():
+        if type(force).__name__ in _BONDED:
+            system.addForce(openmm.XmlSerializer.clone(force))
+    return force_field_of(system)
+
+
+_BONDED = {"HarmonicAngleForce", "HarmonicBondForce", "PeriodicTorsionForce"}
+
+
+def _molecule(
+    section: MoleculeConfig | AseConfig,
+    energy: torch.nn.Module,
+    chart: Chart | Cartesian,
+    topology: Topology,
+    derivatives: int,
+    reference: torch.Tensor,
+) -> Molecule:
+    dihedrals = {**topology.backbone_torsions(), **_atoms(section, "dihedrals", topology)}
+    return Molecule(
+        energy,
+        chart,
+        section.temperature,
+        topology,
+        dihedrals,
+        _atoms(section, "distances", topology),
+        derivatives,
+        chart.coordinates(reference.unsqueeze(2)).x[0],
+    )
+
+
+def _check_count(section: MoleculeConfig | AseConfig, topology: Topology) -> None:
+    if section.atoms is not None and section.atoms != topology.atoms:
+        raise UserError(f"potential: atoms: {section.atoms}, but the topology has {topology.atoms}")
+
+
+def _atoms(
+    section: MoleculeConfig | AseConfig, key: str, topology: Topology
+) -> Mapping[str, tuple[int, ...]]:
+    groups: Mapping[str, Sequence[str]] = getattr(section, key)
+    return {
+        name: tuple(_atom(each, f"{key}.{name}", topology) for each in atoms)
+        for name, atoms in groups.items()
+    }
+
+
+def _atom(text: str, where: str, topology: Topology) -> int:
+    residue, colon, name = text.partition(":")
+    found = topology.find(int(residue), name) if colon else int(text) - 1
+    if found is None or not 0 <= found < topology.atoms:
+        known = "" if not colon else _names(topology, int(residue))
+        raise UserError(f"potential: {where}: no atom '{text}'{known}")
+    return found
+
+
+def _names(topology: Topology, residue: int) -> str:
+    numbers = [number for _, number in topology.residues]
+    names = [
+        name for name, number in zip(topology.names, numbers, strict=True) if number == residue
+    ]
+    return (
+        f"; atoms of residue {residue}: {', '.join(names) or 'none'}, residues 1 to {max(numbers)}"
+    )

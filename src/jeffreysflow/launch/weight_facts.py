@@ -1,0 +1,62 @@
+"""What is to be known of weights that have something random: cost and variance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.distillation.extended import ExtendedTarget
+from jeffreysflow.distillation.generating import measured_excess
+from jeffreysflow.flows.integrated import IntegratedFlow
+from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.launch.measured import build_measured
+from jeffreysflow.launch.target import build_potential
+from jeffreysflow.streams import Stream
+
+__all__ = ["weight_facts"]
+
+_SAMPLES = 256
+
+
+def weight_facts(
+    experiment: Experiment,
+    flow: str,
+    flows: Sequence[TransportMap],
+    target: ExtendedTarget,
+    samples: int,
+) -> dict[str, Any]:
+    """Facts of the record of ``samples`` samples: none where no map is a velocity.
+
+    ``estimate`` of the Jacobian, and whether its weights are ``unbiased``; ``passes``, velocities a
+    sample, a derivative along a direction as one more; ``excess``, the variance of log weights
+    beyond that of exact ones, with ``excess_error``, and by the name of an event how much larger it
+    is there than elsewhere, ``excess_between``.
+    """
+    integrated = [each for each in flows if isinstance(each, IntegratedFlow)]
+    if not integrated:
+        return {}
+    facts: dict[str, Any] = {
+        "estimate": ", ".join(dict.fromkeys(each.jacobian.kind for each in integrated)),
+        "unbiased": all(each.unbiased for each in integrated),
+        "passes": sum(each.evaluations for each in integrated) / samples,
+    }
+    stream = Stream(experiment.seed, experiment.name, flow, "generate", "excess")
+    excess = measured_excess(target, min(_SAMPLES, max(samples, 2)), stream)
+    if excess is None:
+        return facts
+    measured = build_measured(experiment, build_potential(experiment))
+    values = measured.values(excess.x.cpu(), excess.U.cpu())
+    between = {
+        each.name: excess.between(column.bool().to(excess.each.device))
+        for each, column in zip(measured.observables, values.T, strict=False)
+        if each.is_event
+    }
+    known = {name: value for name, value in between.items() if not math.isnan(value)}
+    return {
+        **facts,
+        "excess": excess.mean,
+        "excess_error": excess.error,
+        "excess_between": known,
+    }

@@ -1,0 +1,184 @@
+"""A molecule as a potential in kT: an energy of positions, seen through a chart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
+from jeffreysflow.molecules.cartesian import Cartesian
+from jeffreysflow.molecules.chart import Chart, Frames
+from jeffreysflow.molecules.geometry import dihedral
+from jeffreysflow.molecules.topology import Topology
+from jeffreysflow.potentials.potential import Potential
+from jeffreysflow.streams import Stream
+
+__all__ = ["GAS_CONSTANT", "Molecule", "NearStructure", "VolumeElement"]
+
+GAS_CONSTANT = 8.31446261815324e-3
+"""kJ/mol/K."""
+_NEAR = 0.3
+_UNITS = 3.0
+"""Between units of length there is more, between a molecule and itself less."""
+
+
+class VolumeElement(Potential):
+    """``-log |d r / d x|`` kT, and in Cartesian coordinates the centroid's energy: what temperature
+    does not scale. Where coordinates are those of no molecule it is what it is at the centre.
+    """
+
+    def __init__(self, chart: Chart | Cartesian) -> None:
+        super().__init__()
+        self.chart, self.domain = chart, chart.domain
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        x = _inside(x, self.chart.inside(x))
+        return _measure(self.chart, x)
+
+
+class Molecule(Potential):
+    """``U(x) = E(r(x)) / kT - log |d r / d x|``, +inf where x are the coordinates of no molecule of
+    this kind (``Chart.inside``).
+
+    Temperature scales the energy alone: the molecule at a temperature T is ``lambda E / kT_0 -
+    log|det|`` with lambda = T_0 / T, whose part without lambda is the ``measure``.
+
+    ``observables`` are ``energy``, E in kJ/mol, and named dihedrals (radian) and distances (nm);
+    ``observable_intervals`` the periods of the dihedrals.
+
+    Parameters
+    ----------
+    energy : of positions [atom, 3, n] in nm, kJ/mol [n].
+    temperature : T_0 in kelvin.
+    dihedrals, distances : atoms of observables, by name.
+    structure : coordinates [d] of the reference structure; the centre without.
+    """
+
+    _structure: torch.Tensor
+
+    def __init__(
+        self,
+        energy: nn.Module,
+        chart: Chart | Cartesian,
+        temperature: float,
+        topology: Topology,
+        dihedrals: Mapping[str, Sequence[int]] | None = None,
+        distances: Mapping[str, Sequence[int]] | None = None,
+        derivatives: int = 2,
+        structure: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.of_positions, self.chart, self.topology = energy, chart, topology
+        self.temperature, self.derivatives = temperature, derivatives
+        self.domain: Domain = chart.domain
+        centre = torch.zeros(chart.dimension, dtype=torch.float64)
+        self.register_buffer("_structure", centre if structure is None else structure)
+        self._volume_element = VolumeElement(chart)
+        self.observables = {"energy": self.kilojoules}
+        for name, atoms in (dihedrals or {}).items():
+            self.observables[name] = _Dihedral(chart, atoms)
+        self.observable_intervals = dict.fromkeys(dihedrals or {}, (-math.pi, math.pi))
+        for name, atoms in (distances or {}).items():
+            self.observables[name] = _Distance(chart, atoms)
+
+    @property
+    def structure(self) -> torch.Tensor:
+        """Coordinates [d] of the reference structure."""
+        return self._structure
+
+    @property
+    def measure(self) -> VolumeElement:
+        """``-log |d r / d x|``, kT."""
+        return self._volume_element
+
+    @property
+    def unit(self) -> float:
+        """kT in kJ/mol."""
+        return GAS_CONSTANT * self.temperature
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        inside = self.chart.inside(x)
+        x = _inside(x, inside)
+        E: torch.Tensor = self.of_positions(self.chart.positions(x))
+        energy = E / self.unit + _measure(self.chart, x)
+        return energy.masked_fill(~inside, math.inf)
+
+    def kilojoules(self, x: torch.Tensor) -> torch.Tensor:
+        """E [n] in kJ/mol."""
+        energy: torch.Tensor = self.of_positions(self.positions(x))
+        return energy
+
+    def positions(self, x: torch.Tensor) -> torch.Tensor:
+        """[atom, 3, n] in nm, of coordinates [n, d]."""
+        return self.chart.positions(x)
+
+    def coordinates(self, r: torch.Tensor) -> Frames:
+        """Of positions [atom, 3, n] in nm; frames of another molecule are dropped and counted.
+
+        Raises
+        ------
+        UserError : another number of atoms, or bonds that are ten times too long, as in Angstrom.
+        """
+        if r.shape[0] != self.topology.atoms:
+            raise UserError(
+                f"positions of {r.shape[0]} atoms, for a molecule of {self.topology.atoms}"
+            )
+        stretch = self.chart.stretch(r)
+        if not 1 / _UNITS < stretch < _UNITS:
+            raise UserError(
+                f"bonds are {stretch:.3g} times as long as in the molecule: positions must be in "
+                "nm (1 nm = 10 Angstrom), and atoms in the order of the topology"
+            )
+        return self.chart.coordinates(r)
+
+
+class NearStructure(nn.Module):
+    """Independent samples near the reference structure of a molecule, from which replicas start:
+    normal, .3 units around it.
+    """
+
+    mean: torch.Tensor
+
+    def __init__(self, molecule: Molecule) -> None:
+        super().__init__()
+        self._domain = molecule.domain
+        self.register_buffer("mean", molecule.structure)
+
+    def sample(self, n: int, stream: Stream, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+        """[n, d]."""
+        spread = stream.normal(n, len(self.mean), dtype=dtype, device=self.mean.device)
+        return self._domain.wrap(self.mean.to(dtype) + _NEAR * spread)
+
+
+def _measure(chart: Chart | Cartesian, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(chart, Cartesian):
+        return chart.centroid_energy(x) - chart.log_det(x)
+    return -chart.log_det(x)
+
+
+def _inside(x: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Rows outside are put to the centre, where nothing overflows."""
+    return torch.where(inside.unsqueeze(1), x, torch.zeros_like(x))
+
+
+class _Dihedral:
+    def __init__(self, chart: Chart | Cartesian, atoms: Sequence[int]) -> None:
+        self._chart, self._atoms = chart, list(atoms)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        at = self._chart.positions(x)[self._atoms].unsqueeze(1)
+        return dihedral(at[1] - at[0], at[2] - at[1], at[3] - at[2])[0]
+
+
+class _Distance:
+    def __init__(self, chart: Chart | Cartesian, atoms: Sequence[int]) -> None:
+        self._chart, self._atoms = chart, list(atoms)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = self._chart.positions(x)[self._atoms]
+        squares: torch.Tensor = (first - second).square().sum(dim=0)
+        return squares.sqrt()

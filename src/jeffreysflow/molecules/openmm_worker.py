@@ -1,0 +1,65 @@
+"""Energies and forces by OpenMM's Reference platform, here or in worker processes."""
+
+from __future__ import annotations
+
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jeffreysflow.errors import UserError
+from jeffreysflow.molecules.elsewhere import OtherProgram
+from jeffreysflow.molecules.openmm_files import require_openmm
+
+__all__ = ["openmm_energy"]
+
+
+def openmm_energy(system: Any, workers: int = 1) -> OtherProgram:
+    """The energy of an ``openmm.System``, whatever forces it has.
+
+    Raises
+    ------
+    UserError : constraints, whose lengths positions of any coordinates do not keep.
+    """
+    openmm = require_openmm("potential.molecule")
+    xml = openmm.XmlSerializer.serialize(system)
+    constraints = system.getNumConstraints()
+    if constraints:
+        raise UserError(
+            f"the system has {constraints} constraints, which no coordinates here keep: make it "
+            "with `constraints=None, rigidWater=False`"
+        )
+    module = "jeffreysflow.molecules.openmm_worker"
+    return OtherProgram("OpenMM", _Evaluate(xml), module, xml, workers)
+
+
+class _Evaluate:
+    """A context that is made when it is first needed, and not pickled."""
+
+    def __init__(self, xml: str) -> None:
+        self._xml = xml
+        self._context: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_xml": self._xml, "_context": None}
+
+    def __call__(self, row: np.ndarray) -> tuple[float, np.ndarray]:
+        if self._context is None:
+            openmm = require_openmm("potential.molecule")
+            system = openmm.XmlSerializer.deserialize(self._xml)
+            platform = openmm.Platform.getPlatformByName("Reference")
+            integrator = openmm.VerletIntegrator(1e-3)
+            self._context = openmm.Context(system, integrator, platform)
+        self._context.setPositions(row.reshape(-1, 3))
+        state = self._context.getState(getEnergy=True, getForces=True)
+        energy = state.getPotentialEnergy()._value
+        return float(energy), -state.getForces(asNumpy=True)._value.reshape(-1)
+
+
+if __name__ == "__main__":
+    from jeffreysflow.userfiles.workers import serve
+
+    _evaluate = _Evaluate(Path(sys.argv[2]).read_text())
+    serve(Connection(int(sys.argv[1])), lambda name: _evaluate)

@@ -1,0 +1,81 @@
+"""Our value of a published one: found by lambda, by number of samples or of beads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jeffreysflow.config.paper import OursConfig, PaperTable
+from jeffreysflow.report.bead_results import bead_rows
+from jeffreysflow.report.data import Results
+
+__all__ = ["Value", "our_value"]
+
+_SAME_LAMBDA = 1e-3
+"""Relative: ladders are published with few digits."""
+
+
+class Value(NamedTuple):
+    """A number, its standard error (NaN where unknown), and whether the ensemble was resampled
+    after it.
+    """
+
+    number: float
+    error: float
+    resampled: bool = False
+
+
+def our_value(found: Results, table: PaperTable, ours: OursConfig, index: int) -> Value | None:
+    """What stands at a position of a table; None where there is nothing."""
+    source, position = ours.at(index), table.positions[index]
+    if source is None:
+        return None
+    if table.along == "samples":
+        return _of_samples(found, source, ours.quantity, position)
+    if table.along == "beads":
+        row = bead_rows(found, source, ours.quantity).get(round(position))
+        return None if row is None else _value(getattr(row, ours.column), row.stderr, ours)
+    if table.along == "last":
+        last = found.estimate(source, ours.quantity)
+        return None if last is None else _value(getattr(last, ours.column), last.stderr, ours)
+    return _of_level(found, source, ours, position)
+
+
+def _of_level(found: Results, source: str, ours: OursConfig, lam: float) -> Value | None:
+    rows = found.estimates.get(source, ())
+    for level, at in _lambdas(found, source).items():
+        if math.isclose(at, lam, rel_tol=_SAME_LAMBDA, abs_tol=1e-12):
+            here = [row for row in rows if row.level == level]
+            known = [row for row in here if row.quantity == ours.quantity]
+            if not known:
+                return None
+            resampled = any(row.quantity == "resampled" and row.value for row in here)
+            value = _value(getattr(known[-1], ours.column), known[-1].stderr, ours)
+            is_size = ours.quantity == "ess"
+            return None if value is None else value._replace(resampled=resampled and is_size)
+    return None
+
+
+def _lambdas(found: Results, source: str) -> Mapping[int, float]:
+    """lambda of each level of a source; level 0 is the base."""
+    kind, _, rest = source.partition(":")
+    if kind == "reference":
+        return dict(enumerate(found.ladder(rest)))
+    rows = found.estimates.get(rest.partition(":")[0] or source, ())
+    return {0: 0.0} | {row.level: row.value for row in rows if row.quantity == "lam"}
+
+
+def _of_samples(found: Results, flow: str, quantity: str, size: float) -> Value | None:
+    for row in found.convergence.get(flow, ()):
+        if row.size == size:
+            error = row.bias_rms_stderr if quantity == "bias_rms" else math.nan
+            return Value(getattr(row, quantity), error)
+    return None
+
+
+def _value(number: float | None, error: float | None, ours: OursConfig) -> Value | None:
+    if number is None or math.isnan(number):
+        return None
+    known = error is not None and ours.column == "value"
+    return Value(number, float(error) if known and error is not None else math.nan)

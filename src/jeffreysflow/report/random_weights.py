@@ -1,0 +1,60 @@
+"""Weights that have something random: what they cost, and what they add to the variance."""
+
+from __future__ import annotations
+
+from jeffreysflow.config.integration import ContinuousNetwork, OwnVelocity
+from jeffreysflow.report.data import Results
+from jeffreysflow.report.numbers import MISSING, percent
+from jeffreysflow.report.table import Cell, Table
+from jeffreysflow.stores.tables import EstimateRow
+
+__all__ = ["random_weights_table"]
+
+_HEADINGS = (
+    *("flow", "Jacobian by", "passes a sample", "variance of log w beyond exact (kT²)"),
+    *("largest difference between regions", "ESS", "moves accepted", "temperatures"),
+)
+_BETWEEN = "log_weight_excess_between:"
+
+
+def random_weights_table(found: Results) -> Table | None:
+    """A row a flow that is a velocity and is drawn from; None where none is."""
+    rows = []
+    for name, flow in found.experiment.flows.items():
+        network = flow.network
+        if isinstance(network, ContinuousNetwork | OwnVelocity) and name in found.estimates:
+            settings = ", ".join(f"{k} {v}" for k, v in network.jacobian.parameters.items())
+            about = f"{network.integrator}, {network.steps} steps"
+            how = f"{network.jacobian.kind} ({settings})" if settings else network.jacobian.kind
+            rows.append([Cell(name, about), Cell(how), *_numbers(found, name)])
+    return Table(_HEADINGS, rows) if rows else None
+
+
+def _numbers(found: Results, flow: str) -> list[Cell]:
+    biased = found.estimate(flow, "unbiased_weights")
+    tone = "bad" if biased is not None and not biased.value else ""
+    excess = found.estimate(flow, "log_weight_excess")
+    differences = {
+        row.quantity.removeprefix(_BETWEEN): row.value
+        for row in found.estimates[flow]
+        if row.quantity.startswith(_BETWEEN)
+    }
+    between = Cell(MISSING)
+    if differences:
+        where = max(differences, key=lambda name: abs(differences[name]))
+        between = Cell(f"{differences[where]:+.3f}", where, tone)
+    ess, acceptance = found.estimate(flow, "ess"), found.estimate(flow, "acceptance")
+    return [
+        _number(found.estimate(flow, "passes"), "{:,.0f}"),
+        Cell(MISSING)
+        if excess is None
+        else Cell(f"{excess.value:.3f} ± {excess.stderr or 0:.3f}", "biased" if tone else "", tone),
+        between,
+        Cell(MISSING if ess is None else percent(ess.value)),
+        Cell(MISSING if acceptance is None else percent(acceptance.value)),
+        _number(found.estimate(flow, "temperatures"), "{:.0f}"),
+    ]
+
+
+def _number(row: EstimateRow | None, form: str) -> Cell:
+    return Cell(MISSING if row is None else form.format(row.value))

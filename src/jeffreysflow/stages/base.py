@@ -1,0 +1,91 @@
+"""The stage `base`: fit a base to the samples of a reference, and weigh it on its own."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from jeffreysflow.analysis.base_weights import weighed
+from jeffreysflow.config import Experiment
+from jeffreysflow.distillation.parts import of_walkers
+from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.fit_base import fit_base
+from jeffreysflow.launch.target import build_potential, counted
+from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.potentials.fitted_base import FittedBase
+from jeffreysflow.stores.completion import read_record, write_record
+from jeffreysflow.stores.fitted_bases import save_base
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.streams import Stream
+
+__all__ = ["run"]
+
+_SAMPLES = 1 << 15
+
+
+def run(layout: Layout, experiment: Experiment) -> None:
+    """Write `base/base.safetensors`, and what its samples are worth without any flow.
+
+    Raises
+    ------
+    UserError : no fitted base is asked for, its reference is missing, foreign or damaged, or a pair
+        of coordinates is not on circles.
+    """
+    started = time.time()
+    name = experiment.base_reference
+    if name is None:
+        raise UserError(f"{experiment.name}: base.kind is not 'fitted', so that nothing is fitted")
+    files, hash = layout.reference(name), experiment.base_hash()
+    levels_hash = experiment.reference_hash(name)
+    read_record(files.levels / "done.json", levels_hash)
+    levels = open_levels(files.levels / "store.zarr", levels_hash)
+    target, section = build_potential(experiment), experiment.base
+    samples = levels.samples(-1 if section.level == "last" else 0)
+    parts = of_walkers(samples.x, levels.walkers)
+    held_out = torch.cat([side for side in (parts.test, parts.watched) if side is not None])
+
+    def stream(purpose: str) -> Stream:
+        return Stream(experiment.seed, experiment.name, "base", purpose)
+
+    base = fit_base(
+        *(parts.training, held_out, target.domain, _couplings(experiment, target.domain)),
+        *(section.components, section.circle_components, stream),
+    )
+    facts: dict[str, Any] = {"held_out_log_density": float(-base.energy(held_out).mean())}
+    facts |= _sizes(base)
+    if section.level == "last":
+        path = AnnealingPath(base, counted(target))
+        facts |= weighed(path, _SAMPLES, stream("weighed"))
+    save_base(layout.base / "base.safetensors", base, hash)
+    write_record(layout.base / "done.json", "base", hash, started, **facts)
+    line = f"{experiment.name}/base: fitted to {name}"
+    if "ess" in facts:
+        line += (
+            f"; on its own ESS {facts['ess']:.1%} ± {facts['ess_error']:.1%}, Pareto k "
+            f"{facts['pareto_k']:.2f}, log Z {facts['log_z']:.4f} ± {facts['log_z_error']:.4f}"
+        )
+    print(line, flush=True)
+
+
+def _couplings(experiment: Experiment, domain: Domain) -> list[tuple[int, int]] | None:
+    given = experiment.base.couplings
+    if given == "auto":
+        return None
+    pairs = [(int(a[1:]) - 1, int(b[1:]) - 1) for a, b in given]
+    for pair in pairs:
+        for i in pair:
+            if not (i < domain.dimension and domain.periods[i] is not None):
+                raise UserError(
+                    f"{experiment.name}: base.couplings: x{i + 1} is no coordinate on a circle"
+                )
+    return pairs
+
+
+def _sizes(base: FittedBase) -> dict[str, Any]:
+    gaussians = 0 if base.lines is None else len(base.lines.weights)
+    pairs = [[f"x{i + 1}" for i in group] for group in base.groups if len(group) > 1]
+    return {"gaussians": gaussians, "pairs": pairs}

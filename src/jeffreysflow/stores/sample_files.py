@@ -1,0 +1,199 @@
+"""Samples that something else has drawn, from files in any of the formats that can be read.
+
+A format is one file in `sample_formats` with one ``SampleFormat`` class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, NamedTuple, TypeVar
+
+import numpy as np
+
+from jeffreysflow.discovery import find, names_in
+from jeffreysflow.errors import UserError, described
+from jeffreysflow.potentials import Potential
+from jeffreysflow.stores import sample_formats
+
+__all__ = [
+    "FileFacts",
+    "ReadSamples",
+    "SampleFormat",
+    "by_trajectory",
+    "content_digest",
+    "file_facts",
+    "formats",
+    "read_samples",
+]
+
+_PIECE = 1 << 22
+
+_T = TypeVar("_T")
+
+
+class ReadSamples(NamedTuple):
+    """``x`` [draw, walker, d] in float64, a walker a trajectory; and where the file has them the
+    natural ``log_weights`` [draw, walker] and the energies ``U`` [draw, walker], in its own unit.
+    """
+
+    x: np.ndarray
+    log_weights: np.ndarray | None = None
+    U: np.ndarray | None = None
+
+
+class SampleFormat(ABC):
+    """One format. Whatever its library raises becomes one line that names the file."""
+
+    suffixes: ClassVar[tuple[str, ...]]
+    """How names of its files end, in lower case."""
+
+    @abstractmethod
+    def shape(self, file: Path, level: int | None) -> tuple[int, int]:
+        """Draws a trajectory, and trajectories, without reading all of it."""
+
+    @abstractmethod
+    def read(self, file: Path, level: int | None, target: Potential) -> ReadSamples:
+        """All of it. Of frames that are no coordinates yet ``target`` knows how they become some.
+
+        Raises
+        ------
+        UserError : it has another content than samples.
+        """
+
+
+class FileFacts(NamedTuple):
+    """What a file was seen to hold; ``digest`` is of its bytes."""
+
+    digest: str
+    draws: int
+    walkers: int
+
+
+@cache
+def formats() -> dict[str, SampleFormat]:
+    """The formats there are, by the endings of their files."""
+    package = sample_formats.__name__
+    found: dict[str, SampleFormat] = {}
+    for name in names_in(importlib.import_module(package).__path__):
+        each = find(package, SampleFormat, "format", name)()
+        found |= dict.fromkeys(each.suffixes, each)
+    return found
+
+
+def file_facts(file: Path, level: int | None = None) -> FileFacts:
+    """What a file of samples holds, as far as it is told without reading all of it.
+
+    Raises
+    ------
+    UserError : no such file, an unknown format, or one that cannot be read.
+    """
+    if level is not None and file.suffix.lower() != ".zarr":
+        raise UserError(f"{file}: 'level' is for a store of levels, `.zarr`")
+    draws, walkers = _asked(file, lambda each: each.shape(file, level))
+    if draws < 1 or walkers < 1:
+        raise UserError(f"{file}: holds no samples")
+    return FileFacts(content_digest(file), draws, walkers)
+
+
+def read_samples(
+    file: Path, level: int | None, target: Potential, digest: str | None = None
+) -> ReadSamples:
+    """The samples in a file.
+
+    Raises
+    ------
+    UserError : it cannot be read, has another ``digest``, coordinates that are as many as the
+        target's not, or values that are no numbers.
+    """
+    if digest is not None and content_digest(file) != digest:
+        raise UserError(f"{file}: changed while the workflow runs; start the workflow again")
+    found = _asked(file, lambda each: each.read(file, level, target))
+    x = np.asarray(found.x, dtype=np.float64)
+    if x.shape[2] != target.dimension:
+        raise UserError(
+            f"{file}: samples of {x.shape[2]} coordinates, the energy has {target.dimension}"
+        )
+    given: dict[str, np.ndarray] = {"x": x}
+    for name in ("log_weights", "U"):
+        values = getattr(found, name)
+        if values is not None:
+            given[name] = np.asarray(values, dtype=np.float64)
+            if given[name].shape != x.shape[:2]:
+                raise UserError(
+                    f"{file}: {name} has the shape {list(given[name].shape)}, its samples "
+                    f"{list(x.shape[:2])} (draws, trajectories)"
+                )
+    for name, values in given.items():
+        bad = ~np.isfinite(values)
+        if name == "log_weights":
+            bad &= values != -np.inf
+        if bad.any():
+            draw, walker = np.argwhere(bad)[0][:2].tolist()
+            raise UserError(
+                f"{file}: {name} is not finite at {int(bad.sum())} places, first in draw {draw} of "
+                f"trajectory {walker}"
+            )
+    return ReadSamples(x, given.get("log_weights"), given.get("U"))
+
+
+def _asked(file: Path, question: Callable[[SampleFormat], _T]) -> _T:
+    if not file.exists():
+        raise UserError(f"{file}: no such file")
+    known = formats()
+    suffix = file.suffix.lower()
+    if suffix not in known:
+        raise UserError(
+            f"{file}: samples are read from files whose names end in {', '.join(sorted(known))}"
+        )
+    try:
+        return question(known[suffix])
+    except UserError:
+        raise
+    except PermissionError as error:
+        raise UserError(f"{file}: {error.strerror}") from error
+    except Exception as error:
+        # whatever a library makes of a file that is cut short, damaged or something else
+        text = f"cannot be read as {suffix}, it may be cut short or damaged ({described(error)})"
+        raise UserError(f"{file}: {text}") from error
+
+
+def content_digest(file: Path) -> str:
+    """16 hexadecimal digits of the bytes of a file, or of all files in a folder.
+
+    Raises
+    ------
+    UserError : one cannot be read.
+    """
+    found = hashlib.sha256()
+    parts = sorted(part for part in file.rglob("*") if part.is_file()) if file.is_dir() else [file]
+    try:
+        for part in parts:
+            if file.is_dir():
+                found.update(f"\0{part.relative_to(file)}\0".encode())
+            with part.open("rb") as stream:
+                while piece := stream.read(_PIECE):
+                    found.update(piece)
+    except OSError as error:
+        raise UserError(f"{error.filename or file}: {error.strerror}") from error
+    return found.hexdigest()[:16]
+
+
+def by_trajectory(fields: dict[str, np.ndarray], walker: np.ndarray | None) -> ReadSamples:
+    """Rows [n, ...] of all trajectories, in their order, as [draw, walker, ...]: as many draws as
+    the shortest trajectory has, the first ones.
+
+    ``walker`` [n] tells the trajectory of each row; without it there is one.
+    """
+    if walker is None:
+        return ReadSamples(**{name: values[:, None] for name, values in fields.items()})
+    labels, counts = np.unique(walker, return_counts=True)
+    order = np.argsort(walker, kind="stable")
+    starts = np.concatenate([[0], counts.cumsum()[:-1]])
+    rows = order[starts[None, :] + np.arange(counts.min())[:, None]]
+    assert rows.shape == (counts.min(), len(labels))
+    return ReadSamples(**{name: values[rows] for name, values in fields.items()})
