@@ -31,7 +31,7 @@ from jeffreysflow.molecules.openmm_system import force_field_of
 from jeffreysflow.molecules.openmm_worker import openmm_energy
 from jeffreysflow.molecules.topology import Topology
 
-__all__ = ["build_ase", "build_molecule"]
+__all__ = ["build_ase", "build_molecule", "model_of"]
 
 
 def build_molecule(section: MoleculeConfig, workers: int = 1) -> Molecule:
@@ -42,7 +42,7 @@ def build_molecule(section: MoleculeConfig, workers: int = 1) -> Molecule:
     UserError : OpenMM is missing or cannot read a file, a force is not covered, no tree of internal
         coordinates covers the molecule, or an atom that is named is not there.
     """
-    model = _model(section)
+    model = model_of(section)
     _check_count(section, model.topology)
     reference = torch.from_numpy(model.positions)
     through_openmm = section.evaluate == "openmm"
@@ -77,7 +77,8 @@ def build_ase(section: AseConfig, workers: int = 1) -> Molecule:
     return _molecule(section, energy, chart, topology, 1, reference)
 
 
-def _model(section: MoleculeConfig) -> Model:
+def model_of(section: MoleculeConfig) -> Model:
+    """The OpenMM system of a molecule, with its topology and reference positions."""
     structure = None if section.structure is None else located(section.structure)
     if section.prmtop is not None:
         file = structure or located(str(section.pdb))
