@@ -10,16 +10,23 @@ import numpy as np
 import pytest
 import torch
 
+from jeffreysflow.cli import main
+from jeffreysflow.config import Experiment, load_project, resolve_project
 from jeffreysflow.config.molecule import MoleculeConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.molecule import build_molecule
 from jeffreysflow.molecules.openmm_system import force_field_of
+from jeffreysflow.stages import gather, temper
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.stores.sealed import write_atomically
 from jeffreysflow.userfiles.packaged import packaged_file
 
 openmm = pytest.importorskip("openmm", reason="the extra `molecules` is not installed")
 pytest.importorskip("openmm.app")
 app = openmm.app
 
+ROOT = Path(__file__).parents[1]
 FOLDER = "openmmtools:data/alanine-dipeptide-gbsa/alanine-dipeptide"
 PRMTOP = {"prmtop": f"{FOLDER}.prmtop", "structure": f"{FOLDER}.crd", "temperature": 300}
 FF96 = {**PRMTOP, "solvent": "OBC1"}
@@ -159,3 +166,61 @@ def test_what_a_section_must_say() -> None:
     explicit = "openmmtools:data/alanine-dipeptide-explicit/alanine-dipeptide.crd"
     with pytest.raises(UserError, match=r"positions of \d+ atoms, for a molecule of 22"):
         built(FF96, structure=explicit)
+
+
+@pytest.fixture(scope="module")
+def tempered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, Experiment]:
+    """A few rounds of alanine dipeptide at two temperatures."""
+    project = load_project(ROOT / "config.yaml", {"experiments": "alanine_dipeptide"})
+    small = {"walkers": 4, "warmup_rounds": 2, "rounds": 3, "local_steps": 1}
+    ladder = {"ladder": {"kind": "temperatures", "hottest": 2, "levels": 2}}
+    overrides = {"alanine_dipeptide": {"references": {"temperatures": {**small, **ladder}}}}
+    project = project.model_copy(update={"scale": "smoke", "overrides": overrides})
+    experiment = resolve_project(project, ROOT)["alanine_dipeptide"]
+    layout = Layout(tmp_path_factory.mktemp("results"), experiment.name)
+    layout.folder.mkdir()
+    write_atomically(layout.config, experiment.model_dump_json())
+    temper.run(layout, experiment, "temperatures")
+    gather.run(layout, experiment, "temperatures")
+    return layout, experiment
+
+
+def test_levels_keep_energy_and_determinant_apart(tempered: tuple[Layout, Experiment]) -> None:
+    layout, experiment = tempered
+    store = layout.reference("temperatures").levels / "store.zarr"
+    x, U_0, V = open_levels(store, experiment.reference_hash("temperatures")).samples(0)
+    molecule = alanine()
+    assert (V * molecule.unit).tolist() == pytest.approx(molecule.kilojoules(x).tolist(), rel=1e-8)
+    assert U_0.tolist() == pytest.approx((-molecule.chart.log_det(x)).tolist())
+
+
+def test_frames_for_other_programs(tempered: tuple[Layout, Experiment], tmp_path: Path) -> None:
+    layout, _ = tempered
+    words = ["frames", "--config", str(layout.config), "--trust", "--reference", "temperatures"]
+    assert main([*words, "--number", "5", str(tmp_path)]) == 0
+    assert len((tmp_path / "frames.csv").read_text().splitlines()) == 6
+    read = app.PDBFile(str(tmp_path / "topology.pdb"))
+    assert read.topology.getNumAtoms() == 22
+    assert main([*words, "--level", "7", str(tmp_path)]) == 2
+
+
+def test_a_peptide_of_138_atoms() -> None:
+    section = {
+        "pdb": str(ROOT / "workflow" / "experiments" / "structures" / "chignolin.pdb"),
+        "forcefield": ["amber99sbildn.xml", "amber99_obc.xml"],
+        "temperature": 300,
+    }
+    batched, one_by_one = built(section), built(section, evaluate="openmm")
+    assert batched.topology.atoms == 138
+    x = batched.structure + 0.3 * torch.randn(
+        3, batched.dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
+    r = batched.positions(batched.domain.wrap(x)).detach().requires_grad_()
+    E, expected = batched.of_positions(r), one_by_one.of_positions(r)
+    g, forces = (torch.autograd.grad(energy.sum(), r)[0] for energy in (E, expected))
+    E, expected = E.detach(), expected.detach()
+    scale = max(1.0, float(expected.abs().max()) / 1e3)
+    assert float((E - expected).abs().max()) < 1e-8 * scale
+    assert float((g - forces).norm() / forces.norm()) < 1e-9
+    frames = batched.coordinates(r.detach())
+    assert len(frames.x) == 3

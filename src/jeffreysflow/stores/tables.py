@@ -28,6 +28,7 @@ __all__ = [
     "ConvergenceRow",
     "DiagnosticRow",
     "EstimateRow",
+    "FrameRow",
     "LevelTruthRow",
     "ProfileRow",
     "SummaryRow",
@@ -203,6 +204,16 @@ class SummaryRow(NamedTuple):
     limit: float | None = None
 
 
+class FrameRow(NamedTuple):
+    """A frame of a trajectory, from 0: its natural log weight, 0 where all weigh the same, and its
+    energy.
+    """
+
+    frame: int
+    log_weight: float
+    kilojoules_per_mole: float
+
+
 _Row = TypeVar(
     "_Row",
     TruthRow,
@@ -216,6 +227,7 @@ _Row = TypeVar(
     SummaryRow,
     TemperatureRow,
     HistoryRow,
+    FrameRow,
 )
 
 

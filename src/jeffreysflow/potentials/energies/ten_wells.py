@@ -8,6 +8,7 @@ import torch
 
 from jeffreysflow.potentials.gaussian_wells import GaussianWells, Well
 
+_DIMENSION = 1000
 _SEED = 42
 _WELLS = 10
 _LEAST_VARIANCE, _MEAN, _SPREAD = 0.4, 0.1, 0.5
@@ -26,7 +27,7 @@ class TenWells(GaussianWells):
     dimension : d.
     """
 
-    def __init__(self, dimension: int = 1000) -> None:
+    def __init__(self, dimension: int = _DIMENSION) -> None:
         if not (type(dimension) is int and dimension >= 1):
             raise ValueError(f"dimension must be a positive integer, found {dimension!r}")
         generator = np.random.default_rng(_SEED)

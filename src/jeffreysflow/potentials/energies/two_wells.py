@@ -8,6 +8,7 @@ import torch
 
 from jeffreysflow.potentials.gaussian_wells import GaussianWells, Well
 
+_DIMENSION = 10
 _SEED = 42
 _DISTANCE = 2.0
 _LEAST_VARIANCE, _SPREAD = 0.01, 0.25
@@ -27,7 +28,7 @@ class TwoWells(GaussianWells):
     dimension : d >= 2.
     """
 
-    def __init__(self, dimension: int = 10) -> None:
+    def __init__(self, dimension: int = _DIMENSION) -> None:
         if not (type(dimension) is int and dimension >= 2):
             raise ValueError(f"dimension must be an integer of at least 2, found {dimension!r}")
         generator = np.random.default_rng(_SEED)
