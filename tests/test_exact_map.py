@@ -83,7 +83,7 @@ CASES: dict[str, tuple[str, dict[str, float], Checks, tuple[float, float]]] = {
     ),
 }
 # those of tests/test_many_dimensions.py too
-MORE = {"gaussian_mixture_40", "many_well", "phi4_chain"}
+MORE = {"gaussian_mixture_40", "many_well", "phi4_chain", "ten_wells", "two_wells"}
 WITH_MAP = sorted(MORE | {name for name, *_ in CASES.values()})
 
 

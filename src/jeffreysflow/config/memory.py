@@ -80,7 +80,7 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
         flow = experiment.flow(source)
         batch = _rows_pushed(flow, d) if generation.batch == "auto" else generation.batch
         pushed = 6 * batch * (d + 3) + _of_push(flow, batch, d)
-        return pushed + 2 * _of_weights(flow, d)
+        return pushed + 2 * (_of_weights(flow, d) + _of_learnt(flow, d))
     if stage == "beads":
         groups = generation.scramblings if generation.base_points == "sobol" else 32
         return 4 * generation.samples / groups * (d + 3) + 100 * _ROWS_AT_A_TIME
@@ -127,19 +127,18 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
         + 6 * flow.ensemble * (d + 3)
         + step
         + _COPIES_OF_WEIGHTS * _of_weights(flow, d)
+        + 2 * _of_learnt(flow, d)
         + _of_push(flow, min(flow.ensemble, _rows_pushed(flow, d)), d)
     )
 
 
 def _of_weights(flow: FlowConfig, d: int) -> float:
     """Parameters of all layers: hidden layers, and the spline of half the coordinates; or of a
-    velocity, and of what its weights have learnt.
+    velocity.
     """
     if isinstance(flow.network, ContinuousNetwork):
         hidden, features = _of_velocity(flow.network, d)
-        clusters = flow.network.jacobian.parameters.get("clusters", 0)
-        learnt = flow.network.steps * (clusters if isinstance(clusters, int) else 0) * float(d) ** 2
-        return (d + features) * (2.0 * hidden + features) + learnt
+        return (d + features) * (2.0 * hidden + features)
     network = _spline(flow)
     knots = 3 * math.ceil(d / 2) * network.bins
     between = network.hidden * (len(network.hidden_layers) - 1)
@@ -162,6 +161,14 @@ def _of_layer(flow: FlowConfig, d: int) -> int:
         return velocity_numbers(d, hidden, features, normals)
     network = _spline(flow)
     return spline_numbers(d, network.hidden_layers, network.bins)
+
+
+def _of_learnt(flow: FlowConfig, d: int) -> float:
+    """Matrices that the weights of a velocity have learnt."""
+    if not isinstance(flow.network, ContinuousNetwork):
+        return 0.0
+    clusters = flow.network.jacobian.parameters.get("clusters", 0)
+    return flow.network.steps * (clusters if isinstance(clusters, int) else 0) * float(d) ** 2
 
 
 def _layers(flow: FlowConfig, d: int) -> int:

@@ -226,7 +226,7 @@ def _trained(
         with alongside(training):
             tally = path.counted.tally
             history, evaluations = train(*training, progress, memory, lambda: counted_by_all(tally))
-    step.finish(flow)
+    step.finish(flow, attempt)
     finished, here = time.perf_counter(), path.evaluations - already
     pushed = step.push(flow)
     seconds = finished - started, time.perf_counter() - finished

@@ -203,13 +203,17 @@ class Step:
         ensemble, increments = self._pushed(flow, self.below)
         return Pushed(ensemble, increments, self.conditional_ess(increments, "choose"))
 
-    def finish(self, flow: TransportMap) -> None:
+    def finish(self, flow: TransportMap, attempt: int) -> None:
         """Let the map learn what its weights need, from samples that nothing else sees or that it
         has been trained on; it is in float64 from then on.
         """
         z = self.below.x[self.rows["train"]][:_FINISHING_ROWS]
-        normals = self._stream("finishing").normal
-        flow.to(torch.float64).finish(z, lambda *shape: normals(*shape, device=z.device))
+        number = f" {attempt}" if attempt else ""
+
+        def normals(*shape: int) -> torch.Tensor:
+            return self._stream(f"finishing{number}").normal(*shape, device=z.device)
+
+        flow.to(torch.float64).finish(z, normals)
 
     def outside(self, ensemble: Ensemble) -> dict[str, float]:
         """What of base, reference, pushed ensemble and, at the last level, of the target by its
