@@ -2,9 +2,9 @@
 
 Several independent runs with OpenMM's Langevin integrator, for an experiment with `potential:
 {molecule: ...}`, each from the reference structure. Writes `T300.npz` and so on, with `x`
-[draw, run, coordinate] in the experiment's own coordinates and `U` [draw, run] in kJ/mol, and prints
-the lines that import them (docs/samples.md). Frames that are cis, mirrored or have hydrogens swapped are
-another molecule: the last frame before stands for them, and they are counted.
+[draw, run, coordinate] in the experiment's own coordinates and `U` [draw, run] in kJ/mol, and
+prints the lines that import them (docs/samples.md). Frames that are cis, mirrored or have hydrogens
+swapped are another molecule: the last frame before stands for them, and they are counted.
 
 Needs the extra `molecules`. Langevin steps have a bias of their own: 1 fs and no constraints.
 """
