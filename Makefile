@@ -7,7 +7,7 @@ BIN    := .venv/bin
 STAMP  := .venv/.installed
 
 # What to run, if not what config.yaml says: make run EXPERIMENTS=my_energy.yaml SCALE=smoke SEED=2
-GIVEN := EXPERIMENTS SCALE SEED RESULTS DEVICE CORES
+GIVEN := EXPERIMENTS SCALE SEED RESULTS DEVICE CORES EXTRAS
 # The shell sees them as they were given: make expands nothing in them, and recipes quote them.
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
@@ -56,7 +56,14 @@ ELSEWHERE := $(if $(findstring profile,$(SNAKEMAKE)),--elsewhere)
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
-setup: $(STAMP) ## Create .venv from envs/requirements.lock (about 1.5 GB, one to two minutes)
+setup: $(STAMP) ## Create .venv from envs/requirements.lock (about 1.5 GB, one to two minutes); EXTRAS="molecules ase" adds what these need
+	@for extra in $$EXTRAS; do \
+	  test -f "envs/$$extra.lock" \
+	    || { echo "EXTRAS: no extra '$$extra'; allowed: ase, molecules" >&2; exit 2; }; \
+	  echo "Adding envs/$$extra.lock ..."; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    -r "envs/$$extra.lock" || exit; \
+	done
 
 $(STAMP): envs/requirements.lock pyproject.toml
 	@echo "Setting up .venv from envs/requirements.lock (one to two minutes) ..."

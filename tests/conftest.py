@@ -9,9 +9,10 @@ import pytest
 from forked import forking_python
 
 LONGEST = (
-    *("test_workflow", "test_benchmarks", "test_beads", "test_temper_ranks", "test_replicas"),
-    *("test_distill", "test_workflow_pilot", "test_temper_signals", "test_training_memory"),
-    *("test_data_parallel", "test_elsewhere"),
+    *("test_temper_ranks", "test_benchmarks", "test_beads", "test_temper_signals"),
+    *("test_elsewhere", "test_workflow", "test_box_run", "test_kinds_of_energy", "test_distill"),
+    *("test_tempering", "test_replicas", "test_rank_device", "test_data_parallel"),
+    *("test_workflow_pilot", "test_training_memory", "test_learned_weights", "test_figures"),
 )
 
 

@@ -6,14 +6,13 @@ device does, and what is read from the device is noted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from jeffreysflow.device_streams import DeviceStream
 
@@ -65,7 +64,7 @@ class StandIn(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):  # type: ignore[no-untyped-def]
         keywords = dict(keywords or {})
-        tensors = [x for x in tree_leaves((arguments, keywords)) if isinstance(x, torch.Tensor)]
+        tensors = list(_tensors((arguments, tuple(keywords.values()))))
         there = [x for x in tensors if isinstance(x, Elsewhere)]
         name, place = function.overloadpacket.__name__, keywords.get("device")
         if place is not None:
@@ -88,20 +87,34 @@ class StandIn(TorchDispatchMode):
         known = {id(x.numbers): x for x in there}
 
         def back(value: Any) -> Any:
-            if not isinstance(value, torch.Tensor) or not stays:
-                return value
             # an operation in place gives what it was given
             return known[id(value)] if id(value) in known else Elsewhere(value)
 
-        return tree_map(back, function(*tree_map(_here, tuple(arguments)), **_here_all(keywords)))
+        here = {key: _each(_here, value) for key, value in keywords.items()}
+        found = function(*_each(_here, tuple(arguments)), **here)
+        return _each(back, found) if stays else found
 
 
-def _here(value: Any) -> Any:
+def _here(value: torch.Tensor) -> torch.Tensor:
     return value.numbers if isinstance(value, Elsewhere) else value
 
 
-def _here_all(keywords: dict[str, Any]) -> dict[str, Any]:
-    return {key: tree_map(_here, value) for key, value in keywords.items()}
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Those of lists of lists, the only kind of nesting that operations have."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _tensors(each)
+
+
+def _each(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """``value`` with the function of each of its tensors in their place."""
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_each(function, each) for each in value)
+    return value
 
 
 @contextmanager

@@ -83,6 +83,8 @@ def end(code: int) -> None:
 def run(arguments: list[str], safe: bool) -> None:
     first, *rest = arguments
     folder = "" if first == "-c" else os.getcwd() if first == "-m" else os.path.dirname(first)
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [place for place in named if place and place not in sys.path]
     if not safe:
         sys.path.insert(0, folder)
     if first == "-m":

@@ -10,6 +10,7 @@ MATHEMATICS = [
     "discovery.py",
     "domain.py",
     "streams.py",
+    "molecules",
     "pathintegral",
     "potentials",
     "truth",

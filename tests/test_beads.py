@@ -405,7 +405,7 @@ def test_the_limit_of_many_beads(rows: list[BeadRow]) -> None:
 
 def test_errors_of_the_limit_know_that_low_modes_are_shared() -> None:
     """Errors are those of repetitions; of values taken as independent they would not be."""
-    repeats, groups, near = 120, 16, torch.tensor([12.0, 14.0, 16.0], dtype=torch.float64)
+    repeats, groups, near = 120, 10, torch.tensor([12.0, 14.0, 16.0], dtype=torch.float64)
     limits, squares, naive = [], [], []
     for repeat in range(repeats):
         shared, own = Stream(9, repeat).normal(groups, 1), Stream(10, repeat).normal(groups, 3)

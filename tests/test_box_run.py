@@ -67,7 +67,7 @@ def experiment_in(
                 "f": {
                     "reference": "r",
                     "network": {"layers": 4, "hidden": 16, "bins": 8},
-                    "training": {"steps": 200, "batch": 500},
+                    "training": {"steps": 100, "batch": 500},
                     "ensemble": 4000,
                     "rejuvenation_steps": 2,
                     **flow,

@@ -295,7 +295,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "nvidia-smi").write_text(f"#!/bin/sh\necho '{TWO}'\n")
     (folder / "nvidia-smi").chmod(0o755)
-    monkeypatch.setattr("test_workflow.PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder
 
 

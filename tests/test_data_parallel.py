@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -51,8 +52,12 @@ def parameters(layout: Layout, of: Experiment) -> torch.Tensor:
 
 def others() -> list[psutil.Process]:
     """The processes that train along with this one."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if any("training_process" in a for a in child.cmdline())]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ends meanwhile
+            if any("training_process" in argument for argument in child.cmdline()):
+                found.append(child)
+    return found
 
 
 @pytest.mark.usefixtures("_forking")

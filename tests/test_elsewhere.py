@@ -37,7 +37,7 @@ WALKERS = 20
 
 
 def tempered(
-    device: StandIn, target: Potential, kernel: str, warmup: int = 40, **more: Any
+    device: StandIn, target: Potential, kernel: str, warmup: int = 32, **more: Any
 ) -> MemoryArchive:
     """Some rounds of warm-up and ten recorded ones of two tiles, and what was read meanwhile."""
     tails = 3.0 if target.domain.is_euclidean else None
@@ -73,7 +73,7 @@ def test_energies_totals_and_records_are_all_that_is_read(kernel: str, target: s
     metric = "diagonal" if exact else "unit"
     with device_stood_in_for() as device:
         archive = tempered(device, get_potential(target), kernel, metric=metric)
-    tiles, rounds, draws = 2, 50, 2
+    tiles, rounds, draws = 2, 42, 2
     rows = len(LADDER) * WALKERS // tiles
     moving = (len(LADDER) - 1) * WALKERS // tiles
     # single numbers: one of the draws at lambda = 0, one of the moves, a third where none may fail

@@ -12,6 +12,7 @@ from jeffreysflow.molecules.born import ExpressionBorn, Obc, Part
 from jeffreysflow.molecules.expressions import Expression
 from jeffreysflow.molecules.force_field import CONTACT, ForceField
 from jeffreysflow.molecules.nonbonded import COULOMB, Nonbonded
+from jeffreysflow.molecules.screening import OVERLAP, STILL, overlap, still
 
 
 def chain(*torsions: float, bend: float = 1.2) -> torch.Tensor:
@@ -117,3 +118,20 @@ def test_expressions() -> None:
         Expression("r.__class__")
     with pytest.raises(UserError, match=r"uses 'kappa', which is no parameter"):
         ExpressionBorn({"q": [1.0]}, {}, [], [Part("", "kappa*q^2", "single")], {})
+
+
+def test_the_short_forms_are_those_they_stand_for() -> None:
+    r = torch.tensor([[0.03, 0.05, 0.09, 0.2, 0.6]], dtype=torch.float64, requires_grad=True)
+    radius, scaled = torch.tensor([[0.12]]).double(), torch.tensor([[0.1]]).double()
+    given = {"r": r, "or1": radius, "sr2": scaled}
+    long = Expression(f"{OVERLAP}; U=r+sr2; L=max(or1, D); D=abs(r-sr2)")(given)
+    assert overlap(r, radius, scaled).tolist()[0] == pytest.approx(long.tolist()[0], abs=1e-12)
+    product = torch.tensor([[0.01]], dtype=torch.float64, requires_grad=True)
+    b = torch.full_like(r, 0.01, requires_grad=True)
+    long = Expression(STILL)({"r": r, "B1": product, "B2": 1.0})
+    assert still(r, b).tolist()[0] == pytest.approx(long.tolist()[0], abs=1e-12)
+    # slopes, and slopes of slopes
+    assert torch.autograd.gradcheck(lambda r: overlap(r, radius, scaled), (r,))
+    assert torch.autograd.gradgradcheck(lambda r: overlap(r, radius, scaled), (r,))
+    assert torch.autograd.gradcheck(still, (r, b))
+    assert torch.autograd.gradgradcheck(still, (r, b))

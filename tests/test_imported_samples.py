@@ -11,10 +11,12 @@ from jeffreysflow.config import Experiment, Project, resolve_experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.judgement.doubts import Doubt
 from jeffreysflow.judgement.reference_doubts import doubts_about_reference
+from jeffreysflow.report.data import ExperimentData
+from jeffreysflow.report.figures import figure_files
 from jeffreysflow.stages import distill, estimate, gather, generate, truth
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
-from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, read_table
+from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, TemperatureRow, read_table
 from sample_cases import KJ, PRECISION, TEMPERATURES, drawn, experiment_of, write_files
 
 
@@ -297,3 +299,30 @@ def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
         UserError, match=r"references\.r\.kind: unknown kind 'sample'.*did you mean"
     ):
         resolve_experiment(file, Project(experiments=[str(file)]))
+
+
+def test_averages_along_the_ladder_use_all_levels(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    experiment = experiment_of(tmp_path)
+    layout = gathered(tmp_path, experiment)
+    truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
+    rows = read_table(layout.reference("r").temperatures, TemperatureRow)
+    square = [row for row in rows if row.quantity == "observable:x1**2"]
+    assert len(square) == 9
+    for row in square:
+        exact = 1 / (PRECISION * row.lam)
+        assert row.stderr is not None
+        assert abs(row.value - exact) < 4 * row.stderr
+        assert (row.counted is not None) == (row.lam in [300 / T for T in TEMPERATURES])
+    target = square[-1]
+    assert target.counted_stderr is not None
+    assert target.stderr is not None
+    # all samples know more than those of the level
+    assert target.stderr < target.counted_stderr
+    log_z = {row.lam: row for row in rows if row.quantity == "log_z"}
+    first = log_z[min(log_z)]
+    assert first.stderr is not None
+    assert abs(first.value - np.log(3)) < 4 * first.stderr
+    data = ExperimentData(experiment, temperatures={"r": rows})
+    assert figure_files("temperatures", data)["svg"].startswith(b"<?xml")

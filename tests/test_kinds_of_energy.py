@@ -83,7 +83,7 @@ def experiment_in(
                     "ladder": {"kind": "fixed", "values": [0, 0.3, 1]},
                     "walkers": 100,
                     "warmup_rounds": 32,
-                    "rounds": 80,
+                    "rounds": 60,
                     "thin": 4,
                     "local_steps": 1 if kernel == "slice" else 5,
                 }
@@ -92,7 +92,7 @@ def experiment_in(
                 "f": {
                     "reference": "r",
                     "network": {"layers": 2, "hidden": 16, "bins": 8},
-                    "training": {"steps": 120, "batch": 500},
+                    "training": {"steps": 80, "batch": 500},
                     "ensemble": 2000,
                     "rejuvenation_steps": 2,
                     **flow,
@@ -111,7 +111,7 @@ def experiment_in(
 @pytest.mark.parametrize(
     ("code", "kernel", "flow", "levels"),
     [
-        (NUMPY, "slice", {}, 1),
+        (NUMPY, "slice", {"renyi": 1}, 1),
         (ONE_BY_ONE, "random_walk", {"theta": 0}, 1),
         (
             NUMPY + GRADIENT,
@@ -120,7 +120,7 @@ def experiment_in(
             2,
         ),
         (SUM, "mala", {"theta": 0.5, "levels": "all", "generate": True}, 2),
-        (TABLE, "slice", {}, 1),
+        (TABLE, "slice", {"renyi": 1}, 1),
     ],
     ids=["numpy", "one by one", "gradients of its own", "a sum", "a sum over a table"],
 )
@@ -131,7 +131,7 @@ def test_from_tempering_to_estimates(
     run_to_estimates(layout, experiment, levels)
     evaluations = read_record(layout.reference("r").replicas / "done.json")
     terms = build_potential(experiment).evaluations_a_row
-    assert evaluations["evaluations_recorded"] > 100 * 80 * terms
+    assert evaluations["evaluations_recorded"] > 100 * 60 * terms
     assert evaluations["evaluations_recorded"] % terms == 0
     for table in (layout.reference("r").estimates, layout.flow("f").estimates):
         rows = {row.quantity: row for row in read_table(table, EstimateRow)}

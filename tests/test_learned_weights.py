@@ -128,7 +128,7 @@ def experiment_in(results: Path, **changes: Any) -> tuple[Layout, Experiment]:
         "theta": 0.5,
         "renyi": 1,
         "network": {"layers": 4, "hidden": 32, "bins": 8},
-        "training": {"steps": 150, "batch": 250, "terms": 1},
+        "training": {"steps": 80, "batch": 250, "terms": 1},
         "ensemble": 4000,
         "rejuvenation_steps": 5,
         "residual_weights": {

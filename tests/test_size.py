@@ -22,10 +22,13 @@ NAMES = sorted(
 @pytest.mark.parametrize("scale", ["smoke", "quick", "paper"])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_shipped_fits_a_laptop(name: str, scale: str) -> None:
-    size = refuse_what_does_not_fit(shipped(name, scale), *HERE)
-    assert 100 < size.memory_mb < 4000
+    experiment = shipped(name, scale)
+    size = refuse_what_does_not_fit(experiment, *HERE)
+    devices = {getattr(each, "device", "cpu") for each in experiment.references.values()}
+    assert 100 < size.memory_mb < (HERE[0] if "cuda" in devices else 4000)
     assert 0 < size.disk_mb < 40_000
-    assert 1e4 < size.evaluations < 1e12
+    # of molecules, each of which takes a thousand times as long, smoke has few
+    assert 1e3 < size.evaluations < 1e12
 
 
 RING = {"beta": 1, "action_beads": 10**8, "beads": [10**8]}

@@ -143,7 +143,7 @@ def test_a_killed_run_resumes_on_another_number_of_ranks_with_the_same_bits(
 ) -> None:
     layout, _ = experiment_in(tmp_path, checkpoint_seconds=0.02)
     # in warm-up, all processes at once
-    first = launch_temper(2, layout, python=sys.executable)
+    first = launch_temper(2, layout)
     seen = wait_for_checkpoint(layout, first, after=0)
     time.sleep(random.random() / 20)
     family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]

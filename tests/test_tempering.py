@@ -194,11 +194,11 @@ def test_round_trip_rate_follows_the_formula(swap: str) -> None:
     ladder = precision_geometric(10)
     settings = TemperingSettings(
         ladder,
-        walkers=100,
-        walkers_per_tile=100,
-        rounds=1500,
+        walkers=200,
+        walkers_per_tile=200,
+        rounds=750,
         warmup_rounds=100 if swap == "deo" else 1000,  # until replicas know where they come from
-        thin=1500,
+        thin=750,
         local_steps=1,
         swap="deo" if swap == "deo" else "seo",
         seed=3,
@@ -217,7 +217,7 @@ def test_round_trip_rate_follows_the_formula(swap: str) -> None:
 # the engine
 
 SETTINGS = TemperingSettings(
-    precision_geometric(5), walkers=60, rounds=250, warmup_rounds=100, local_steps=3, seed=4
+    precision_geometric(5), walkers=100, rounds=150, warmup_rounds=100, local_steps=3, seed=4
 )
 
 
@@ -226,7 +226,7 @@ SETTINGS = TemperingSettings(
     [
         {},
         {"swap": "seo", "thin": 3},
-        {"walkers_per_tile": 25, "replicas_per_tile": 4},
+        {"walkers_per_tile": 40, "replicas_per_tile": 4},
         {"adapt_ladder": True, "warmup_rounds": 200, "ladder": linear_ladder(5)},
         {"scaling": "inverse", "step_size": 0.02, "adapt_step_size": False},
     ],
@@ -235,7 +235,7 @@ def test_every_level_has_its_own_gaussian(changes: dict) -> None:
     settings = replace(SETTINGS, **changes)
     statistics, archive = run(settings)
     x, U_0, V = demultiplexed(archive.draws)
-    assert x.shape[:3] == (6, settings.draws, 60)
+    assert x.shape[:3] == (6, settings.draws, settings.walkers)
     ladder = statistics.ladder
     for k, precision in enumerate(precisions(ladder)):
         by_walker = (x[k] ** 2).mean(axis=(0, 2))
@@ -271,7 +271,7 @@ def test_the_base_level_is_redrawn_independently_every_round() -> None:
 def test_power_path_moves_its_lowest_level_too() -> None:
     path = AnnealingPath(None, Narrow())
     settings = TemperingSettings(
-        geometric_ladder(0.1, 4, annealed=False), 60, 300, 100, local_steps=3, seed=5
+        geometric_ladder(0.1, 4, annealed=False), 100, 180, 100, local_steps=3, seed=5
     )
     archive = MemoryArchive(settings, 2)
     engine = Engine(path, Base(path.domain), get_kernel("hmc"), settings)
@@ -284,7 +284,7 @@ def test_power_path_moves_its_lowest_level_too() -> None:
 
 
 def test_float32_runs_and_is_recorded_in_float64() -> None:
-    statistics, archive = run(replace(SETTINGS, dtype=torch.float32, rounds=200))
+    statistics, archive = run(replace(SETTINGS, dtype=torch.float32, rounds=120))
     x, _, _ = demultiplexed(archive.draws)
     assert np.array_equal(x, x.astype(np.float32))
     assert abs(z_of_mean((x[5] ** 2).mean(axis=(0, 2)), 0.1)) < 4.5

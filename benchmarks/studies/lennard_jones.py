@@ -1,13 +1,15 @@
 """Thirteen Lennard-Jones particles: is the energy histogram right, and at what price?
 
-    python benchmarks/studies/lennard_jones.py [--scale quick] [--seed 1] [--longer 10]
+    python benchmarks/studies/lennard_jones.py [--scale quick] [--seed 1] [--longer 10] [--imported]
 
 The reference of `workflow/experiments/lennard_jones_13.yaml` is tempered, and again with another
 seed and `--longer` times as many rounds: the truth. Ten times 10,000 energies of each are drawn at
 random, and their distance E-W2 (`estimation/wasserstein.py`) is printed beside its floor, that of
 two disjoint draws of the truth. The energy is that over ordered pairs, without the centroid's term.
 
-Then the flow of that experiment is trained, and 10,000 of its weighted samples resampled.
+Then the flow of that experiment is trained, and 10,000 of its weighted samples resampled; with
+`--imported` again from the levels of the run as files of numpy, each with its energies, as
+something else would have left them (`kind: samples`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from jeffreysflow.config import Experiment
@@ -46,8 +49,9 @@ def experiment(scale: str, seed: int, longer: int = 1, **more: Any) -> Experimen
     """The shipped one, its reference ``longer`` times as long and with ``more`` changed."""
     settings = {"experiments": NAME, "scale": scale, "seed": str(seed)}
     plain = resolve_project(load_project(ROOT / "config.yaml", settings), ROOT)[NAME]
-    rounds = plain.reference(REFERENCE).rounds * longer
-    changed = {NAME: {"references": {REFERENCE: {"rounds": rounds, **more}}}}
+    if more.get("kind") != "samples":
+        more["rounds"] = plain.reference(REFERENCE).rounds * longer
+    changed = {NAME: {"references": {REFERENCE: more}}}
     project = load_project(ROOT / "config.yaml", {**settings, "overrides": changed})
     return resolve_project(project, ROOT)[NAME]
 
@@ -83,6 +87,19 @@ def tempered(layout: Layout, e: Experiment, what: str) -> torch.Tensor:
     return x
 
 
+def imported(layout: Layout, e: Experiment, folder: Path) -> Experiment:
+    """The experiment whose reference is the levels of this one, all but the base's, from files."""
+    store = layout.reference(REFERENCE).levels / "store.zarr"
+    levels = open_levels(store, e.reference_hash(REFERENCE))
+    files = []
+    for k, lam in enumerate(levels.lam.tolist()):
+        if k:
+            x, U_0, V = levels.samples(k).by_walker(levels.walkers)
+            np.savez(folder / f"{k}.npz", x=x.numpy(), U=(U_0 + V).numpy())
+            files.append({"file": str(folder / f"{k}.npz"), "lam": lam})
+    return experiment(e.scale, e.seed, kind="samples", path="annealed", files=files)
+
+
 def energies(potential: Potential, x: torch.Tensor) -> torch.Tensor:
     found: torch.Tensor = potential.observables["energy"](x)
     return found
@@ -105,16 +122,17 @@ def floor(truth: torch.Tensor, stream: Stream, size: int) -> list[float]:
     return found
 
 
-def flow_energies(layout: Layout, e: Experiment, potential: Potential, size: int) -> torch.Tensor:
+def flow_energies(
+    layout: Layout, e: Experiment, potential: Potential, size: int, what: str = "flow"
+) -> torch.Tensor:
     """Energies of a weighted resample; prints the effective sample size."""
     with quietly():
         distill.run(layout, e, FLOW, 1)
         generate.run(layout, e, FLOW)
     store = layout.flow(FLOW).generated / "store.zarr"
     samples = open_ensemble(store, "generated", e.generation_hash(FLOW)).samples()
-    print(
-        f"flow: ESS {100 * effective_sample_size(samples.log_weights):.2f} % of {len(samples.x):,}"
-    )
+    ess = 100 * effective_sample_size(samples.log_weights)
+    print(f"{what}: ESS {ess:.2f} % of {len(samples.x):,}")
     weights = torch.softmax(samples.log_weights, dim=0).cumsum(dim=0)
     u = Stream(e.seed, "resample").uniform(size)
     rows = torch.searchsorted(weights, u).clamp(max=len(weights) - 1)
@@ -128,6 +146,7 @@ def main() -> None:
     parser.add_argument(
         "--longer", type=int, default=10, help="rounds of the truth, in those of a run"
     )
+    parser.add_argument("--imported", action="store_true", help="the flow from files, too")
     parser.add_argument("--tiny", action="store_true", help="at scale smoke, to see that it runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -148,12 +167,20 @@ def main() -> None:
         of_truth = floor(truth, stream, size)
         resampled = flow_energies(layout, e, potential, size)
         of_flow = distances(resampled, truth, stream, size)
+        of_imported = []
+        if options.imported or options.tiny:
+            again, elsewhere = imported(layout, e, Path(folder)), Layout(Path(folder) / "2", NAME)
+            with quietly():
+                gather.run(elsewhere, again, REFERENCE)
+            found = flow_energies(elsewhere, again, potential, size, "flow from imported samples")
+            of_imported = distances(found, truth, stream, size)
     print(f"\n| E-W2 of {size:,} energies, {REPEATS} draws | median | least | most |")
     print("|---|---|---|---|")
     for name, values in (
         ("tempering against the truth", of_tempering),
         ("floor: the truth against itself", of_truth),
         ("the flow's weighted resample", of_flow),
+        *([("that from imported samples", of_imported)] if of_imported else []),
     ):
         numbers = statistics.median(values), min(values), max(values)
         print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in numbers) + " |", flush=True)

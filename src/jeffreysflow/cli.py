@@ -160,6 +160,13 @@ def _parser() -> argparse.ArgumentParser:
     source = estimate.add_mutually_exclusive_group(required=True)
     source.add_argument("--reference")
     source.add_argument("--flow")
+    frames = add_stage("frames", "write samples of a molecule as PDB and DCD", commands.run_frames)
+    frames.add_argument("folder", type=Path, help="for topology.pdb, frames.dcd and frames.csv")
+    shown = frames.add_mutually_exclusive_group(required=True)
+    shown.add_argument("--reference")
+    shown.add_argument("--flow")
+    frames.add_argument("--level", type=int, default=-1, help="of a reference; by default the last")
+    frames.add_argument("--number", type=int, default=1000, help="how many, evenly spaced")
     add_stage("figures", "draw the figures of an experiment", commands.run_figures)
     report = add(
         "report", "collect all experiments on one page and in two tables", commands.run_report

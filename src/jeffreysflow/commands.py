@@ -27,6 +27,7 @@ __all__ = [
     "run_distill",
     "run_estimate",
     "run_figures",
+    "run_frames",
     "run_gather",
     "run_generate",
     "run_paper",
@@ -227,6 +228,16 @@ def run_figures(options: argparse.Namespace) -> None:
     layout, experiment = _resolved(options)
     with _measured(options, experiment, "figures", "all", experiment.estimate_hash()):
         figures.run(layout, experiment)
+
+
+def run_frames(options: argparse.Namespace) -> None:
+    """Write samples of a molecule for other programs."""
+    from jeffreysflow.stages.frames import write_frames
+
+    layout, experiment = _resolved(options)
+    of = options.reference, options.flow, options.level
+    for file in write_frames(layout, experiment, options.folder, options.number, *of):
+        print(f"wrote {file}")
 
 
 def run_report(options: argparse.Namespace) -> None:

@@ -103,7 +103,9 @@ class ImportedLevels:
         given = [part.U for part in parts]
         if all(values is not None for values in given):
             stored = torch.from_numpy(np.concatenate([v for v in given if v is not None], axis=1))
-            offset = check_energies(stored.flatten(), U, section, where)
+            # a program knows nothing of the volume element of coordinates, which is U_0 there
+            scaled = V if section.path == "power" else U
+            offset = check_energies(stored.flatten(), scaled, section, where)
             self._add(k, lam, "energy_offset", offset)
         weighted = any(part.log_weights is not None for part in parts)
         log_weights = torch.zeros(x.shape[:2], dtype=torch.float64)

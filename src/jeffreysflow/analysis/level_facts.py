@@ -21,6 +21,8 @@ _CALLED = {
     "base_ess": "base_ess",
     "base_log_z": "base_log_z",
     "base_pareto_k": "base_pareto_k",
+    "gradients_cut": "gradients_cut",
+    "gradient_spread": "gradient_spread",
     "log_z": "ensemble_log_z",
     "jeffreys_gap": "step_jeffreys_gap",
     "overfitting": "overfitting",

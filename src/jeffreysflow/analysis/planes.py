@@ -175,14 +175,16 @@ def _cloud(source: str, lam: float | None, samples: Ensemble) -> _Cloud:
 def _extent(
     path: AnnealingPath, pair: list[Observable], values: np.ndarray, log_weights: np.ndarray
 ) -> tuple[Interval, Interval]:
-    """The period of a periodic coordinate, all there is between walls; else nearly all of the mass
-    of ``values`` [2, n], with a margin.
+    """The period of a periodic coordinate, all there is between walls, and of a named observable
+    what the energy says in its ``observable_intervals``; else nearly all of the mass of ``values``
+    [2, n], with a margin.
     """
-    intervals = []
+    intervals, named = [], getattr(path.target, "observable_intervals", {})
     weights = np.exp(log_weights - log_weights.max())
     for expression, value in zip(pair, values, strict=True):
         coordinate = re.fullmatch(r"x(\d+)", expression.name.strip())
         interval = path.domain.intervals[int(coordinate[1]) - 1] if coordinate else None
+        interval = interval or named.get(expression.name.strip())
         if interval is None:
             ends = [1e-3, 1 - 1e-3]
             low, high = np.quantile(value, ends, weights=weights, method="inverted_cdf")

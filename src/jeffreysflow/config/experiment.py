@@ -90,6 +90,9 @@ class Experiment(Section):
         if self.path_integral is not None:
             check_beside_paths(self.base, self.truth)
         for name, reference in self.references.items():
+            starts_from = reference.start if isinstance(reference, ReferenceConfig) else "base"
+            if starts_from == "structure" and self.potential.structure is None:
+                raise ValueError(f"references.{name}.start: structure is for a molecule only")
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
         for name, flow in self.flows.items():

@@ -34,6 +34,9 @@ class TrainingConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0, le=100)
     """By how much a step shrinks the weights of the networks, in units of the learning rate: 1
     keeps a flow in many dimensions from learning by heart what its coordinates do not share."""
+    clip_energy: bool = False
+    """Above what the reference reaches, let the energy in the reverse divergence grow like a
+    logarithm: for energies that clash. Never in the weights."""
     ramp: float = Field(default=0.5, ge=0, le=1)
     """Share of the steps over which theta rises from 0 to its value."""
     precision: Literal["float32", "float64"] = "float32"
@@ -53,6 +56,8 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"processes must be at most batch, found {self.processes} and {self.batch}"
             )
+        if self.terms is not None and self.clip_energy:
+            raise ValueError("clip_energy: not of mini-batches of terms, whose mean it would move")
         if self.terms is not None and self.processes > 1:
             raise ValueError("terms: mini-batches of terms are for a single process")
         return self

@@ -10,6 +10,7 @@ from jeffreysflow.config.bias_parts import fixed_lambdas
 
 if TYPE_CHECKING:
     from jeffreysflow.config.experiment import Experiment
+    from jeffreysflow.config.flow import FlowConfig
 
 __all__ = [
     "FORMAT",
@@ -105,7 +106,7 @@ def flow_hash(experiment: Experiment, name: str) -> str:
         {
             "reference": _reference_or_flow_hash(experiment, flow.reference),
             "name": name,
-            "flow": flow.model_dump(exclude=_NOT_TRAINED),
+            "flow": _trained(flow),
         }
         | ({"base": base_hash(experiment)} if experiment.base_reference else {})
     )
@@ -177,6 +178,14 @@ def estimate_hash(experiment: Experiment) -> str:
             + ([] if ring is None else [ring.published_distance]),
         }
     )
+
+
+def _trained(flow: FlowConfig) -> dict[str, Any]:
+    """All that determines a training; what was no choice once is not said where it is off."""
+    section = flow.model_dump(exclude=_NOT_TRAINED)
+    if not flow.training.clip_energy:
+        del section["training"]["clip_energy"]
+    return section
 
 
 def _hash(content: Any) -> str:

@@ -184,6 +184,9 @@ class ReferenceConfig(Section):
     """The local move."""
     ladder: LadderConfig
     """The lambda values."""
+    start: Literal["base", "structure"] = "base"
+    """Where replicas start: at samples of the base, or near the reference structure of a molecule
+    (on the power path), where a large one would meet itself otherwise."""
     walkers: int = Field(ge=1)
     """Independent ladders that run side by side."""
     tile: TileConfig = TileConfig()
@@ -230,6 +233,8 @@ class ReferenceConfig(Section):
             raise ValueError("the power path takes a fixed or geometric ladder, or temperatures")
         if self.path == "annealed" and isinstance(self.ladder, TemperatureLadder):
             raise ValueError("a ladder of temperatures belongs to path: power")
+        if self.start == "structure" and self.path == "annealed":
+            raise ValueError("start: structure belongs to path: power")
         check_published(self.published, OF_REFERENCE, "published")
         if self.rounds // self.thin < 1:
             raise ValueError(f"no round is recorded: thin {self.thin} > rounds {self.rounds}")
@@ -264,7 +269,8 @@ class ReferenceConfig(Section):
 
     def hashed(self) -> dict[str, Any]:
         """All that determines the levels."""
-        return self.model_dump(exclude={"checkpoint_seconds", "published", "kind"})
+        unsaid = {"start"} if self.start == "base" else set()
+        return self.model_dump(exclude={"checkpoint_seconds", "published", "kind", *unsaid})
 
 
 KINDS = ("tempering", "samples")

@@ -6,7 +6,6 @@ ensemble through it, and mend the ensemble where it degenerates.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -36,10 +35,8 @@ from jeffreysflow.distillation.selection import SATISFACTORY, best_by_climbing
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Pushed, Step
 from jeffreysflow.distillation.trainer import Training, train
-from jeffreysflow.estimation.averages import WeightedSums, combined
-from jeffreysflow.estimation.estimates import jackknifed
+from jeffreysflow.distillation.watched import gradient_facts, worth_alone
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
-from jeffreysflow.estimation.pareto import pareto_k
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
@@ -119,7 +116,8 @@ def distill_level(
     and its degrees of freedom ``log_z_dof`` where there are eight or more of them; and of this step
     ``log_z_lower``, ``log_z_upper``, their distance ``jeffreys_gap``. Beside these, but at level 1,
     ``ess_trained`` and ``cess_trained`` over the islands trained on, and ``overfitting``, by how
-    much ``log_z_lower``, the mean log weight of the step, is larger there (kT).
+    much ``log_z_lower``, the mean log weight of the step, is larger there (kT). At level 1 what
+    samples of the base are worth without a flow, by ``worth_alone``.
 
     ``gap_relative_to_reference`` (over the test part of the reference: it flatters a reference that
     misses a mode, and chooses nothing; none of a map without inverse); the facts of the loss that
@@ -174,6 +172,7 @@ def distill_level(
     facts = (
         _facts(step, best, settings.islands)
         | step.outside(best.pushed.ensemble)
+        | gradient_facts(best.history, settings.recipe.clip)
         | {
             "warm_start": float(start is not None),
             "identity_used": float(useless),
@@ -268,33 +267,10 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         facts["log_z_error"] = log_evidence_error(after, independent)
         facts["log_z_dof"] = independent - 1
     if not step.trained_on:
-        facts |= _alone(step, islands)
+        facts |= worth_alone(step.identity, islands)
     if step.trained_on:
         train = step.rows["train"]
         facts["ess_trained"] = effective_sample_size(ensemble.log_weights[train])
         facts["cess_trained"] = conditional_ess(before[train], increments[train])
         facts["overfitting"] = jeffreys_bracket(before[train], increments[train])[0] - lower
-    return facts
-
-
-def _alone(step: Step, islands: int) -> dict[str, float]:
-    """What the samples below are worth by themselves, of a first level those of the base: what
-    training added is what is above this.
-    """
-    log_weights = step.identity
-    facts = {"base_pareto_k": pareto_k(log_weights)}
-    none = log_weights.new_empty(len(log_weights) // islands, 0)
-    groups = [WeightedSums.of(part, none) for part in torch.split(log_weights, len(none))]
-
-    def functional(part: WeightedSums) -> torch.Tensor:
-        return torch.tensor([part.ess, part.log_z], dtype=torch.float64)
-
-    errors, dof = jackknifed(groups, functional)
-    values = functional(combined(groups)).tolist()
-    for name, value, error, its_dof in zip(
-        ("base_ess", "base_log_z"), values, errors.tolist(), dof.tolist(), strict=True
-    ):
-        facts[name] = value
-        if math.isfinite(error):
-            facts |= {f"{name}_error": error, f"{name}_dof": its_dof}
     return facts

@@ -30,6 +30,7 @@ class LevelSettings:
     resample_below : the ensemble is resampled when its ESS falls below this fraction.
     rejuvenation_steps : moves of the pushed ensemble by ``rejuvenation_kernel``, an exact one, or a
         biased one with steps of ``rejuvenation_step``.
+    clip_energy : whether the energy in the reverse divergence is clipped (`clipped_energy`).
     terms : of the mini-batches of a finite sum that losses see; ``None``: the full sum.
     residual_weights : how weights are learned beside the exact ones, by name (`residual`).
     """
@@ -48,5 +49,6 @@ class LevelSettings:
     rejuvenation_steps: int = 0
     rejuvenation_kernel: Kernel = field(default_factory=lambda: get_kernel("mala"))
     rejuvenation_step: float | None = None
+    clip_energy: bool = False
     terms: int | None = None
     residual_weights: Mapping[str, ResidualSettings] = field(default_factory=dict)

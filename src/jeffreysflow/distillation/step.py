@@ -10,6 +10,7 @@ from typing import NamedTuple, get_args
 import torch
 
 from jeffreysflow.distillation.batches import Batch, FreshBatches, KnownSamples, ShuffledBatches
+from jeffreysflow.distillation.clipped_energy import clipped_above
 from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resampled
 from jeffreysflow.distillation.loss import Side
@@ -158,8 +159,20 @@ class Step:
                 *(self._path, settings.lam_0, settings.lam_1, settings.terms),
                 lambda step: self._stream(f"terms{number} of step {step}"),
             )
-        sides = source, reference, *self.energies, *self._variances
+        energy_0, energy_1 = self.energies
+        if settings.clip_energy:
+            energy_1 = clipped_above(energy_1, self._reference_energies)
+        sides = source, reference, energy_0, energy_1, *self._variances
         return Transport(*sides, self._held_out, estimated)
+
+    @property
+    def _reference_energies(self) -> torch.Tensor:
+        known = self.reference.U_training
+        if known is not None:
+            return known
+        some = self.reference.training[:: -(-len(self.reference.training) // MOST_ROWS)]
+        with torch.no_grad():
+            return self.energies[1](some)
 
     @cached_property
     def _held_out(self) -> dict[Side, Batch]:

@@ -21,6 +21,7 @@ from jeffreysflow.judgement.region_doubts import (
     doubts_about_regions,
 )
 from jeffreysflow.judgement.scores import LARGEST_Z, difference
+from jeffreysflow.judgement.training_doubts import doubts_about_training
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = [
@@ -57,7 +58,7 @@ def doubts_about_flow(
     ]
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ERROR)]
-    doubts += [*doubts_about_regions(rows), *_lost_exactly(last)]
+    doubts += [*doubts_about_regions(rows), *doubts_about_training(rows), *_lost_exactly(last)]
     doubts += [] if classical or "exact_samples" in last else _strangers(rows)
     if classical or witness is None:
         return doubts

@@ -68,6 +68,7 @@ def level_settings(
         rejuvenation_steps=0 if section.levels == "last" else section.rejuvenation_steps,
         rejuvenation_kernel=rejuvenation_kernel(section),
         rejuvenation_step=section.rejuvenation_step,
+        clip_energy=training.clip_energy,
         terms=training.terms,
         residual_weights={
             name: ResidualSettings(

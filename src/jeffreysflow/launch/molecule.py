@@ -17,6 +17,7 @@ from jeffreysflow.molecules.ase_worker import (
     ase_structure,
 )
 from jeffreysflow.molecules.cartesian import Cartesian
+from jeffreysflow.molecules.chart import Chart
 from jeffreysflow.molecules.force_field import ForceField
 from jeffreysflow.molecules.internal import internal_chart
 from jeffreysflow.molecules.molecule import GAS_CONSTANT, Molecule
@@ -30,7 +31,7 @@ from jeffreysflow.molecules.openmm_system import force_field_of
 from jeffreysflow.molecules.openmm_worker import openmm_energy
 from jeffreysflow.molecules.topology import Topology
 
-__all__ = ["build_ase", "build_molecule"]
+__all__ = ["build_ase", "build_molecule", "model_of"]
 
 
 def build_molecule(section: MoleculeConfig, workers: int = 1) -> Molecule:
@@ -41,19 +42,20 @@ def build_molecule(section: MoleculeConfig, workers: int = 1) -> Molecule:
     UserError : OpenMM is missing or cannot read a file, a force is not covered, no tree of internal
         coordinates covers the molecule, or an atom that is named is not there.
     """
-    model = _model(section)
+    model = model_of(section)
     _check_count(section, model.topology)
     reference = torch.from_numpy(model.positions)
     through_openmm = section.evaluate == "openmm"
     force_field = None if through_openmm else force_field_of(model.system)
     energy = openmm_energy(model.system, workers) if force_field is None else force_field
     if section.coordinates == "cartesian":
-        chart: Cartesian | object = Cartesian(reference, section.length)
+        chart: Chart | Cartesian = Cartesian(reference, section.length)
     else:
         kT = GAS_CONSTANT * section.temperature
         bonded = force_field or _bonded(model)
         chart = internal_chart(model.topology, reference, kT, energy, bonded)
-    return _molecule(section, energy, chart, model.topology, 1 if through_openmm else 2)
+    derivatives = 1 if through_openmm else 2
+    return _molecule(section, energy, chart, model.topology, derivatives, reference)
 
 
 def build_ase(section: AseConfig, workers: int = 1) -> Molecule:
@@ -70,11 +72,13 @@ def build_ase(section: AseConfig, workers: int = 1) -> Molecule:
     )
     if section.trap:
         energy = Trapped(energy, section.trap * ELECTRONVOLT / ANGSTROM**2)
-    chart = Cartesian(torch.from_numpy(positions), section.length * ANGSTROM)
-    return _molecule(section, energy, chart, topology, 1)
+    reference = torch.from_numpy(positions)
+    chart = Cartesian(reference, section.length * ANGSTROM)
+    return _molecule(section, energy, chart, topology, 1, reference)
 
 
-def _model(section: MoleculeConfig) -> Model:
+def model_of(section: MoleculeConfig) -> Model:
+    """The OpenMM system of a molecule, with its topology and reference positions."""
     structure = None if section.structure is None else located(section.structure)
     if section.prmtop is not None:
         file = structure or located(str(section.pdb))
@@ -104,19 +108,21 @@ _BONDED = {"HarmonicAngleForce", "HarmonicBondForce", "PeriodicTorsionForce"}
 def _molecule(
     section: MoleculeConfig | AseConfig,
     energy: torch.nn.Module,
-    chart: object,
+    chart: Chart | Cartesian,
     topology: Topology,
     derivatives: int,
+    reference: torch.Tensor,
 ) -> Molecule:
     dihedrals = {**topology.backbone_torsions(), **_atoms(section, "dihedrals", topology)}
     return Molecule(
         energy,
-        chart,  # type: ignore[arg-type]
+        chart,
         section.temperature,
         topology,
         dihedrals,
         _atoms(section, "distances", topology),
         derivatives,
+        chart.coordinates(reference.unsqueeze(2)).x[0],
     )
 
 

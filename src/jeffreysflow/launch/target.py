@@ -16,6 +16,7 @@ from jeffreysflow.potentials import AnnealingPath, Base, Counted, Potential, get
 from jeffreysflow.potentials.user import load_user_potential
 from jeffreysflow.stores.fitted_bases import load_base
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.tempering.start import Start
 from jeffreysflow.userfiles.sources import check_unchanged
 
 __all__ = [
@@ -63,6 +64,14 @@ def _named_or_own(experiment: Experiment) -> Potential:
         return _of_structure(experiment)
     assert section.name is not None
     return get_potential(section.name, **section.parameters)
+
+
+def near_structure(potential: Potential) -> Start:
+    """Samples near the reference structure of a molecule."""
+    from jeffreysflow.molecules.molecule import Molecule, NearStructure
+
+    assert isinstance(potential, Molecule)
+    return NearStructure(potential)
 
 
 def _of_structure(experiment: Experiment) -> Potential:
@@ -153,10 +162,12 @@ def build_flow_path(
 
 def build_tempering(
     experiment: Experiment, reference: str, device: torch.device
-) -> tuple[AnnealingPath, Base]:
+) -> tuple[AnnealingPath, Start]:
     """The path a reference is tempered along, and where its replicas start, on a device."""
     path = build_path(experiment, reference)
-    start = build_base(experiment, path.target)
+    start: Start = build_base(experiment, path.target)
+    if experiment.tempering(reference).start == "structure":
+        start = near_structure(path.target)
     for part in (path.target, path.base, start):
         if part is not None:
             part.to(device)

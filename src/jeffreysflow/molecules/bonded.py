@@ -73,6 +73,8 @@ class PeriodicTorsions(Term):
     """``k (1 + cos(m phi - phase))`` with ``m`` the periodicity."""
 
     rows: torch.Tensor
+    m: torch.Tensor
+    phase: torch.Tensor
     k: torch.Tensor
 
     def __init__(

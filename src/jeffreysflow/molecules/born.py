@@ -11,6 +11,7 @@ from torch import nn
 from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.expressions import Expression
 from jeffreysflow.molecules.nonbonded import COULOMB, Pairs
+from jeffreysflow.molecules.screening import OVERLAP, STILL, overlap, still
 
 __all__ = ["ExpressionBorn", "Obc", "Part", "obc_expressions"]
 
@@ -59,8 +60,9 @@ class ExpressionBorn(nn.Module):
         for name, column in parameters.items():
             values_of = torch.tensor(column, dtype=torch.float64).unsqueeze(-1)
             self.register_buffer(f"of_{name}", values_of)
-        self._values = [(part, Expression(part.text, functions)) for part in values]
-        self._energies = [(part, Expression(part.text, functions)) for part in energies]
+        known: dict[str, Callable[..., Any]] = {**functions, "overlap": overlap, "still": still}
+        self._values = [(part, Expression(_short(part.text), known)) for part in values]
+        self._energies = [(part, Expression(_short(part.text), known)) for part in energies]
         self._check_names()
         atoms = len(next(iter(parameters.values())))
         first, second = torch.triu_indices(atoms, atoms, offset=1)
@@ -132,11 +134,17 @@ class ExpressionBorn(nn.Module):
                 known.add(part.name)
 
 
+def _short(text: str) -> str:
+    """An expression with what is known of it by name."""
+    spheres = {"U": "r+sr2", "L": "max(or1,D)", "D": "abs(r-sr2)"}
+    defined = [part.partition("=") for part in text.replace(" ", "").split(";")]
+    given = {name: value for name, _, value in defined}
+    if all(given.get(name) == value for name, value in spheres.items()):
+        text = text.replace(OVERLAP, "overlap(r, or1, sr2)")
+    return text.replace(STILL, "still(r, B1*B2)")
+
+
 _OFFSET = 0.009
-_OVERLAP = (
-    "step(r + sr2 - or1) * 0.5 * (1/L - 1/U + 0.25*(r - sr2^2/r)*(1/U^2 - 1/L^2) + 0.5*log(L/U)/r"
-    " + 2*step(sr2 - r - or1)*(1/or1 - 1/L)); U = r + sr2; L = max(or1, abs(r - sr2))"
-)
 _RADIUS = "1/(1/or - tanh(psi - 0.8*psi^2 + 4.85*psi^3)/radius); psi = I*or; radius = or + offset"
 
 
@@ -145,12 +153,16 @@ def obc_expressions(surface: bool) -> tuple[list[Part], list[Part]]:
     GBSAOBCForce has it, of per-atom ``charge``, ``or`` (the radius less .009 nm) and ``sr`` (that,
     scaled); with the ACE surface term if there is one.
     """
-    values = [Part("I", _OVERLAP, "pair_no_exclusions"), Part("B", _RADIUS, "single")]
+    swallowed = "step(sr2 - r - or1)*(1/or1 - 1/L); L = max(or1, abs(r - sr2))"
+    values = [
+        Part("I", f"overlap(r, or1, sr2) + {swallowed}", "pair_no_exclusions"),
+        Part("B", _RADIUS, "single"),
+    ]
     energies = [
         Part("", "-0.5*coulomb*polarity*charge^2/B", "single"),
         Part(
             "",
-            "-coulomb*polarity*charge1*charge2/sqrt(r^2 + B1*B2*exp(-r^2/(4*B1*B2)))",
+            "-coulomb*polarity*charge1*charge2/still(r, B1*B2)",
             "pair_no_exclusions",
         ),
     ]

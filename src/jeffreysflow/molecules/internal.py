@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 
 from jeffreysflow.molecules.bonded import Angles, Bonds, PeriodicTorsions
 from jeffreysflow.molecules.chart import Chart
 from jeffreysflow.molecules.force_field import ForceField
+from jeffreysflow.molecules.geometry import dihedral
 from jeffreysflow.molecules.placing import Internals, Placing
 from jeffreysflow.molecules.plan import made_plan, rotor_candidates
 from jeffreysflow.molecules.topology import Topology
@@ -18,7 +20,7 @@ from jeffreysflow.molecules.tree import Tree, build_tree
 __all__ = ["internal_chart"]
 
 _STIFF = 50.0
-"""kJ/mol: nothing turns about a bond whose dihedral terms add up to such a barrier."""
+"""kJ/mol: nothing turns about a bond whose dihedral terms have such a barrier."""
 _ALIKE = 1e-6
 """kJ/mol, by which energies may differ when hydrogens that are alike change places."""
 _LARGEST = {"bonds": 0.02, "angles": 0.2, "torsions": 0.3}
@@ -51,7 +53,7 @@ def internal_chart(
     placing = Placing(tree)
     r = reference.double().unsqueeze(2)
     found = placing.internals(r)
-    stiff = set() if force_field is None else _stiff(force_field)
+    stiff = set() if force_field is None else _stiff(topology, r, force_field)
     rotors = {
         group
         for group, hydrogens in rotor_candidates(topology, tree).items()
@@ -79,14 +81,23 @@ def _alike(
     return float(energies.max() - energies.min()) < _ALIKE * max(1.0, float(energies[0].abs()))
 
 
-def _stiff(force_field: ForceField) -> set[frozenset[int]]:
-    barriers: dict[frozenset[int], float] = {}
-    for term in force_field.bonded:
-        if isinstance(term, PeriodicTorsions):
-            central = term.atoms[1:3].T[term.rows]
-            for (i, j), k in zip(central.tolist(), term.k[:, 0].tolist(), strict=True):
-                barriers[frozenset((i, j))] = barriers.get(frozenset((i, j)), 0.0) + 2 * abs(k)
-    return {bond for bond, barrier in barriers.items() if barrier > _STIFF}
+def _stiff(topology: Topology, r: torch.Tensor, field: ForceField) -> set[frozenset[int]]:
+    """Bonds whose dihedral terms, when one side turns about them, rise by ``_STIFF`` or more."""
+    bonds = {frozenset(pair) for pair in topology.bonds}
+    turn = torch.linspace(0, 2 * math.pi, 181, dtype=torch.float64)
+    profiles: dict[frozenset[int], torch.Tensor] = {}
+    for term in field.bonded:
+        if not isinstance(term, PeriodicTorsions):
+            continue
+        at = [r.index_select(0, atoms) for atoms in term.atoms]
+        phi = dihedral(at[1] - at[0], at[2] - at[1], at[3] - at[2])[term.rows]
+        waves = term.k * torch.cos(term.m * (phi + turn) - term.phase)
+        for atoms, wave in zip(term.atoms.T[term.rows].tolist(), waves, strict=True):
+            # of impropers the atoms are no chain
+            if all(frozenset(pair) in bonds for pair in pairwise(atoms)):
+                axis = frozenset(atoms[1:3])
+                profiles[axis] = profiles.get(axis, torch.zeros_like(turn)) + wave
+    return {axis for axis, wave in profiles.items() if float(wave.max() - wave.min()) > _STIFF}
 
 
 def _centres(

@@ -15,11 +15,13 @@ from jeffreysflow.molecules.chart import Chart, Frames
 from jeffreysflow.molecules.geometry import dihedral
 from jeffreysflow.molecules.topology import Topology
 from jeffreysflow.potentials.potential import Potential
+from jeffreysflow.streams import Stream
 
-__all__ = ["GAS_CONSTANT", "Molecule", "VolumeElement"]
+__all__ = ["GAS_CONSTANT", "Molecule", "NearStructure", "VolumeElement"]
 
 GAS_CONSTANT = 8.31446261815324e-3
 """kJ/mol/K."""
+_NEAR = 0.3
 _UNITS = 3.0
 """Between units of length there is more, between a molecule and itself less."""
 
@@ -45,14 +47,18 @@ class Molecule(Potential):
     Temperature scales the energy alone: the molecule at a temperature T is ``lambda E / kT_0 -
     log|det|`` with lambda = T_0 / T, whose part without lambda is the ``measure``.
 
-    ``observables`` are ``energy``, E in kJ/mol, and named dihedrals (radian) and distances (nm).
+    ``observables`` are ``energy``, E in kJ/mol, and named dihedrals (radian) and distances (nm);
+    ``observable_intervals`` the periods of the dihedrals.
 
     Parameters
     ----------
     energy : of positions [atom, 3, n] in nm, kJ/mol [n].
     temperature : T_0 in kelvin.
     dihedrals, distances : atoms of observables, by name.
+    structure : coordinates [d] of the reference structure; the centre without.
     """
+
+    _structure: torch.Tensor
 
     def __init__(
         self,
@@ -63,17 +69,26 @@ class Molecule(Potential):
         dihedrals: Mapping[str, Sequence[int]] | None = None,
         distances: Mapping[str, Sequence[int]] | None = None,
         derivatives: int = 2,
+        structure: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
         self.of_positions, self.chart, self.topology = energy, chart, topology
         self.temperature, self.derivatives = temperature, derivatives
         self.domain: Domain = chart.domain
+        centre = torch.zeros(chart.dimension, dtype=torch.float64)
+        self.register_buffer("_structure", centre if structure is None else structure)
         self._volume_element = VolumeElement(chart)
         self.observables = {"energy": self.kilojoules}
         for name, atoms in (dihedrals or {}).items():
             self.observables[name] = _Dihedral(chart, atoms)
+        self.observable_intervals = dict.fromkeys(dihedrals or {}, (-math.pi, math.pi))
         for name, atoms in (distances or {}).items():
             self.observables[name] = _Distance(chart, atoms)
+
+    @property
+    def structure(self) -> torch.Tensor:
+        """Coordinates [d] of the reference structure."""
+        return self._structure
 
     @property
     def measure(self) -> VolumeElement:
@@ -119,6 +134,24 @@ class Molecule(Potential):
                 "nm (1 nm = 10 Angstrom), and atoms in the order of the topology"
             )
         return self.chart.coordinates(r)
+
+
+class NearStructure(nn.Module):
+    """Independent samples near the reference structure of a molecule, from which replicas start:
+    normal, .3 units around it.
+    """
+
+    mean: torch.Tensor
+
+    def __init__(self, molecule: Molecule) -> None:
+        super().__init__()
+        self._domain = molecule.domain
+        self.register_buffer("mean", molecule.structure)
+
+    def sample(self, n: int, stream: Stream, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+        """[n, d]."""
+        spread = stream.normal(n, len(self.mean), dtype=dtype, device=self.mean.device)
+        return self._domain.wrap(self.mean.to(dtype) + _NEAR * spread)
 
 
 def _measure(chart: Chart | Cartesian, x: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ __all__ = [
     "system_from_forcefield",
     "system_from_prmtop",
     "system_from_xml",
+    "topology_of",
 ]
 
 
@@ -100,11 +101,13 @@ def system_from_xml(xml: Path, pdb: Path, structure: Path | None) -> Model:
 def _cutoff(app: Any, cutoff: float | None) -> dict[str, Any]:
     if cutoff is None:
         return {"nonbondedMethod": app.NoCutoff}
-    return {"nonbondedMethod": app.CutoffNonPeriodic, "nonbondedCutoff": cutoff}
+    from openmm import unit
+
+    return {"nonbondedMethod": app.CutoffNonPeriodic, "nonbondedCutoff": cutoff * unit.nanometer}
 
 
 def _model(source: Path, system: Any, topology: Any, structure: Path) -> Model:
-    ours = _topology(topology)
+    ours = topology_of(topology)
     positions = _positions(structure)
     if system.getNumParticles() != ours.atoms:
         raise UserError(
@@ -118,7 +121,8 @@ def _model(source: Path, system: Any, topology: Any, structure: Path) -> Model:
     return Model(system, ours, positions)
 
 
-def _topology(topology: Any) -> Topology:
+def topology_of(topology: Any) -> Topology:
+    """Atoms and bonds of an OpenMM topology."""
     atoms = list(topology.atoms())
     return Topology(
         tuple("X" if atom.element is None else atom.element.symbol for atom in atoms),

@@ -17,6 +17,7 @@ from jeffreysflow.stores.tables import (
     ConvergenceRow,
     DiagnosticRow,
     EstimateRow,
+    TemperatureRow,
 )
 
 __all__ = [
@@ -213,6 +214,7 @@ class ExperimentData(Results):
     ``history`` by flow and level: columns by name; ``references`` the samples of the last level,
     ``flows`` the generated ones; ``limits`` the interval of each coordinate that is worth showing;
     ``planes`` show samples in the plane of each view, ``curves`` the profiles of each source;
+    ``temperatures`` by reference what its levels say together of others.
     ``ensembles`` and ``field`` are there where a figure shows them.
     """
 
@@ -223,6 +225,7 @@ class ExperimentData(Results):
     limits: Sequence[Interval] = ()
     planes: Sequence[Plane] = ()
     curves: Sequence[Curve] = ()
+    temperatures: Mapping[str, Sequence[TemperatureRow]] = field(default_factory=dict)
     ensembles: Mapping[str, WeightedSamples] = field(default_factory=dict)
     field: SourceField | None = None
 

@@ -23,6 +23,7 @@ from jeffreysflow.analysis.region_rows import (
     add_regions_of_levels,
 )
 from jeffreysflow.analysis.source_flow import run_source
+from jeffreysflow.analysis.temperature_rows import temperature_rows
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.analysis.weight_rows import add_weight_facts, add_weights
 from jeffreysflow.config import AnyReference, Experiment, SamplesConfig
@@ -56,6 +57,7 @@ from jeffreysflow.stores.tables import (
     DiagnosticRow,
     EstimateRow,
     ProfileRow,
+    TemperatureRow,
     read_table,
     write_table,
 )
@@ -68,7 +70,8 @@ _SCALARS = ("ess", "log_z", "log_z_lower", "log_z_upper", "jeffreys_gap")
 
 def run_reference(layout: Layout, experiment: Experiment, reference: str) -> None:
     """Write `estimates.csv` and `profiles.csv` of a reference: equal-weight averages at its last
-    level, how far each drifts through the run, and whether the reference is to be trusted.
+    level, how far each drifts through the run, and whether the reference is to be trusted; on the
+    power path also `temperatures.csv`.
 
     Raises
     ------
@@ -98,6 +101,9 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"reference:{reference}", doubts)
     _write_profiles(files.profiles, table)
+    remove_sealed(files.temperatures)
+    if section.path == "power" and (rows := temperature_rows(levels, measured)):
+        write_table(files.temperatures, TemperatureRow, rows)
     write_table(files.estimates, EstimateRow, table.rows)
 
 

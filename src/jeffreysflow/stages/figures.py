@@ -23,7 +23,7 @@ from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.figures import write_figure
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
-from jeffreysflow.stores.tables import read_table
+from jeffreysflow.stores.tables import TemperatureRow, read_table
 from jeffreysflow.truth.quadrature import grid_axes, tensor_quadrature
 
 __all__ = ["run"]
@@ -63,6 +63,11 @@ def _read(layout: Layout, experiment: Experiment) -> ExperimentData:
         limits=view_limits(everywhere, intervals, density),
         planes=read_planes(layout, experiment),
         curves=read_curves(layout, experiment),
+        temperatures={
+            name: read_table(file, TemperatureRow)
+            for name in experiment.references
+            if (file := layout.reference(name).temperatures).exists()
+        },
         ensembles=read_last_ensembles(layout, experiment),
         field=read_field(experiment),
     )

@@ -41,6 +41,11 @@ class ReferenceLayout:
     def profiles(self) -> Path:
         return self.folder / "profiles.csv"
 
+    @property
+    def temperatures(self) -> Path:
+        """Averages along the ladder by samples of all its levels."""
+        return self.folder / "temperatures.csv"
+
 
 @dataclass(frozen=True)
 class FlowLayout:

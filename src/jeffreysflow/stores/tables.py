@@ -28,9 +28,11 @@ __all__ = [
     "ConvergenceRow",
     "DiagnosticRow",
     "EstimateRow",
+    "FrameRow",
     "LevelTruthRow",
     "ProfileRow",
     "SummaryRow",
+    "TemperatureRow",
     "TruthRow",
     "read_table",
     "write_table",
@@ -140,6 +142,22 @@ class ProfileRow(NamedTuple):
     dof: float | None = None
 
 
+class TemperatureRow(NamedTuple):
+    """`temperatures.csv`: the average of a quantity at ``lam`` by the samples of all levels
+    together, and where ``lam`` is a level ``counted``, that of its own samples.
+
+    ``quantity`` is ``U`` (kT of the target), ``log_z`` above that of the target, `region:<name>` or
+    `observable:<expression>`.
+    """
+
+    lam: float
+    quantity: str
+    value: float
+    stderr: float | None = None
+    counted: float | None = None
+    counted_stderr: float | None = None
+
+
 class BeadTruthRow(NamedTuple):
     """`bead_truth.csv`: exact values at ``beads`` of an ``action``; 0 beads are infinitely many."""
 
@@ -186,6 +204,16 @@ class SummaryRow(NamedTuple):
     limit: float | None = None
 
 
+class FrameRow(NamedTuple):
+    """A frame of a trajectory, from 0: its natural log weight, 0 where all weigh the same, and its
+    energy.
+    """
+
+    frame: int
+    log_weight: float
+    kilojoules_per_mole: float
+
+
 _Row = TypeVar(
     "_Row",
     TruthRow,
@@ -197,7 +225,9 @@ _Row = TypeVar(
     ConvergenceRow,
     ProfileRow,
     SummaryRow,
+    TemperatureRow,
     HistoryRow,
+    FrameRow,
 )
 
 

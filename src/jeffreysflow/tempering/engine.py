@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from jeffreysflow.potentials import AnnealingPath, Base
+from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.potentials.potential import require
 from jeffreysflow.tempering.archive import Archive, Draws, Statistics
 from jeffreysflow.tempering.block_state import BlockState
@@ -16,6 +16,7 @@ from jeffreysflow.tempering.communicator import Communicator, SerialCommunicator
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.minibatches import Minibatches
 from jeffreysflow.tempering.settings import TemperingSettings
+from jeffreysflow.tempering.start import Start
 from jeffreysflow.tempering.swap_energies import SwapEnergies
 from jeffreysflow.tempering.swap_rule import SwapRule
 from jeffreysflow.tempering.swap_rules.exact import Exact
@@ -59,7 +60,7 @@ class Engine:
     def __init__(
         self,
         path: AnnealingPath,
-        start: Base,
+        start: Start,
         kernel: Kernel,
         settings: TemperingSettings,
         communicator: Communicator | None = None,

@@ -11,20 +11,20 @@ import torch
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.host_reads import known_finite
-from jeffreysflow.potentials import AnnealingPath, Base, PathPoint
+from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel, Move
 from jeffreysflow.tempering.metric import Spread
 from jeffreysflow.tempering.noisy_kernel import NoisyKernel
 from jeffreysflow.tempering.refusals import Refusals
 from jeffreysflow.tempering.settings import TemperingSettings
+from jeffreysflow.tempering.start import Start
 from jeffreysflow.tempering.tiles import Tile
 from jeffreysflow.tempering.usable import check_stays, check_usable, left_alone, usable
 
 __all__ = ["TileState"]
 
-_DRAWS_FOR_A_START = 1000
-_READ_EVERY = 16
+_DRAWS_FOR_A_START, _READ_EVERY = 1000, 16
 """Moves after which it is asked whether one met what has no energy, where that was not known."""
 
 
@@ -77,7 +77,7 @@ class TileState:
         self.attempts = torch.zeros(levels, dtype=torch.int64)
         self.refused = Refusals(levels, self._path.domain.dimension)
 
-    def start(self, base: Base, level: torch.Tensor, ladder: torch.Tensor) -> None:
+    def start(self, base: Start, level: torch.Tensor, ladder: torch.Tensor) -> None:
         """Put every replica at an independent sample of ``base`` that is not in a wall.
 
         Raises
@@ -219,7 +219,7 @@ class TileState:
             self._refuse_unusable(part, where, rows, ladder, of_base=of_base)
 
     def _draw(
-        self, base: Base, idle: torch.Tensor, rows: torch.Tensor, ladder: torch.Tensor
+        self, base: Start, idle: torch.Tensor, rows: torch.Tensor, ladder: torch.Tensor
     ) -> None:
         point = self._path.evaluate(base.sample(len(idle), self.stream, self._settings.dtype))
         self._refuse_unusable(point, idle, rows, ladder, of_base=True)

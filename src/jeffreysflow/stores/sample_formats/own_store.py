@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import zarr
 
 from jeffreysflow.errors import UserError
@@ -19,8 +18,8 @@ __all__ = ["OwnStore"]
 
 class OwnStore(SampleFormat):
     """`store.zarr` of the levels of a reference, of which ``level`` names one, the last if it is
-    left out; `ensemble.zarr` of a level of a flow; `store.zarr` of its generated samples. Energies
-    and weights come with them.
+    left out; `ensemble.zarr` of a level of a flow; `store.zarr` of its generated samples, both
+    with their weights.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".zarr",)
@@ -36,11 +35,12 @@ class OwnStore(SampleFormat):
         store = _opened(file, level)
         if isinstance(store, Levels):
             samples = store.samples(-1 if level is None else level).by_walker(store.walkers)
-            return ReadSamples(samples.x.numpy(), None, (samples.U_0 + samples.V).numpy())
-        x, log_weights, U_0, V = (field.numpy() for field in store.samples())
-        U = np.where(log_weights > -np.inf, U_0 + V, 0.0)
+            power = store.attributes.get("path") == "power"
+            U = samples.V if power else samples.U_0 + samples.V
+            return ReadSamples(samples.x.numpy(), None, U.numpy())
+        x, log_weights, *_ = (field.numpy() for field in store.samples())
         n, walkers = len(x) // _walkers(store), _walkers(store)
-        fields = (values[: n * walkers] for values in (x, log_weights, U))
+        fields = (values[: n * walkers] for values in (x, log_weights))
         return ReadSamples(
             *(
                 values.reshape(walkers, n, *values.shape[1:]).swapaxes(0, 1).copy()

@@ -1,0 +1,226 @@
+"""OpenMM's systems as torch energies, and through OpenMM itself. Needs the extra `molecules`."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jeffreysflow.cli import main
+from jeffreysflow.config import Experiment, load_project, resolve_project
+from jeffreysflow.config.molecule import MoleculeConfig
+from jeffreysflow.errors import UserError
+from jeffreysflow.launch.molecule import build_molecule
+from jeffreysflow.molecules.openmm_system import force_field_of
+from jeffreysflow.stages import gather, temper
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.stores.sealed import write_atomically
+from jeffreysflow.userfiles.packaged import packaged_file
+
+openmm = pytest.importorskip("openmm", reason="the extra `molecules` is not installed")
+pytest.importorskip("openmm.app")
+app = openmm.app
+
+ROOT = Path(__file__).parents[1]
+FOLDER = "openmmtools:data/alanine-dipeptide-gbsa/alanine-dipeptide"
+PRMTOP = {"prmtop": f"{FOLDER}.prmtop", "structure": f"{FOLDER}.crd", "temperature": 300}
+FF96 = {**PRMTOP, "solvent": "OBC1"}
+FROM_XML = {"pdb": f"{FOLDER}.pdb", "structure": f"{FOLDER}.crd", "temperature": 300}
+SBILDN = {**FROM_XML, "forcefield": ["amber99sbildn.xml", "amber99_obc.xml"]}
+AMBER14 = {**FROM_XML, "forcefield": ["amber14-all.xml", "implicit/obc1.xml"]}
+MAPPED = {**FROM_XML, "forcefield": ["amber19-all.xml", "implicit/gbn2.xml"]}
+
+
+def built(section: dict[str, Any], **changes: Any) -> Any:
+    return build_molecule(MoleculeConfig.model_validate({**section, **changes}))
+
+
+@cache
+def alanine() -> Any:
+    return built(FF96)
+
+
+def reference(molecule: Any) -> torch.Tensor:
+    """Positions [22, 3, 1] that openmmtools ships."""
+    read = app.AmberInpcrdFile(str(packaged_file(f"{FOLDER}.crd")))
+    positions = read.positions.value_in_unit(openmm.unit.nanometer)
+    return torch.tensor(np.array(positions)).unsqueeze(2)
+
+
+@pytest.mark.parametrize(
+    ("section", "kilojoules"), [(FF96, -138.970), (SBILDN, -95.681), (AMBER14, -106.675)]
+)
+def test_energies_that_others_have_found(section: dict[str, Any], kilojoules: float) -> None:
+    molecule = built(section)
+    frames = molecule.coordinates(reference(molecule))
+    assert float(molecule.kilojoules(frames.x)) == pytest.approx(kilojoules, abs=2e-3)
+    # in kcal it is another one
+    assert float(molecule.kilojoules(frames.x)) / 4.184 != pytest.approx(kilojoules, abs=1)
+
+
+def test_a_cutoff_through_openmm() -> None:
+    molecule = built(AMBER14, evaluate="openmm", cutoff=2.0)
+    frames = molecule.coordinates(reference(molecule))
+    assert float(molecule.kilojoules(frames.x)) == pytest.approx(-125.924, abs=2e-3)
+    assert molecule.derivatives == 1
+
+
+@pytest.mark.parametrize("section", [FF96, SBILDN, AMBER14, MAPPED], ids=str)
+def test_energies_and_forces_are_those_of_the_reference_platform(section: dict[str, Any]) -> None:
+    batched, one_by_one = built(section), built(section, evaluate="openmm")
+    generator = torch.Generator().manual_seed(1)
+    x = 0.7 * torch.randn(12, batched.dimension, generator=generator, dtype=torch.float64)
+    x = batched.domain.wrap(x)
+    r = batched.positions(x).detach()
+    found = []
+    for molecule in (batched, one_by_one):
+        at = r.clone().requires_grad_()
+        energy = molecule.of_positions(at)
+        (gradient,) = torch.autograd.grad(energy.sum(), at)
+        found.append((energy.detach(), gradient))
+    (E, g), (expected, forces) = found
+    scale = max(1.0, float(expected.abs().max()) / 1e3)
+    assert float((E - expected).abs().max()) < 1e-8 * scale
+    assert float((g - forces).norm() / forces.norm()) < 1e-9
+
+
+def test_coordinates_know_the_backbone() -> None:
+    molecule = alanine()
+    x = molecule.coordinates(reference(molecule)).x
+    assert abs(float(molecule.observables["phi"](x))) == pytest.approx(np.pi, abs=1e-2)
+    assert {"energy", "phi", "psi", "omega_2", "omega_3"} <= set(molecule.observables)
+    assert len(molecule.chart.plan.rotors) == 3
+    assert len(molecule.chart.plan.free) == 2
+    named = built(
+        FF96, dihedrals={"chi": ["2:N", "2:CA", "2:CB", "2:HB1"]}, distances={"r": ["1", "22"]}
+    )
+    assert float(named.observables["r"](x)) == pytest.approx(0.76, abs=0.3)
+
+
+def test_cis_peptides_are_another_molecule() -> None:
+    molecule = alanine()
+    x = molecule.coordinates(reference(molecule)).x
+    omega = molecule.chart.plan.offsets[1]
+    column = molecule.chart.bonds + molecule.chart.angles + omega.site
+    cis = x.clone()
+    cis[0, column] += np.pi / float(molecule.chart.scale[column])
+    assert bool(molecule.energy(cis).isposinf())
+    frames = molecule.coordinates(molecule.positions(cis))
+    assert frames.dropped == {"turned about a stiff bond": 1}
+
+
+def test_through_worker_processes() -> None:
+    section = MoleculeConfig.model_validate({**FF96, "evaluate": "openmm"})
+    x = 0.3 * torch.randn(5, 60, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    here, there = build_molecule(section), build_molecule(section, workers=2)
+    for one, two in zip(here.energy_and_gradient(x), there.energy_and_gradient(x), strict=True):
+        assert one.tolist() == two.tolist()
+
+
+def system(**changes: Any) -> Any:
+    topology = app.AmberPrmtopFile(str(packaged_file(f"{FOLDER}.prmtop")))
+    return topology.createSystem(**{"constraints": None, "rigidWater": False, **changes})
+
+
+def test_what_is_not_covered_is_named() -> None:
+    with pytest.raises(UserError, match=r"has 12 constraints.*constraints=None"):
+        force_field_of(system(constraints=app.HBonds))
+    cut = system(nonbondedMethod=app.CutoffNonPeriodic)
+    with pytest.raises(UserError, match=r"NonbondedForce has a cutoff.*NoCutoff.*evaluate: openmm"):
+        force_field_of(cut)
+    other = system()
+    other.addForce(openmm.CustomExternalForce("x^2"))
+    with pytest.raises(UserError, match=r"CustomExternalForce.*covered: CMAPTorsionForce, Cust"):
+        force_field_of(other)
+    scaled = system()
+    (nonbonded,) = (f for f in scaled.getForces() if isinstance(f, openmm.NonbondedForce))
+    nonbonded.addGlobalParameter("scale", 1.0)
+    nonbonded.addParticleParameterOffset("scale", 0, 0.1, 0.0, 0.0)
+    with pytest.raises(UserError, match="1 parameter offsets"):
+        force_field_of(scaled)
+
+
+def test_a_serialised_system(tmp_path: Path) -> None:
+    file = tmp_path / "system.xml"
+    file.write_text(openmm.XmlSerializer.serialize(system(implicitSolvent=app.OBC1)))
+    molecule = built(FROM_XML, system=str(file))
+    x = alanine().coordinates(reference(molecule)).x
+    assert float(molecule.kilojoules(x)) == pytest.approx(float(alanine().kilojoules(x)), abs=1e-9)
+    file.write_text("<System")
+    with pytest.raises(UserError, match=r"system.xml: OpenMM cannot use it"):
+        built(FROM_XML, system=str(file))
+
+
+def test_what_a_section_must_say() -> None:
+    with pytest.raises(UserError, match=r"no atom '2:CX'; atoms of residue 2: N, H, CA"):
+        built(FF96, distances={"r": ["2:CX", "1"]})
+    with pytest.raises(UserError, match="atoms: 21, but the topology has 22"):
+        built(FF96, atoms=21)
+    with pytest.raises(UserError, match="has no such file"):
+        built(FF96, structure="openmmtools:data/nothing.crd")
+    explicit = "openmmtools:data/alanine-dipeptide-explicit/alanine-dipeptide.crd"
+    with pytest.raises(UserError, match=r"positions of \d+ atoms, for a molecule of 22"):
+        built(FF96, structure=explicit)
+
+
+@pytest.fixture(scope="module")
+def tempered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, Experiment]:
+    """A few rounds of alanine dipeptide at two temperatures."""
+    project = load_project(ROOT / "config.yaml", {"experiments": "alanine_dipeptide"})
+    small = {"walkers": 4, "warmup_rounds": 2, "rounds": 3, "local_steps": 1}
+    ladder = {"ladder": {"kind": "temperatures", "hottest": 2, "levels": 2}}
+    overrides = {"alanine_dipeptide": {"references": {"temperatures": {**small, **ladder}}}}
+    project = project.model_copy(update={"scale": "smoke", "overrides": overrides})
+    experiment = resolve_project(project, ROOT)["alanine_dipeptide"]
+    layout = Layout(tmp_path_factory.mktemp("results"), experiment.name)
+    layout.folder.mkdir()
+    write_atomically(layout.config, experiment.model_dump_json())
+    temper.run(layout, experiment, "temperatures")
+    gather.run(layout, experiment, "temperatures")
+    return layout, experiment
+
+
+def test_levels_keep_energy_and_determinant_apart(tempered: tuple[Layout, Experiment]) -> None:
+    layout, experiment = tempered
+    store = layout.reference("temperatures").levels / "store.zarr"
+    x, U_0, V = open_levels(store, experiment.reference_hash("temperatures")).samples(0)
+    molecule = alanine()
+    assert (V * molecule.unit).tolist() == pytest.approx(molecule.kilojoules(x).tolist(), rel=1e-8)
+    assert U_0.tolist() == pytest.approx((-molecule.chart.log_det(x)).tolist())
+
+
+def test_frames_for_other_programs(tempered: tuple[Layout, Experiment], tmp_path: Path) -> None:
+    layout, _ = tempered
+    words = ["frames", "--config", str(layout.config), "--trust", "--reference", "temperatures"]
+    assert main([*words, "--number", "5", str(tmp_path)]) == 0
+    assert len((tmp_path / "frames.csv").read_text().splitlines()) == 6
+    read = app.PDBFile(str(tmp_path / "topology.pdb"))
+    assert read.topology.getNumAtoms() == 22
+    assert main([*words, "--level", "7", str(tmp_path)]) == 2
+
+
+def test_a_peptide_of_138_atoms() -> None:
+    section = {
+        "pdb": str(ROOT / "workflow" / "experiments" / "structures" / "chignolin.pdb"),
+        "forcefield": ["amber99sbildn.xml", "amber99_obc.xml"],
+        "temperature": 300,
+    }
+    batched, one_by_one = built(section), built(section, evaluate="openmm")
+    assert batched.topology.atoms == 138
+    x = batched.structure + 0.3 * torch.randn(
+        3, batched.dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
+    r = batched.positions(batched.domain.wrap(x)).detach().requires_grad_()
+    E, expected = batched.of_positions(r), one_by_one.of_positions(r)
+    g, forces = (torch.autograd.grad(energy.sum(), r)[0] for energy in (E, expected))
+    E, expected = E.detach(), expected.detach()
+    scale = max(1.0, float(expected.abs().max()) / 1e3)
+    assert float((E - expected).abs().max()) < 1e-8 * scale
+    assert float((g - forces).norm() / forces.norm()) < 1e-9
+    frames = batched.coordinates(r.detach())
+    assert len(frames.x) == 3
