@@ -16,10 +16,10 @@ REFERENCES: dict[str, dict[str, Any]] = {
     # as many blocks of walkers as ranks, two chunks of draws
     "blocks": {
         "ladder": {"kind": "adaptive", "levels": 3},
-        "walkers": 148,
-        "tile": {"walkers": 50},
+        "walkers": 296,
+        "tile": {"walkers": 100},
         "warmup_rounds": 40,
-        "rounds": 400,
+        "rounds": 200,
         "local_steps": 1,
     },
     # two blocks for three ranks: one rank owns tiles of both

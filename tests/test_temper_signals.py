@@ -58,9 +58,9 @@ def test_a_signal_saves_a_checkpoint_and_says_so_in_one_line(
     folder = layout.reference("blocks").replicas
     assert not (folder / "done.json").exists()
     saved = max(int(file.parent.name) for file in folder.glob("checkpoint/*/record.json"))
-    assert 0 < saved < 440
+    assert 0 < saved < 240
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"stopped by {number.name} at round {saved} of 440; the same command goes on from there"
+        f"stopped by {number.name} at round {saved} of 240; the same command goes on from there"
     )
     temper.run(layout, experiment, "blocks", communicator=SerialCommunicator())
     assert json.loads((folder / "done.json").read_text())["resumed_at_round"] == saved
@@ -120,7 +120,7 @@ def test_a_signal_stops_all_ranks_and_another_number_goes_on(
     assert len(lines) == 1, errors
     folder = layout.reference("blocks").replicas
     saved = max(int(file.parent.name) for file in folder.glob("checkpoint/*/record.json"))
-    assert f"at round {saved} of 440" in lines[0]
+    assert f"at round {saved} of 240" in lines[0]
     second = launch_temper(3, layout)
     _, errors = second.communicate(timeout=120)
     assert second.returncode == 0, errors
