@@ -1,8 +1,8 @@
 """Langevin replica exchange of a molecule by OpenMM alone, as samples to import.
 
-Several independent runs with OpenMM's Langevin integrator, for an experiment with `potential:
-{molecule: ...}`, each from the reference structure. Writes `T300.npz` and so on, with `x`
-[draw, run, coordinate] in the experiment's own coordinates and `U` [draw, run] in kJ/mol, and
+Several independent runs with OpenMM's Langevin integrator, for an experiment with
+`potential: {molecule: ...}`, each from the reference structure. Writes `T300.npz` and so on, with
+`x` [draw, run, coordinate] in the experiment's own coordinates and `U` [draw, run] in kJ/mol, and
 prints the lines that import them (docs/samples.md). Frames that are cis, mirrored or have hydrogens
 swapped are another molecule: the last frame before stands for them, and they are counted.
 
