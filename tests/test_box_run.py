@@ -101,7 +101,10 @@ def z(row: EstimateRow, exact: float) -> float:
         ("mala", {"theta": 0.5}, {}, 1),
         (
             "hmc",
-            {"theta": 0.5, "levels": "all", "generate": True, "rejuvenation_kernel": "mala"},
+            {
+                **{"theta": 0.5, "renyi": 1, "levels": "all", "generate": True},
+                "rejuvenation_kernel": "mala",
+            },
             {"mean": [0.2, 0.5], "sd": [0.5, 1.5], "walls": "truncated"},
             2,
         ),
@@ -148,7 +151,7 @@ def test_a_line_a_circle_and_walls_together(tmp_path: Path) -> None:
     layout, experiment = experiment_in(
         tmp_path,
         MIXED,
-        {"theta": 0.5},
+        {"theta": 0.5, "renyi": 1},
         base={"sd": 1.2, "mean": [0, 0, 0.6], "walls": "truncated"},
         observables=observables,
     )

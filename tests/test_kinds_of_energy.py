@@ -116,7 +116,10 @@ def experiment_in(
         (
             NUMPY + GRADIENT,
             "mala",
-            {"theta": 0.5, "levels": "all", "rejuvenation_kernel": "slice", "generate": True},
+            {
+                **{"theta": 0.5, "renyi": 1, "levels": "all", "generate": True},
+                "rejuvenation_kernel": "slice",
+            },
             2,
         ),
         (SUM, "mala", {"theta": 0.5, "levels": "all", "generate": True}, 2),
