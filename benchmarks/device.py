@@ -19,13 +19,13 @@ import torch
 
 from jeffreysflow.distillation.batches import Batch
 from jeffreysflow.distillation.divergences import Energy
+from jeffreysflow.distillation.extended import generated
 from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.launch.device import use_device
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
-from jeffreysflow.stages.generate import generated
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.archive import MemoryArchive
 from jeffreysflow.tempering.engine import Engine
@@ -82,7 +82,7 @@ def generation_rate(
     """Weighted samples a second in float64."""
     assert path.base is not None
     z = path.base.sample(rows, STREAM)
-    return rows * rate(lambda: generated([flow], path, z))
+    return rows * rate(lambda: generated([flow], path, z, z[:, :0]))
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from scipy.signal import lfilter
 from scipy.stats import norm
 
 from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size, resampled
+from jeffreysflow.distillation.extended import generated
 from jeffreysflow.distillation.level import distill_level
 from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.parts import Reference
@@ -46,7 +47,6 @@ from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.estimation.student import half_width
 from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, get_potential
-from jeffreysflow.stages.generate import generated
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.archive import MemoryArchive
 from jeffreysflow.tempering.engine import Engine
@@ -151,12 +151,12 @@ def flow_cases(problem: Problem, samples: int) -> Iterator[Case]:
     for steps in (30,) if samples < 10_000 else (30, 80, 250):
         flows[f"{steps} steps"] = trained(problem, steps, 0.0)
     for name, flow in flows.items():
-        z = problem.base.sample(100_000, Stream(2, name))
-        ess = effective_sample_size(generated([flow], problem.path, z).log_weights)
+        z = problem.base.sample(10 * samples, Stream(2, name))
+        ess = effective_sample_size(generated([flow], problem.path, z, z[:, :0]).log_weights)
 
         def repeat(i: int, flow: SplineFlow = flow, name: str = name) -> list[Interval]:
             z = problem.base.sample(samples, Stream(3, "flow", name, i))
-            batch = generated([flow], problem.path, z)
+            batch = generated([flow], problem.path, z, z[:, :0])
             U = batch.U_0 + batch.V
             sums = WeightedSums.of(batch.log_weights, problem.values(batch.x, U))
             log_z = scalar("log Z", sums.log_z, sums.log_z_error, sums.log_z_dof, problem.log_z)
@@ -177,7 +177,8 @@ def sobol_cases(problem: Problem, samples: int) -> Iterator[Case]:
             for r in range(scramblings):
                 each = samples // 32
                 points = sobol_base_points(problem.base, each, each, 4, "sobol", scramblings, i, r)
-                batch = generated([flow], problem.path, next(points))
+                z = next(points)
+                batch = generated([flow], problem.path, z, z[:, :0])
                 values = problem.values(batch.x, batch.U_0 + batch.V)
                 groups.append(WeightedSums.of(batch.log_weights, values))
             rows = problem.intervals(from_groups(groups))
@@ -375,14 +376,14 @@ def main() -> None:
     torch.set_flush_denormal(True)
     problem, repeats = (
         Problem(256 if options.tiny else 1024),
-        4 if options.tiny else options.repeats,
+        2 if options.tiny else options.repeats,
     )
     kinds: dict[str, Callable[[], Iterator[Case]]] = {
         "flow": lambda: flow_cases(problem, 1000 if options.tiny else 10_000),
         "sobol": lambda: sobol_cases(problem, 2**12 if options.tiny else 2**14),
         "ensemble": lambda: ensemble_cases(problem, 400 if options.tiny else 4000),
         "series": series_cases,
-        "tempering": lambda: tempering_cases(problem, *((4, 20) if options.tiny else (500,))),
+        "tempering": lambda: tempering_cases(problem, *((2, 20) if options.tiny else (500,))),
     }
     print("| case | quantity | printed | coverage % | |\n|---|---|---|---|---|")
     outside = 0

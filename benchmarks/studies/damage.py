@@ -214,9 +214,11 @@ class Stopped(SerialCommunicator):
 
 
 def checkpoints(
-    folder: Path, each: int, draw: random.Random, of: Sequence[Experiment]
+    folder: Path, each: int, draw: random.Random, of: Sequence[Experiment], most: int | None
 ) -> dict[str, Tally]:
-    """Files of a run that was stopped half-way, its checkpoints above all."""
+    """Files of a run that was stopped half-way, its checkpoints above all; all kinds of them or the
+    first ``most``.
+    """
     (experiment,) = (e for e in of if e.name == "wells")
     whole = Layout(folder / "whole", "wells")
     quietly(lambda: temper.run(whole, experiment, "blocks"))
@@ -240,7 +242,7 @@ def checkpoints(
             kinds[f"{place} {suffix}".strip()].append(name)
     assert any("npz" in kind for kind in kinds), "there is a checkpoint to damage"
     tallies = {}
-    for kind, names in kinds.items():
+    for kind, names in list(kinds.items())[:most]:
         tallies[kind] = counted(names, each, draw, stopped.results, resumed)
     return tallies
 
@@ -257,9 +259,9 @@ def main() -> None:
     draw, started = random.Random(options.seed), time.time()
     each = 1 if options.tiny else options.each
     with tempfile.TemporaryDirectory() as place:
-        of, most = experiments(options.tiny), 3 if options.tiny else None
+        of, most = experiments(options.tiny), 2 if options.tiny else None
         tallies = finished_files(Path(place) / "finished", each, draw, of, most)
-        tallies |= checkpoints(Path(place) / "half", each, draw, of)
+        tallies |= checkpoints(Path(place) / "half", each, draw, of, most)
     print("| file | damages | named in one line | harmless | else |\n|---|---|---|---|---|")
     for kind, tally in tallies.items():
         numbers = f"{tally.damages} | {tally.named} | {tally.harmless} | {len(tally.failed)}"
