@@ -8,6 +8,9 @@ import pytest
 
 from forked import forking_python
 
+collect_ignore = ["fork_client.py", "fork_server.py"]
+"""Scripts, which do their work when they are imported."""
+
 LONGEST = (
     *("test_temper_ranks", "test_benchmarks", "test_beads", "test_temper_signals"),
     *("test_elsewhere", "test_workflow", "test_box_run", "test_kinds_of_energy", "test_distill"),

@@ -30,7 +30,7 @@ LADDERS: list[dict[str, Any]] = [
 ]
 
 
-def experiment(ladder: dict[str, Any], ring: bool) -> Experiment:
+def experiment(ladder: dict[str, Any], ring: bool, fitted: bool = False) -> Experiment:
     """Every section is there, and a second reference to choose."""
     reference = {"walkers": 8, "warmup_rounds": 64, "rounds": 8, "ladder": ladder}
     if ladder["kind"] == "temperatures":
@@ -47,6 +47,8 @@ def experiment(ladder: dict[str, Any], ring: bool) -> Experiment:
         "flows": {"f": {"reference": "r", "theta": 0.5}},
         "generation": {"convergence": [10, 20]},
     }
+    if fitted:
+        content["base"] = {"kind": "fitted", "reference": "r"}
     if ring:
         content["path_integral"] = {"beta": 1, "modes": 3, "action_beads": 8, "beads": [8]}
     return Experiment.model_validate(content)
@@ -61,6 +63,8 @@ NOT_HASHED = {
     "potential.files": "where they lie; what they hold is in sources",
     "references.r.checkpoint_seconds": "how often, not what",
     "potential.workers": "how many, not what",
+    "references.r.kind": "which settings there are, all of which are in hashes",
+    "equal_weights": "a table of estimates that are there",
 }
 PILOT = ("path", "target", "kernel", "ladder", "tile", "local_steps", "swap")
 
@@ -132,22 +136,28 @@ CASES = [
     if (path[0] == "references" or ladder["kind"] == "adaptive")
     if path != ("path_integral",) and path[:2] != ("references", "r_")
 ]
+POWER = {"kind": "temperatures", "hottest": 4.0, "levels": 4}
+FITTED = experiment(POWER, ring=False, fitted=True)
+CASES += [(FITTED, path) for path in leaves(FITTED) if path[0] == "base"]
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_every_setting_is_part_of_a_hash_or_named() -> None:
-    unhashed = set()
+    names, hashed = set(), set()
     for before, path in CASES:
         after = changed(before, path)
         moved = {name for name, hash in HASHES.items() if hash(before) != hash(after)}
         name = ".".join(path)
-        if not moved:
-            unhashed.add(name)
+        names.add(name)
+        if moved:
+            hashed.add(name)
         if path[:2] == ("references", "r") and path[2] in PILOT:
             assert {"pilot", "reference", "flow"} <= moved, name
-        if path[0] in ("potential", "base", "sources", "python") and moved:
+        if before is FITTED and moved:
+            assert {"flow", "generation"} <= moved, name
+        elif path[0] in ("potential", "base", "sources", "python") and moved:
             assert {"target", "reference", "flow", "truth", "beads"} <= moved, name
-    assert unhashed == set(NOT_HASHED)
+    assert names - hashed == set(NOT_HASHED)
 
 
 def test_no_stream_is_used_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
