@@ -293,3 +293,6 @@ def test_a_block_without_any_weight_adds_its_number_alone() -> None:
     assert both.means.tolist() == pytest.approx(parts[0].means.tolist())
     assert both.log_z == pytest.approx(parts[0].log_z + math.log(50 / 70))
     assert both.log_z_lower == -math.inf
+    empty = [WeightedSums.of(none[:n], stream.normal(n, 2)) for n in (7, 3, 9)]
+    assert combined(empty).zero_weights == 19
+    assert combined(empty).log_z_lower == -math.inf
