@@ -281,3 +281,18 @@ def test_a_low_ess_forbids_trust() -> None:
     ((text, grave),) = trust_warnings(0.09, 0.2, 0.01, 3.0)
     assert grave
     assert "ESS is 9.00%" in text
+
+
+def test_a_block_without_any_weight_adds_its_number_alone() -> None:
+    stream = Stream(3, "blocks")
+    values, log_weights = stream.normal(50, 2), stream.normal(50)
+    none = torch.full((20,), -math.inf, dtype=torch.float64)
+    parts = [WeightedSums.of(log_weights, values), WeightedSums.of(none, stream.normal(20, 2))]
+    both = combined(parts)
+    assert both.zero_weights == 20
+    assert both.means.tolist() == pytest.approx(parts[0].means.tolist())
+    assert both.log_z == pytest.approx(parts[0].log_z + math.log(50 / 70))
+    assert both.log_z_lower == -math.inf
+    empty = [WeightedSums.of(none[:n], stream.normal(n, 2)) for n in (7, 3, 9)]
+    assert combined(empty).zero_weights == 19
+    assert combined(empty).log_z_lower == -math.inf

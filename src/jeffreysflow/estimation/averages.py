@@ -64,7 +64,7 @@ class WeightedSums:
         w = (log_weights - (log_scale if log_scale > -math.inf else 0.0)).exp()
         absent = log_weights == -math.inf
         # w log w is 0 where w is: any finite number does
-        finite = log_weights.masked_fill(absent, max(log_scale, -1e300))
+        finite = log_weights.masked_fill(absent, log_scale if log_scale > -math.inf else 0.0)
         f = torch.cat([values.to(torch.float64), finite[:, None]], dim=1)
         total = float(w.sum())
         centre = w @ f / total if total > 0 else f.mean(dim=0)

@@ -67,4 +67,5 @@ def _check_where_it_matters(
         centroid = RingPolymer(V, ring.beta, 2, 1)
         check_resolution(centroid, Base(centroid.domain), name)
     check_resolution(target, base, name)
-    check_density(target, base, name)
+    if not target.normalisable:
+        check_density(target, base, name)

@@ -22,6 +22,7 @@ __all__ = ["GAS_CONSTANT", "Molecule", "NearStructure", "VolumeElement"]
 GAS_CONSTANT = 8.31446261815324e-3
 """kJ/mol/K."""
 _NEAR = 0.3
+_MOST_PAIRS, _FEWEST_ROWS = 1 << 22, 64
 _UNITS = 3.0
 """Between units of length there is more, between a molecule and itself less."""
 
@@ -74,6 +75,8 @@ class Molecule(Potential):
         super().__init__()
         self.of_positions, self.chart, self.topology = energy, chart, topology
         self.temperature, self.derivatives = temperature, derivatives
+        # between its walls lengths and angles are finite, and so is the energy from below
+        self.normalisable = isinstance(chart, Chart)
         self.domain: Domain = chart.domain
         centre = torch.zeros(chart.dimension, dtype=torch.float64)
         self.register_buffer("_structure", centre if structure is None else structure)
@@ -101,6 +104,22 @@ class Molecule(Potential):
         return GAS_CONSTANT * self.temperature
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            return self._energy(x)
+        return torch.cat([self._energy(part) for part in torch.split(x, self._rows)])
+
+    def energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = [super(Molecule, self).energy_and_gradient(y) for y in torch.split(x, self._rows)]
+        energies, gradients = zip(*parts, strict=True)
+        return torch.cat(energies), torch.cat(gradients)
+
+    @property
+    def _rows(self) -> int:
+        """As many configurations at a time as leave the memory of all their pairs small."""
+        atoms = self.topology.atoms
+        return max(_FEWEST_ROWS, _MOST_PAIRS // (atoms * (atoms - 1)))
+
+    def _energy(self, x: torch.Tensor) -> torch.Tensor:
         inside = self.chart.inside(x)
         x = _inside(x, inside)
         E: torch.Tensor = self.of_positions(self.chart.positions(x))

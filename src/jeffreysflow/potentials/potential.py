@@ -26,6 +26,8 @@ class Potential(nn.Module, ABC):
     derivatives: int = 2
     """How often U can be differentiated: 2 where torch does it (gradients, Hessian products), 1
     where it has gradients of its own, 0 where there are values only."""
+    normalisable: bool = False
+    """Whether exp(-U) is known to have an integral, near the base, so that nobody needs to look."""
     exact_inputs: int | None = None
     """How many uniform numbers the exact map takes; None where there is no such map."""
     terms: int | None = None
