@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class Stored:
         return Ensemble(*(part[start:stop] for part in self.ensemble))
 
 
+@cache
 def carried(repeat: int, resample_after: tuple[int, ...]) -> Ensemble:
     """The ensemble after both levels; after those of ``resample_after`` each island is resampled by
     itself, and keeps its own evidence.
