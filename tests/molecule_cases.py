@@ -10,10 +10,10 @@ from jeffreysflow.molecules.bonded import Angles, Bonds
 from jeffreysflow.molecules.chart import Chart
 from jeffreysflow.molecules.force_field import ForceField
 from jeffreysflow.molecules.internal import internal_chart
-from jeffreysflow.molecules.molecule import GAS_CONSTANT
 from jeffreysflow.molecules.placing import Internals, Placing
 from jeffreysflow.molecules.topology import Topology
 from jeffreysflow.molecules.tree import build_tree
+from jeffreysflow.molecules.units import GAS_CONSTANT
 
 KT = 300 * GAS_CONSTANT
 

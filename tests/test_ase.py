@@ -12,7 +12,7 @@ import torch
 from jeffreysflow.config.molecule import AseConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.molecule import build_ase
-from jeffreysflow.molecules.ase_worker import ELECTRONVOLT
+from jeffreysflow.molecules.units import ELECTRONVOLT
 
 pytest.importorskip("ase", reason="the extra `ase` is not installed")
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from jeffreysflow.errors import UserError, allowed_names
 
-__all__ = ["build", "find", "names_in"]
+__all__ = ["build", "check_takes", "find", "names_in"]
 
 T = TypeVar("T")
 
@@ -52,9 +52,26 @@ def build(
     UserError : unknown name, or parameters the class does not take.
     """
     cls = find(package, kind, what, name)
-    try:
-        inspect.signature(cls).bind(**parameters)
-    except TypeError as error:
-        allowed = ", ".join(inspect.signature(cls).parameters) or "none"
-        raise UserError(f"{what} {name!r}: {error}; its parameters: {allowed}") from error
+    check_takes(cls, f"{what} {name!r}", parameters)
     return cls(**parameters)
+
+
+def check_takes(
+    function: Callable[..., Any],
+    what: str,
+    given: Mapping[str, Any],
+    before: int = 0,
+    called: str = "parameters",
+) -> None:
+    """What is ``given`` by name to a function, beside the ``before`` arguments that come first.
+
+    Raises
+    ------
+    UserError : ``what`` does not take one of them, or needs another.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*[None] * before, **given)
+    except TypeError as error:
+        allowed = ", ".join(list(signature.parameters)[before:]) or "none"
+        raise UserError(f"{what}: {error}; its {called}: {allowed}") from error

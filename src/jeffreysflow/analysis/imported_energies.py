@@ -6,12 +6,11 @@ import torch
 
 from jeffreysflow.config import SamplesConfig
 from jeffreysflow.errors import UserError
+from jeffreysflow.molecules.units import ELECTRONVOLT, GAS_CONSTANT, KILOCALORIE
 
 __all__ = ["check_energies", "unit_in_kt"]
 
-_GAS_CONSTANT = 8.31446261815324e-3
-"""kJ/mol/K."""
-_UNITS = {"kJ/mol": 1.0, "kcal/mol": 4.184, "eV": 96.48533212331}
+_UNITS = {"kJ/mol": 1.0, "kcal/mol": KILOCALORIE, "eV": ELECTRONVOLT}
 """In kJ/mol."""
 _SAME = 0.02
 _NEARLY = 0.05
@@ -24,7 +23,7 @@ def unit_in_kt(section: SamplesConfig, unit: str | None = None) -> float:
     if unit == "kT":
         return 1.0
     assert section.temperature is not None
-    return _UNITS[unit] / (_GAS_CONSTANT * section.temperature)
+    return _UNITS[unit] / (GAS_CONSTANT * section.temperature)
 
 
 def check_energies(
@@ -60,7 +59,7 @@ def check_energies(
         real = factor * unit_in_kt(section, unit) / unit_in_kt(section)
         if unit != section.energies and abs(real - 1) < _NEARLY:
             raise UserError(f"{found}, and right in {unit}; set energies: {unit}")
-    ratios = {"of kJ and kcal": 4.184, "of kcal and kJ": 1 / 4.184}
+    ratios = {"of kJ and kcal": KILOCALORIE, "of kcal and kJ": 1 / KILOCALORIE}
     for name, ratio in ratios.items():
         if abs(factor / ratio - 1) < _NEARLY:
             raise UserError(f"{found}, the ratio {name}")

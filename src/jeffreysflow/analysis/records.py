@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jeffreysflow.config import Experiment, ReferenceConfig, SuggestedLadder
+from jeffreysflow.config import Experiment
 from jeffreysflow.launch.level_count import flow_steps
+from jeffreysflow.launch.made_by_stages import made_by_stages
 from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
@@ -26,34 +27,16 @@ def read_records(layout: Layout, experiment: Experiment) -> list[StageRecord]:
     records = []
 
     def add(
-        of: str, stage: str, hash: str, done: Path | None = None, level: int | None = None
+        of: str, stage: str, hash: str, output: Path | None = None, level: int | None = None
     ) -> None:
-        record = {} if done is None else read_record(done, hash)
+        is_record = output is not None and output.suffix == ".json"
+        record = read_record(output, hash) if output is not None and is_record else {}
         used = read_usage(layout.usage(stage, of, level), hash)
         if record or used:
             records.append(StageRecord(of, {**used, **record, **_measured(used)}))
 
-    add("all", "truth", experiment.truth_hash())
-    for name in experiment.references:
-        files, hash = layout.reference(name), experiment.reference_hash(name)
-        section = experiment.references[name]
-        if isinstance(section, ReferenceConfig):
-            if isinstance(section.ladder, SuggestedLadder):
-                add(name, "pilot", experiment.pilot_hash(name), files.ladder)
-            add(name, "temper", hash, files.replicas / "done.json")
-        add(name, "gather", hash, files.levels / "done.json")
-        add(name, "estimate_reference", experiment.estimate_hash())
-    if experiment.base_reference is not None:
-        add("all", "base", experiment.base_hash(), layout.base / "done.json")
-    for name in experiment.flows:
-        flow, hash = layout.flow(name), experiment.flow_hash(name)
-        for level in range(1, flow_steps(layout, experiment, name) + 1):
-            add(name, "distill", hash, flow.level(level) / "done.json", level)
-        if experiment.generates(name):
-            add(name, "generate", experiment.generation_hash(name), flow.generated / "done.json")
-            if experiment.path_integral is not None:
-                add(name, "beads", experiment.bead_hash(name))
-        add(name, "estimate_flow", experiment.estimate_hash())
+    for made in made_by_stages(layout, experiment, lambda f: flow_steps(layout, experiment, f)):
+        add(*made)
     add("all", "figures", experiment.estimate_hash())
     return records
 

@@ -7,6 +7,7 @@ import math
 import torch
 from scipy.special import i0e, i1e
 
+from jeffreysflow.estimation.far_apart import far_apart
 from jeffreysflow.potentials.circle_mixture import CircleMixture
 from jeffreysflow.streams import Stream
 
@@ -49,9 +50,9 @@ def fit_circles(
 
 def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> CircleMixture:
     n, m = x.shape
-    centres = _far_apart(x, number, stream)
-    distance = _distance(x, centres)
-    share = torch.nn.functional.one_hot(distance.argmin(dim=1), number).double()
+    chosen = far_apart(n, number, lambda some: _distance(x, x[some]), stream)
+    nearest = _distance(x, x[chosen]).argmin(dim=1)
+    share = torch.nn.functional.one_hot(nearest, number).double()
     cos, sin = x.cos(), x.sin()
     mixture, before = None, -math.inf
     for _ in range(_STEPS):
@@ -80,19 +81,6 @@ def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> C
 def _distance(x: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     """``sum_j 1 - cos(x_j - c_j)`` [n, K]."""
     return (1 - (x[:, None] - centres).cos()).sum(dim=2)
-
-
-def _far_apart(x: torch.Tensor, number: int, stream: Stream) -> torch.Tensor:
-    """Points of ``x`` [number, m], each drawn in proportion to its distance from those before
-    (Arthur and Vassilvitskii 2007).
-    """
-    chosen = [int(stream.integers(len(x), 1))]
-    for _ in range(number - 1):
-        nearest = _distance(x, x[chosen]).amin(dim=1)
-        cumulative = nearest.cumsum(dim=0)
-        u = stream.uniform(1) * cumulative[-1]
-        chosen.append(min(int(torch.searchsorted(cumulative, u)), len(x) - 1))
-    return x[chosen]
 
 
 def _kappa(R: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from jeffreysflow.estimation.far_apart import far_apart
 from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.streams import Stream
 
@@ -45,12 +46,7 @@ def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> L
     n = len(x)
     centre, spread = x.mean(dim=0), x.std(dim=0).clamp(min=1e-300)
     scaled = (x - centre) / spread
-    chosen = [int(stream.integers(n, 1))]
-    for _ in range(number - 1):
-        nearest = torch.cdist(scaled, scaled[chosen]).square().amin(dim=1)
-        cumulative = nearest.cumsum(dim=0)
-        u = stream.uniform(1) * cumulative[-1]
-        chosen.append(min(int(torch.searchsorted(cumulative, u)), n - 1))
+    chosen = far_apart(n, number, lambda k: torch.cdist(scaled, scaled[k]).square(), stream)
     nearest = torch.cdist(scaled, scaled[chosen]).argmin(dim=1)
     share = torch.nn.functional.one_hot(nearest, number).double()
     before = -math.inf

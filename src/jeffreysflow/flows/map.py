@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -10,8 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from jeffreysflow.discovery import find, names_in
-from jeffreysflow.errors import UserError
+from jeffreysflow.discovery import check_takes, find, names_in
 from jeffreysflow.flows import maps
 from jeffreysflow.flows.box import Box
 from jeffreysflow.flows.sizes import rows_at_once
@@ -140,12 +138,7 @@ def check_map(kind: str, settings: Mapping[str, Any]) -> type[TransportMap]:
     UserError : there is none, or it does not take one of them.
     """
     cls = map_class(kind)
-    signature = inspect.signature(cls.for_level)
-    try:
-        signature.bind(None, None, None, **settings)
-    except TypeError as error:
-        allowed = ", ".join(list(signature.parameters)[3:]) or "none"
-        raise UserError(f"map {kind!r}: {error}; its settings: {allowed}") from error
+    check_takes(cls.for_level, f"map {kind!r}", settings, before=3, called="settings")
     return cls
 
 

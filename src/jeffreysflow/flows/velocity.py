@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -11,8 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from jeffreysflow.discovery import find, names_in
-from jeffreysflow.errors import UserError
+from jeffreysflow.discovery import check_takes, find, names_in
 from jeffreysflow.flows import velocities
 from jeffreysflow.streams import Stream
 
@@ -56,12 +54,7 @@ def check_velocity(name: str, settings: Mapping[str, Any]) -> Callable[..., Velo
     UserError : there is none, or it does not take one of them.
     """
     cls = find(velocities.__name__, Velocity, "velocity", name)
-    signature = inspect.signature(cls)
-    try:
-        signature.bind(None, None, None, **settings)
-    except TypeError as error:
-        allowed = ", ".join(list(signature.parameters)[3:]) or "none"
-        raise UserError(f"velocity {name!r}: {error}; its settings: {allowed}") from error
+    check_takes(cls, f"velocity {name!r}", settings, before=3, called="settings")
     return cls
 
 

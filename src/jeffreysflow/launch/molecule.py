@@ -10,8 +10,6 @@ from jeffreysflow.config.molecule import AseConfig, MoleculeConfig
 from jeffreysflow.config.structure_files import located
 from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.ase_worker import (
-    ANGSTROM,
-    ELECTRONVOLT,
     Trapped,
     ase_energy,
     ase_structure,
@@ -20,7 +18,7 @@ from jeffreysflow.molecules.cartesian import Cartesian
 from jeffreysflow.molecules.chart import Chart
 from jeffreysflow.molecules.force_field import ForceField
 from jeffreysflow.molecules.internal import internal_chart
-from jeffreysflow.molecules.molecule import GAS_CONSTANT, Molecule
+from jeffreysflow.molecules.molecule import Molecule
 from jeffreysflow.molecules.openmm_files import (
     Model,
     system_from_forcefield,
@@ -30,6 +28,7 @@ from jeffreysflow.molecules.openmm_files import (
 from jeffreysflow.molecules.openmm_system import force_field_of
 from jeffreysflow.molecules.openmm_worker import openmm_energy
 from jeffreysflow.molecules.topology import Topology
+from jeffreysflow.molecules.units import ANGSTROM, ELECTRONVOLT, GAS_CONSTANT
 
 __all__ = ["build_ase", "build_molecule", "model_of"]
 

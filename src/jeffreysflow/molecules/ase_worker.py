@@ -18,14 +18,10 @@ from torch import nn
 from jeffreysflow.errors import UserError, described
 from jeffreysflow.molecules.elsewhere import OtherProgram
 from jeffreysflow.molecules.topology import Topology
+from jeffreysflow.molecules.units import ANGSTROM, ELECTRONVOLT
 from jeffreysflow.userfiles.packaged import missing_extra
 
-__all__ = ["ANGSTROM", "ELECTRONVOLT", "Trapped", "ase_energy", "ase_structure"]
-
-ELECTRONVOLT = 96.48533212331
-"""kJ/mol."""
-ANGSTROM = 0.1
-"""nm."""
+__all__ = ["Trapped", "ase_energy", "ase_structure"]
 
 
 def ase_structure(file: Path) -> tuple[Topology, np.ndarray]:

@@ -14,13 +14,12 @@ from jeffreysflow.molecules.cartesian import Cartesian
 from jeffreysflow.molecules.chart import Chart, Frames
 from jeffreysflow.molecules.geometry import dihedral
 from jeffreysflow.molecules.topology import Topology
+from jeffreysflow.molecules.units import GAS_CONSTANT
 from jeffreysflow.potentials.potential import Potential
 from jeffreysflow.streams import Stream
 
-__all__ = ["GAS_CONSTANT", "Molecule", "NearStructure", "VolumeElement"]
+__all__ = ["Molecule", "NearStructure", "VolumeElement"]
 
-GAS_CONSTANT = 8.31446261815324e-3
-"""kJ/mol/K."""
 _NEAR = 0.3
 _MOST_PAIRS, _FEWEST_ROWS = 1 << 22, 64
 _UNITS = 3.0

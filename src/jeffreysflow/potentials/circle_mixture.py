@@ -9,6 +9,8 @@ import torch
 from scipy.special import i0e
 from torch import nn
 
+from jeffreysflow.potentials.mixture_component import chosen_component
+
 __all__ = ["CircleMixture", "von_mises_quantile"]
 
 _CELLS = 512
@@ -63,25 +65,15 @@ class CircleMixture(nn.Module):
         mixture. The first number chooses a component, and what it says beyond that is the first
         number of the component.
         """
-        ends = self.weights.to(u.device).cumsum(dim=0)
-        ends = ends / ends[-1].clone()
-        chosen = torch.searchsorted(ends, u[:, 0].contiguous(), right=True)
-        chosen = chosen.clamp_(max=len(ends) - 1)
-        starts = torch.cat([ends.new_zeros(1), ends[:-1]])
-        within = (u[:, 0] - starts[chosen]) / (ends - starts)[chosen]
-        inside = torch.cat([_open(within)[:, None], u[:, 1:]], dim=1)
+        chosen, inside = chosen_component(self.weights, u)
         angles = torch.empty_like(u)
-        for k in range(len(ends)):
+        for k in range(len(self.weights)):
             rows = (chosen == k).nonzero()[:, 0]
             for j in range(u.shape[1]):
                 kappa = float(self.kappas[k, j])
                 drawn = von_mises_quantile(inside[rows, j], kappa)
                 angles[rows, j] = drawn + self.means[k, j].to(u)
         return torch.remainder(angles + math.pi, 2 * math.pi) - math.pi
-
-
-def _open(u: torch.Tensor) -> torch.Tensor:
-    return u.clamp(2.0**-54, 1 - 2.0**-53)
 
 
 def von_mises_quantile(u: torch.Tensor, kappa: float) -> torch.Tensor:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import nn
 
+from jeffreysflow.potentials.mixture_component import chosen_component, inside_zero_and_one
+
 __all__ = ["LineMixture"]
 
 
@@ -67,16 +69,10 @@ class LineMixture(nn.Module):
         """Points [n, p] from numbers ``u`` [n, p], uniform in (0, 1): their law is the mixture. The
         first number chooses a component, as in ``CircleMixture``.
         """
-        ends = self.weights.to(u.device).cumsum(dim=0)
-        ends = ends / ends[-1].clone()
-        chosen = torch.searchsorted(ends, u[:, 0].contiguous(), right=True)
-        chosen = chosen.clamp_(max=len(ends) - 1)
-        starts = torch.cat([ends.new_zeros(1), ends[:-1]])
-        within = (u[:, 0] - starts[chosen]) / (ends - starts)[chosen]
-        inside = torch.cat([within[:, None], u[:, 1:]], dim=1).clamp(2.0**-54, 1 - 2.0**-53)
-        z = torch.special.ndtri(inside)
+        chosen, inside = chosen_component(self.weights, u)
+        z = torch.special.ndtri(inside_zero_and_one(inside))
         y = torch.empty_like(u)
-        for k in range(len(ends)):
+        for k in range(len(self.weights)):
             rows = chosen == k
             y[rows] = z[rows] @ self.factors[k].to(u).T + self.means[k].to(u)
         return y
