@@ -20,8 +20,8 @@ __all__ = ["CAPTION", "ORDER", "SECTION", "applies", "draw"]
 CAPTION = (
     "Along the ladder of each reference on the power path, with one standard error: the mean "
     "energy, the populations of the named regions and the observables, by the samples of all "
-    "levels together (lines), and by those of each level alone (points). Where these differ, levels "
-    "are not samples of one energy at their temperatures, as with a biased kernel."
+    "levels together (lines), and by those of each level alone (points). Where these differ, "
+    "levels are not samples of one energy at their temperatures, as with a biased kernel."
 )
 SECTION = "references"
 ORDER = 20
