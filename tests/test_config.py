@@ -266,7 +266,7 @@ BAD_PATH_INTEGRALS = [
     ({"flows": {"first": {"reference": "first"}}}, "unknown reference 'first'; allowed: classical"),
     (
         {"flows": {"first": {"levels": "last"}}},
-        "flows.second.reference: 'first' has one level; .* with `levels: all`",
+        "flows.second.reference: 'first' has one level; a sequence .* with `levels: all`",
     ),
 ]
 

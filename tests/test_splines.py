@@ -33,7 +33,7 @@ def library_spline(raw: torch.Tensor) -> MonotonicRQSTransform:
     def unbounded(value: torch.Tensor, factor: float) -> torch.Tensor:
         return value / (1 - factor * value.abs() / -math.log(slope))
 
-    parts = raw.permute(1, 0, 3, 2)
+    parts = raw.transpose(2, 3)
     sizes = SMALLEST_BIN + (1 - bins * SMALLEST_BIN) * parts[:2].softmax(dim=-1)
     logits = unbounded(sizes.log(), 2)
     log_slopes = parts[2, ..., 1:]
@@ -124,7 +124,7 @@ def test_zero_parameters_or_equal_bins_are_the_identity() -> None:
     u, raw = random_case()
     sizes = torch.linspace(1, 2, raw.shape[2], dtype=torch.float64)
     logits = knot_logits(sizes / sizes.sum())[:, None]
-    unequal = torch.stack((logits, logits, 0 * logits)).expand_as(raw)
+    unequal = torch.stack((logits, logits, 0 * logits))[:, None].expand_as(raw)
     for parameters in (torch.zeros_like(raw), unequal):
         y, log_derivative = rational_quadratic(u, parameters, MIXED)
         torch.testing.assert_close(y, u, rtol=0, atol=1e-15)

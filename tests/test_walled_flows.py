@@ -97,8 +97,8 @@ def test_nothing_leaves_the_box_and_weights_stay_finite(spread: float, dtype: to
 
 @pytest.mark.parametrize("inverse", [False, True])
 def test_the_slopes_at_both_walls_are_free_and_their_own(inverse: bool) -> None:
-    raw, closing = torch.zeros(2, 3, 5, 1).double(), torch.tensor([[1.5], [0.0]]).double()
-    raw[0, 2, 0], raw[1, 2, 0] = -0.7, 0.0
+    raw, closing = torch.zeros(3, 2, 5, 1).double(), torch.tensor([[1.5], [0.0]]).double()
+    raw[2, 0, 0], raw[2, 1, 0] = -0.7, 0.0
     lines, rows = torch.tensor([False, False]), torch.tensor([0, 1])
     slopes = []
     for u in (0.0, 1.0):

@@ -128,10 +128,13 @@ class Experiment(Section):
                 f"flows.{name}.reference: '{found}' records one sample (1 walker, rounds / thin = "
                 "1); allowed: at least 2"
             )
-        if found in earlier and self.flows[found].levels == "last":
+        if found in earlier and (self.flows[found].levels, self.flows[name].levels) == (
+            "last",
+            "all",
+        ):
             raise ValueError(
-                f"flows.{name}.reference: '{found}' has one level; a flow is trained from the "
-                "ensembles of one with `levels: all`"
+                f"flows.{name}.reference: '{found}' has one level; a sequence is trained from the "
+                "ensembles of one with `levels: all`, or this one has `levels: last`"
             )
 
     @property

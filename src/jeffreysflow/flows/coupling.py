@@ -62,7 +62,7 @@ class Coupling(nn.Module):
             self.register_buffer(name, value, persistent=False)
         self._smallest = smallest_bin(knots)
         logits = torch.stack([knot_logits(sizes, self._smallest) for sizes in knots[mask]])
-        offset = torch.stack((logits, logits, torch.zeros_like(logits)), dim=1).flatten()
+        offset = torch.stack((logits, logits, torch.zeros_like(logits))).flatten()
         # the slopes at the last knots of coordinates between walls come after all others
         self._closing = len(offset)
         offset = torch.cat((offset, offset.new_zeros(len(self._walled))))
@@ -79,7 +79,7 @@ class Coupling(nn.Module):
         if len(self._walled):
             ends = {"walled": self._walled, "closing": raw[self._closing :]}
             raw = raw[: self._closing]
-        raw = raw.view(len(self._moved), 3, self.bins, u.shape[1])
+        raw = raw.view(3, len(self._moved), self.bins, u.shape[1])
         moved, log_derivative = rational_quadratic(
             u.index_select(0, self._moved), raw, self._circular, inverse, self._smallest, **ends
         )
