@@ -428,3 +428,23 @@ def test_energies_of_a_stored_reference_are_not_evaluated_again(layout: Layout) 
     assert (share, n) == beyond_the_largest(log_weights, -0.5)
     assert 0 < share < 1
     assert EVALUATIONS.count == before + len(y)
+
+
+def test_a_flow_is_trained_from_the_ensemble_of_one_flow(layout: Layout) -> None:
+    settings = ONCE.model_dump(exclude_unset=True)
+    settings["flows"]["again"] = {**settings["flows"]["once"], "reference": "once"}
+    again = Experiment.model_validate(settings)
+    assert not again.generates("once")
+    assert again.generates("again")
+    distill.run(layout, again, "again", 1)
+    record = read_record(layout.flow("again").level(1) / "done.json", again.flow_hash("again"))
+    assert record["reference_samples"] == 5000
+    assert record["ess"] > 0.8
+    assert abs(record["log_z"] - LOG_Z) < 4 * record["log_z_error"]
+
+
+def test_a_sequence_is_not_trained_from_the_ensemble_of_one_flow() -> None:
+    settings = ONCE.model_dump(exclude_unset=True)
+    settings["flows"]["again"] = {**settings["flows"]["stepwise"], "reference": "once"}
+    with pytest.raises(ValueError, match=r"'once' has one level; a sequence is trained from"):
+        Experiment.model_validate(settings)

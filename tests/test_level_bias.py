@@ -130,7 +130,7 @@ def test_exact_values_at_levels_and_the_bias_there(tmp_path: Path) -> None:
     layout.config.write_text(tempered.model_dump_json())
     truth.run(layout, tempered)
     measured = build_measured(tempered, build_potential(tempered))
-    base, middle, other = read_level_truth(layout, measured, [0.0, 0.4, 0.5])
+    base, middle, other = read_level_truth(layout, measured, "annealed", [0.0, 0.4, 0.5])
     assert other is None
     assert base is not None
     assert middle is not None
@@ -172,3 +172,26 @@ def test_exact_values_at_levels_and_the_bias_there(tmp_path: Path) -> None:
 def test_what_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         experiment(**changes)
+
+
+def test_levels_of_a_power_path_have_their_own_exact_values(tmp_path: Path) -> None:
+    annealed_one = experiment().references["naive"].model_dump(exclude_unset=True)
+    ladder = {"kind": "fixed", "values": [0.4, 1]}
+    powers = {**annealed_one, "path": "power", "ladder": ladder}
+    references = {**dict.fromkeys(NAMES, annealed_one), "powers": powers}
+    tempered = experiment(references=references)
+    layout = Layout(tmp_path, "mixture")
+    layout.folder.mkdir()
+    truth.run(layout, tempered)
+    potential = build_potential(tempered)
+    measured = build_measured(tempered, potential)
+    (powered,) = read_level_truth(layout, measured, "power", [0.4])
+    (annealed,) = read_level_truth(layout, measured, "annealed", [0.4])
+    assert powered is not None
+    assert annealed is not None
+    axis = torch.linspace(-12, 12, 481, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    weights = torch.softmax(-0.4 * potential.energy(grid), dim=0)
+    exact = [float(weights @ grid[:, 0].sin()), float(weights @ grid[:, 1].cos())]
+    assert powered[0].tolist() == pytest.approx(exact, abs=1e-4)
+    assert float((powered[0] - annealed[0]).abs().max()) > 1e-3

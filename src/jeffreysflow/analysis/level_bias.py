@@ -22,6 +22,7 @@ def add_bias_of_levels(
     table: EstimateTable,
     layout: Layout,
     experiment: Experiment,
+    reference: str,
     measured: Measured,
     levels: Levels,
 ) -> None:
@@ -31,8 +32,8 @@ def add_bias_of_levels(
     """
     if experiment.truth is None or not experiment.truth.levels:
         return
-    lams = levels.lam.tolist()
-    for level, exact in enumerate(read_level_truth(layout, measured, lams)):
+    path, lams = experiment.reference(reference).path, levels.lam.tolist()
+    for level, exact in enumerate(read_level_truth(layout, measured, path, lams)):
         x, U_0, V = levels.samples(level)
         series = measured.values(x, U_0 + V).reshape(levels.draws, levels.walkers, -1)
         _add(table, level, measured, from_series(series), exact, len(x))
@@ -57,9 +58,9 @@ def add_bias_of_ensembles(
         for level in range(1, table.level)
     ]
     lams = [float(store.attributes["lam"]) for store in stores]
-    for level, (store, exact) in enumerate(
-        zip(stores, read_level_truth(layout, measured, lams), strict=True), start=1
-    ):
+    path = experiment.reference(experiment.tempered(flow)).path
+    known = read_level_truth(layout, measured, path, lams)
+    for level, (store, exact) in enumerate(zip(stores, known, strict=True), start=1):
         groups = island_sums(store, measured, learned=learned)
         found = from_groups(groups, copies=True)
         _add(table, level, measured, found, exact, combined(groups).n)

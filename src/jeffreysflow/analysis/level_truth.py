@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from jeffreysflow.config import Experiment
-from jeffreysflow.config.bias_parts import fixed_lambdas
+from jeffreysflow.config.bias_parts import fixed_levels
 from jeffreysflow.launch.measured import Measured
 from jeffreysflow.launch.target import build_path
 from jeffreysflow.potentials import AnnealingPath, Potential
@@ -34,38 +34,46 @@ class _AtLevel(Potential):
 
 
 def write_level_truth(layout: Layout, experiment: Experiment, measured: Measured) -> None:
-    """Write the exact values at each lambda of the fixed ladders, where they are asked for; none of
+    """Write the exact values at each level of the fixed ladders, where they are asked for; none of
     a level whose density box or grid do not hold, which is said.
     """
     section = experiment.truth
     if section is None or not section.levels:
         return
-    path, rows = build_path(experiment), []
+    paths, rows = _paths(experiment), []
 
     def values(x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
-        target = path.counted.energy(x) if measured.uses_energy else U
+        target = paths["annealed"].counted.energy(x) if measured.uses_energy else U
         return measured.of_observables(measured.values(x, target).T).T
 
-    for lam in fixed_lambdas(experiment.references):
+    for kind, lam in fixed_levels(experiment.references):
         try:
-            exact = lattice_means(_AtLevel(path, lam), values, section.box, section.points)
+            level = _AtLevel(paths[kind], lam)
+            exact = lattice_means(level, values, section.box, section.points)
         except UnresolvedError as error:
             print(f"{experiment.name}: no exact values at lambda {lam:.6g}: {error}", flush=True)
             continue
         columns = exact.means.tolist(), exact.variances.tolist()
         rows += [
-            LevelTruthRow(lam, observable.name, mean, variance)
+            LevelTruthRow(kind, lam, observable.name, mean, variance)
             for observable, mean, variance in zip(measured.observables, *columns, strict=True)
         ]
     write_table(layout.level_truth, LevelTruthRow, rows)
 
 
+def _paths(experiment: Experiment) -> dict[str, AnnealingPath]:
+    """By name, as references have them."""
+    annealed = build_path(experiment)
+    return {"annealed": annealed, "power": AnnealingPath(None, annealed.target, annealed.counted.tally)}
+
+
 def read_level_truth(
-    layout: Layout, measured: Measured, lams: Sequence[float]
+    layout: Layout, measured: Measured, path: str, lams: Sequence[float]
 ) -> list[Exact | None]:
-    """What is known at each of ``lams``."""
+    """What is known at each of ``lams`` of a path."""
+    rows = read_table(layout.level_truth, LevelTruthRow)
     found: Mapping[tuple[float, str], LevelTruthRow] = {
-        (row.lam, row.observable): row for row in read_table(layout.level_truth, LevelTruthRow)
+        (row.lam, row.observable): row for row in rows if row.path == path
     }
     names = [observable.name for observable in measured.observables]
     return [

@@ -8,13 +8,14 @@ from jeffreysflow.config.potential import TruthConfig
 from jeffreysflow.config.reference import AnyReference, ReferenceConfig
 from jeffreysflow.errors import allowed_names, shown
 
-__all__ = ["check_bias_parts", "fixed_lambdas"]
+__all__ = ["check_bias_parts", "fixed_levels"]
 
 
-def fixed_lambdas(references: Mapping[str, AnyReference]) -> list[float]:
-    """Those of all fixed ladders, in ascending order."""
-    fixed = [reference.lambdas for reference in references.values()]
-    return sorted({lam for values in fixed if values for lam in values})
+def fixed_levels(references: Mapping[str, AnyReference]) -> list[tuple[str, float]]:
+    """Path and lambda of the levels of all fixed ladders, in ascending order."""
+    return sorted(
+        {(each.path, lam) for each in references.values() for lam in each.lambdas or ()}
+    )
 
 
 def check_bias_parts(

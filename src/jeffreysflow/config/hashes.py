@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from jeffreysflow.config.bias_parts import fixed_lambdas
+from jeffreysflow.config.bias_parts import fixed_levels
 
 if TYPE_CHECKING:
     from jeffreysflow.config.experiment import Experiment
@@ -137,7 +137,7 @@ def truth_hash(experiment: Experiment) -> str:
         | ({} if ring is None else {"beads": ring.beads})
         | ({"regions": experiment.regions} if experiment.regions else {})
         | (
-            {"levels": fixed_lambdas(experiment.references)}
+            {"levels": fixed_levels(experiment.references)}
             if experiment.truth and experiment.truth.levels
             else {}
         )

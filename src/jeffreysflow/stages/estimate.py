@@ -85,7 +85,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     series = measured.values(x, U_0 + V).reshape(levels.draws, levels.walkers, -1)
     section = experiment.reference(reference)
     table = EstimateTable("reference", len(levels) - 1, layout.truth, section.published)
-    add_bias_of_levels(table, layout, experiment, measured, levels)
+    add_bias_of_levels(table, layout, experiment, reference, measured, levels)
     add_regions_of_levels(table, measured, levels)
     table.add_measured(measured, from_series(series), len(x))
     add_free_energies_of_series(table, measured, series)

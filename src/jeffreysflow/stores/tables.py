@@ -59,8 +59,9 @@ class TruthRow(NamedTuple):
 
 
 class LevelTruthRow(NamedTuple):
-    """`level_truth.csv`: the exact mean and variance of an observable at ``lam``."""
+    """`level_truth.csv`: the exact mean and variance of an observable at ``lam`` of a path."""
 
+    path: str
     lam: float
     observable: str
     value: float
