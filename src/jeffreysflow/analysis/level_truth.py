@@ -64,7 +64,8 @@ def write_level_truth(layout: Layout, experiment: Experiment, measured: Measured
 def _paths(experiment: Experiment) -> dict[str, AnnealingPath]:
     """By name, as references have them."""
     annealed = build_path(experiment)
-    return {"annealed": annealed, "power": AnnealingPath(None, annealed.target, annealed.counted.tally)}
+    tally = annealed.counted.tally
+    return {"annealed": annealed, "power": AnnealingPath(None, annealed.target, tally)}
 
 
 def read_level_truth(
