@@ -13,9 +13,7 @@ __all__ = ["check_bias_parts", "fixed_levels"]
 
 def fixed_levels(references: Mapping[str, AnyReference]) -> list[tuple[str, float]]:
     """Path and lambda of the levels of all fixed ladders, in ascending order."""
-    return sorted(
-        {(each.path, lam) for each in references.values() for lam in each.lambdas or ()}
-    )
+    return sorted({(each.path, lam) for each in references.values() for lam in each.lambdas or ()})
 
 
 def check_bias_parts(
