@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,14 @@ from jeffreysflow.report.data import (
     fixed_theta,
     view_limits,
 )
-from jeffreysflow.report.figures import figure, figure_files, figure_names, levels, training
+from jeffreysflow.report.figures import (
+    figure,
+    figure_files,
+    figure_names,
+    free_energy_maps,
+    levels,
+    training,
+)
 from jeffreysflow.report.style import look
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, ProfileRow, write_table
@@ -189,6 +197,33 @@ def test_sequences_of_many_levels_have_small_figures() -> None:
     assert figure_names(data.experiment) == own + shared
     for name in ("tempering", "training"):
         assert 10_000 < len(figure_files(name, data)["svg"]) < 300_000
+
+
+def test_free_energies_are_mapped_where_there_are_regions() -> None:
+    data = drawn_sequences()
+    assert "free_energy_maps" not in figure_names(data.experiment)
+    with_regions = data.experiment.model_copy(update={"regions": {"left": "x1 < 0"}})
+    assert "free_energy_maps" in figure_names(with_regions)
+    data = replace(data, experiment=with_regions)
+    files = figure_files("free_energy_maps", data)
+    assert 10_000 < len(files["svg"]) < 300_000
+    assert files == figure_files("free_energy_maps", data)
+    caption = (ROOT / "workflow" / "report" / "free_energy_maps.rst").read_text()
+    assert caption.split() == figure("free_energy_maps").CAPTION.split()
+    with look():
+        drawing = free_energy_maps.draw(data)
+    titles = [ax.get_title() for ax in drawing.axes if ax.get_visible() and ax.get_title()]
+    references = ["reference long", "reference short"]
+    assert titles == [*references, "published, weighted", "adaptive, weighted"]
+    assert free_energy_maps.draw(replace(data, planes=[])).axes
+
+
+def test_a_free_energy_is_minus_the_log_of_a_density() -> None:
+    found = free_energy_maps.free_energy(np.array([[1.0, 2.0], [0.0, 2 * math.exp(-3)]]))
+    assert found[0].tolist() == pytest.approx([math.log(2), 0.0])
+    assert math.isnan(found[1, 0])
+    assert found[1, 1] == pytest.approx(3)
+    assert bool(np.isnan(free_energy_maps.free_energy(np.zeros((2, 2)))).all())
 
 
 def test_levels_are_marked_where_something_was_done() -> None:
