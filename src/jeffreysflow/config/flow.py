@@ -119,7 +119,8 @@ class FlowConfig(Section):
     one chooses among losses, and three estimate and give errors by their spread; fewer than 21
     islands give no errors."""
     resample_below: float = Field(default=0.5, ge=0, le=1)
-    """Resample the ensemble when its ESS falls below this fraction."""
+    """Resample the ensemble when its ESS falls below this fraction, on the islands that do not
+    estimate."""
     rejuvenation_steps: int = Field(default=20, ge=0)
     """Moves of the ensemble after each level of a sequence."""
     rejuvenation_kernel: str = "mala"

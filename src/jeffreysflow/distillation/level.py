@@ -189,8 +189,9 @@ def distill_level(
         path, settings, step, best.pushed, learned_below, stream
     )
     facts |= learned_facts
-    choosing = ensemble.log_weights[step.rows["choose"]]
-    facts["resampled"] = float(effective_sample_size(choosing) < settings.resample_below)
+    # all that estimates nothing: the more islands, the sooner a few huge weights are met
+    deciding = ensemble.log_weights[torch.cat((step.rows["train"], step.rows["choose"]))]
+    facts["resampled"] = float(effective_sample_size(deciding) < settings.resample_below)
     if facts["resampled"]:
         before, n = ensemble.log_weights, len(ensemble.x)
         rows, after = resampled_rows(before, n, stream("resampling"), settings.islands)
