@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment, load_project, resolve_project
@@ -16,6 +17,7 @@ from jeffreysflow.config.molecule import MoleculeConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.molecule import build_molecule
 from jeffreysflow.molecules.openmm_system import force_field_of
+from jeffreysflow.molecules.trajectory import dcd_bytes
 from jeffreysflow.stages import gather, temper
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
@@ -27,6 +29,7 @@ pytest.importorskip("openmm.app")
 app = openmm.app
 
 ROOT = Path(__file__).parents[1]
+IMPORTED = ("title", "potential", "base", "observables", "regions")
 FOLDER = "openmmtools:data/alanine-dipeptide-gbsa/alanine-dipeptide"
 PRMTOP = {"prmtop": f"{FOLDER}.prmtop", "structure": f"{FOLDER}.crd", "temperature": 300}
 FF96 = {**PRMTOP, "solvent": "OBC1"}
@@ -202,6 +205,35 @@ def test_frames_for_other_programs(tempered: tuple[Layout, Experiment], tmp_path
     read = app.PDBFile(str(tmp_path / "topology.pdb"))
     assert read.topology.getNumAtoms() == 22
     assert main([*words, "--level", "7", str(tmp_path)]) == 2
+
+
+def test_frames_become_a_reference(tempered: tuple[Layout, Experiment], tmp_path: Path) -> None:
+    mdtraj = pytest.importorskip("mdtraj", reason="the extra `molecules` is not installed")
+    layout, _ = tempered
+    words = ["frames", "--config", str(layout.config), "--trust", "--reference", "temperatures"]
+    assert main([*words, "--number", "6", str(tmp_path)]) == 0
+    frames = mdtraj.load(str(tmp_path / "frames.dcd"), top=str(tmp_path / "topology.pdb")).xyz
+    (tmp_path / "moved.dcd").write_bytes(dcd_bytes(frames[::-1] + 0.01))
+    shipped = ROOT / "workflow" / "experiments" / "alanine_dipeptide.yaml"
+    body = {k: v for k, v in yaml.safe_load(shipped.read_text()).items() if k in IMPORTED}
+    entry = {"file": ["frames.dcd", "moved.dcd"], "temperature": 300}
+    body["references"] = {"r": {"kind": "samples", "temperature": 300, "files": [entry]}}
+    body["flows"] = {"single": {"reference": "r"}}
+    file = tmp_path / "imported.yaml"
+    file.write_text(yaml.safe_dump(body))
+    project = load_project(ROOT / "config.yaml", {"experiments": str(file)})
+    experiment = resolve_project(project, ROOT)["imported"]
+    there = Layout(tmp_path, "imported")
+    there.folder.mkdir()
+    gather.run(there, experiment, "r")
+    store = there.reference("r").levels / "store.zarr"
+    levels = open_levels(store, experiment.reference_hash("r"))
+    assert (levels.draws, levels.walkers) == (6, 2)
+    V = levels.samples(0)[2].reshape(6, 2)
+    known = np.genfromtxt(tmp_path / "frames.csv", delimiter=",", names=True)["kilojoules_per_mole"]
+    # a DCD keeps seven digits of a position
+    assert (V[:, 0] * alanine().unit).tolist() == pytest.approx(known.tolist(), abs=0.2)
+    assert V[:, 1].tolist() == pytest.approx(V[:, 0].flip(0).tolist(), abs=0.1)
 
 
 def test_a_peptide_of_138_atoms() -> None:

@@ -1,13 +1,18 @@
-"""Frames of a molecule as PDB and DCD."""
+"""Frames of a molecule as PDB and DCD, and as samples."""
 
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.trajectory import dcd_bytes, pdb_text
+from jeffreysflow.stores.sample_files import file_facts, read_samples
 from molecule_cases import CHIRAL, chiral_chart, samples_of
 
 FRAMES = chiral_chart().positions(samples_of(chiral_chart(), 5)).permute(2, 0, 1).numpy()
@@ -53,3 +58,63 @@ def test_other_programs_read_them(tmp_path: Path) -> None:
     assert [atom.element.symbol for atom in read.topology.atoms] == list(CHIRAL.elements)
     found = chiral_chart().coordinates(torch.tensor(read.xyz).double().permute(1, 2, 0))
     assert len(found.x) == 5
+
+
+def chiral_target() -> Any:
+    chart = chiral_chart()
+    return SimpleNamespace(dimension=chart.dimension, coordinates=chart.coordinates)
+
+
+def test_a_trajectory_is_read_as_samples(tmp_path: Path) -> None:
+    pytest.importorskip("mdtraj", reason="the extra `molecules` is not installed")
+    file = tmp_path / "run.dcd"
+    file.write_bytes(dcd_bytes(FRAMES))
+    facts = file_facts(file)
+    assert (facts.draws, facts.walkers) == (5, 1)
+    found = read_samples(file, None, chiral_target())
+    assert found.log_weights is None
+    back = chiral_chart().positions(torch.from_numpy(found.x[:, 0])).permute(2, 0, 1).numpy()
+    between = [np.linalg.norm(r[:, 0] - r[:, 7], axis=1) for r in (back, FRAMES)]
+    assert between[0] == pytest.approx(between[1], abs=1e-6)
+
+
+def test_frames_of_another_molecule_have_no_weight(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mdtraj", reason="the extra `molecules` is not installed")
+    frames = FRAMES.copy()
+    frames[[0, 3]] *= -1
+    file = tmp_path / "run.dcd"
+    file.write_bytes(dcd_bytes(frames))
+    found = read_samples(file, None, chiral_target())
+    assert "of 5 frames without weight: 2 " in capsys.readouterr().out
+    assert found.log_weights is not None
+    assert np.isfinite(found.log_weights[:, 0]).tolist() == [False, True, True, False, True]
+    assert (found.x[0] == found.x[1]).all()
+    assert (found.x[3] == found.x[2]).all()
+    file.write_bytes(dcd_bytes(-FRAMES))
+    with pytest.raises(UserError, match=r"run\.dcd: all 5 frames are of another molecule: 5 "):
+        read_samples(file, None, chiral_target())
+
+
+def test_what_no_trajectory_is_made_of_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("mdtraj", reason="the extra `molecules` is not installed")
+    file = tmp_path / "run.dcd"
+    whole = dcd_bytes(FRAMES)
+    for content in (whole[:-100], whole[:50], b"", b"CORD"):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=r"run\.dcd: .*cut short") as caught:
+            file_facts(file)
+        assert "\n" not in str(caught.value)
+    file.write_bytes(whole)
+    with pytest.raises(UserError, match="need an energy of a molecule"):
+        read_samples(file, None, SimpleNamespace(dimension=30))  # type: ignore[arg-type]
+
+
+def test_without_its_reader_a_trajectory_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mdtraj.formats", None)
+    (tmp_path / "run.xtc").write_bytes(b"anything")
+    with pytest.raises(UserError, match=r"run\.xtc: .*make setup EXTRAS=molecules"):
+        file_facts(tmp_path / "run.xtc")

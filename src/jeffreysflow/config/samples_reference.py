@@ -31,7 +31,8 @@ class SampleFiles(Section):
 
     file: str | list[str]
     """One file, or several, of independent trajectories each; relative to the experiment file. By
-    their ending: `.npz` and `.npy` of numpy, `.parquet`, `.zarr` of a run of ours."""
+    their ending: `.npz` and `.npy` of numpy, `.parquet`, `.zarr` of a run of ours; `.dcd`, `.xtc`,
+    `.trr` and `.nc` with frames of a molecule."""
     temperature: float | None = Field(default=None, gt=0)
     """Of these samples, in the unit of the reference's `temperature`: lambda is their ratio."""
     lam: float | None = Field(default=None, gt=0, le=1)
