@@ -59,7 +59,7 @@ help: ## List the targets
 setup: $(STAMP) ## Create .venv from envs/requirements.lock (about 1.5 GB, one to two minutes); EXTRAS="molecules ase" adds what these need
 	@for extra in $$EXTRAS; do \
 	  test -f "envs/$$extra.lock" \
-	    || { echo "EXTRAS: no extra '$$extra'; allowed: ase, molecules" >&2; exit 2; }; \
+	    || { echo "EXTRAS: no extra '$$extra'; allowed: ase, molecules, parquet" >&2; exit 2; }; \
 	  echo "Adding envs/$$extra.lock ..."; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	    -r "envs/$$extra.lock" || exit; \

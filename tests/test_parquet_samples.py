@@ -39,5 +39,5 @@ def test_without_its_library_the_extra_is_named(
     write_files(tmp_path)
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UserError, match="the extra 'parquet'"):
+    with pytest.raises(UserError, match="make setup EXTRAS=parquet"):
         experiment_of(tmp_path, files=FILES)

@@ -55,6 +55,6 @@ def _library(file: Path) -> Any:
         return importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise UserError(
-            f"{file}: Parquet is read by pyarrow, which is not installed; install the extra "
-            "'parquet', or write the samples as .npz"
+            f"{file}: Parquet is read by pyarrow, which is not installed; run `make setup "
+            "EXTRAS=parquet`, or write the samples as .npz"
         ) from error
