@@ -34,8 +34,9 @@ class KernelConfig(Section):
 
     name: str = "mala"
     """Name of a kernel: `mala`, `hmc` (exact), `slice`, `random_walk` (exact, and without
-    gradients), `ula`, `heun`, `tamed` (biased on purpose), `sgld`, `tamed_sgld` (biased, for an
-    energy that is a finite sum, of which they see mini-batches)."""
+    gradients), `ula`, `heun`, `tamed` (biased on purpose); for an energy that is a finite sum, of
+    which they see mini-batches, `sgld`, `tamed_sgld` (biased) and `delayed_acceptance` (exact); and
+    `exact_map`, independent samples of an energy that has one."""
     step_size: float = Field(default=0.1, gt=0)
     """Step size h (of the leapfrog for `hmc`, the width of an interval for `slice`); where it
     adapts, only its start."""
