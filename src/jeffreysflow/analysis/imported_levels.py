@@ -10,6 +10,12 @@ import numpy as np
 import torch
 
 from jeffreysflow.analysis.imported_energies import check_energies
+from jeffreysflow.analysis.imported_weights import (
+    different,
+    duplicated,
+    given_energies,
+    log_weights_of,
+)
 from jeffreysflow.config import Experiment, SamplesConfig
 from jeffreysflow.config.samples_reference import SampleFiles
 from jeffreysflow.distillation.ensemble import systematic_indices
@@ -100,34 +106,24 @@ class ImportedLevels:
             raise UserError(
                 f"{where}: the energy is not a number at {int(U.isnan().sum())} of {len(U)} samples"
             )
-        given = [part.U for part in parts]
-        if all(values is not None for values in given):
-            stored = torch.from_numpy(np.concatenate([v for v in given if v is not None], axis=1))
-            # a program knows nothing of the volume element of coordinates, which is U_0 there
-            scaled = V if section.path == "power" else U
-            offset = check_energies(stored.flatten(), scaled, section, where)
-            self._add(k, lam, "energy_offset", offset)
-        weighted = any(part.log_weights is not None for part in parts)
-        log_weights = torch.zeros(x.shape[:2], dtype=torch.float64)
-        if weighted:
-            columns = [
-                np.zeros(part.x.shape[:2]) if part.log_weights is None else part.log_weights
-                for part in parts
-            ]
-            log_weights = torch.from_numpy(np.concatenate(columns, axis=1))
+        # a program knows nothing of the volume element of coordinates, which is U_0 there
+        scaled = V if section.path == "power" else U
+        pair = given_energies(parts, scaled.reshape(x.shape[:2]))
+        if pair is not None:
+            self._add(k, lam, "energy_offset", check_energies(*pair, section, where))
         kept = U.isfinite().reshape(x.shape[:2])
-        dropped = 1 - float(kept.double().mean())
-        if dropped > 1 - _FEWEST_KEPT:
+        beyond = 1 - float(kept.double().mean())
+        if beyond > 1 - _FEWEST_KEPT:
             raise UserError(
-                f"{where}: {dropped:.0%} of its samples lie where the density is 0, beyond walls "
+                f"{where}: {beyond:.0%} of its samples lie where the density is 0, beyond walls "
                 "or of infinite energy: other units, or samples of something else"
             )
-        log_weights = log_weights.masked_fill(~kept, -math.inf)
+        names = [file.name for file in files]
+        log_weights, lost = log_weights_of(parts, kept, names, where)
         self._add(k, lam, "duplicated", copies)
-        self._add(k, lam, "dropped", dropped)
-        rows = torch.arange(len(U))
-        if weighted or dropped:
-            rows = self._resampled(k, lam, log_weights)
+        self._add(k, lam, "dropped", lost)
+        rows = torch.arange(len(U)) if log_weights is None else self._resampled(k, lam, log_weights)
+        self._add(k, lam, "different", different(flat[rows]))
         level = Samples(flat[rows], U_0[rows], V[rows])
         self._add_thermometer("level", k, lam, self._temperature(level, lam))
         return level
@@ -181,18 +177,6 @@ def _taken(found: ReadSamples, section: SamplesConfig) -> ReadSamples:
     else:
         rows = np.linspace(section.discard, draws - 1, section.draws).round().astype(int)
     return ReadSamples(*(None if values is None else values[rows] for values in found))  # type: ignore[arg-type]
-
-
-def duplicated(x: torch.Tensor) -> float:
-    """The share of samples [draw, walker, d] that are copies of another one, apart from those that
-    stay where they were in their own trajectory, as rejected moves do.
-    """
-    flat = x.transpose(0, 1).flatten(0, 1).numpy()
-    stays = np.zeros(x.shape[:2], dtype=bool).T.copy()
-    stays[:, 1:] = (x[1:] == x[:-1]).all(dim=-1).numpy().T
-    moved = np.ascontiguousarray(flat[~stays.flatten()])
-    rows = moved.view(np.dtype((np.void, moved.dtype.itemsize * moved.shape[1])))
-    return 1 - len(np.unique(rows)) / len(flat) - float(stays.mean())
 
 
 def wrapped(x: torch.Tensor, domain: Domain, where: str) -> torch.Tensor:

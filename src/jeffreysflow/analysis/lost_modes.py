@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from jeffreysflow.analysis.exact_divergence import pulled_back
 from jeffreysflow.config import Experiment
+from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.target import build_path
 from jeffreysflow.stores.flows import load_flow
@@ -46,7 +45,8 @@ def share_of_reference_beyond(
     if not all(each.invertible for each in flows):
         return None
     samples = levels.samples(-1)
-    y, U_0, V = (field[:: math.ceil(len(field) / _ROWS)] for field in samples)
+    rows = spread_rows(len(samples.x), _ROWS)
+    y, U_0, V = (field[rows] for field in samples)
     U = None if experiment.is_classical(experiment.tempered(flow)) else U_0 + V
     return beyond_the_largest(
         pulled_back(flows, build_path(experiment, layout=layout), y, U), largest

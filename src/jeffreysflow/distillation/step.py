@@ -21,6 +21,7 @@ from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Transport
+from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.map import TransportMap, build_map
 from jeffreysflow.flows.sizes import MOST_ROWS
@@ -170,9 +171,10 @@ class Step:
         known = self.reference.U_training
         if known is not None:
             return known
-        some = self.reference.training[:: -(-len(self.reference.training) // MOST_ROWS)]
+        training = self.reference.training
+        rows = spread_rows(len(training), MOST_ROWS).to(training.device)
         with torch.no_grad():
-            return self.energies[1](some)
+            return self.energies[1](training[rows])
 
     @cached_property
     def _held_out(self) -> dict[Side, Batch]:

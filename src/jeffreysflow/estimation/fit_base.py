@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 
 from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.fit_circles import coupled_pairs, fit_circles
 from jeffreysflow.estimation.fit_lines import fit_lines
+from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.potentials.fitted_base import FittedBase, angles_of, on_the_line
 from jeffreysflow.streams import Stream
 
@@ -35,13 +38,19 @@ def fit_base(
     couplings : pairs of coordinates on circles, from 0, that have a density together; None for
         those that know most of each other.
     components, circle_components : components of each mixture at most.
+
+    Raises
+    ------
+    UserError : a coordinate is the same in all samples, or its variance is beyond double precision.
     """
-    some = [x[:: -(-len(x) // _ROWS)].double().cpu() for x in (training, held_out)]
+    some = [x[spread_rows(len(x), _ROWS).to(x.device)].double().cpu() for x in (training, held_out)]
     circular = domain.periodic.nonzero()[:, 0].tolist()
     line = (~domain.periodic).nonzero()[:, 0].tolist()
+    _check_spread(some[0], range(domain.dimension))
     lines = None
     if line:
         points = [on_the_line(x, domain)[0][:, line] for x in some]
+        _check_spread(points[0], line)
         lines = fit_lines(*_two(points), components, stream("lines"))
     if couplings is None and circular:
         angles = angles_of(some[0][:, circular], [domain.periods[i] for i in circular])
@@ -55,6 +64,22 @@ def fit_base(
         purpose = "circles " + " ".join(map(str, group))
         circles.append(fit_circles(*_two(parts), circle_components, stream(purpose)))
     return FittedBase(domain, lines, groups, circles)
+
+
+def _check_spread(x: torch.Tensor, coordinates: Sequence[int]) -> None:
+    for column, i in zip(x.unbind(dim=1), coordinates, strict=True):
+        low, high = float(column.min()), float(column.max())
+        if low == high:
+            samples = f"all {len(x)} samples" if len(x) > 1 else "the only sample"
+            raise UserError(
+                f"base: x{i + 1} is {low:.6g} in {samples} that it is fitted to, and what never "
+                "changes has no density; use more samples, or a base of base.mean and base.sd"
+            )
+        if not 0 < float(column.var()) < math.inf:
+            raise UserError(
+                f"base: x{i + 1} of the samples that it is fitted to reaches from {low:.6g} to "
+                f"{high:.6g}, of which there is no variance in double precision"
+            )
 
 
 def _two(parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

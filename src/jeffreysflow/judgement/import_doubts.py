@@ -15,6 +15,8 @@ _GRAVE_OFF = 0.02
 """Of an inverse temperature: so far off populations that differ by 3 kT are, by 6 %."""
 _FAR_OFF = 2.0
 _GRAVE_SHARE = 0.01
+_FEWEST = 50.0
+"""Samples of equal weight: of fewer no average has an error."""
 
 
 def doubts_about_import(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
@@ -23,6 +25,7 @@ def doubts_about_import(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
     """
     return [
         *_temperatures(diagnostics),
+        *_too_few(diagnostics),
         *_shares(diagnostics, "duplicated", "are copies of others: errors are too small"),
         *_shares(
             diagnostics,
@@ -60,6 +63,20 @@ def _score(row: DiagnosticRow) -> float:
         return deviation(row.value, row.stderr, row.dof, 1.0)
     far = not 1 / _FAR_OFF < row.value < _FAR_OFF
     return math.copysign(math.inf, row.value - 1) if far else 0.0
+
+
+def _too_few(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
+    """Grave at the target's level, the last."""
+    found = [row for row in diagnostics if row.quantity == "different"]
+    few = [row for row in found if row.value < _FEWEST]
+    if not few:
+        return []
+    worst = min(few, key=lambda row: row.value)
+    text = (
+        f"level {worst.level} is worth {worst.value:.3g} different samples, after weights and "
+        f"copies: fewer than {_FEWEST:g} say next to nothing"
+    )
+    return [Doubt(text, grave=found[-1] in few)]
 
 
 def _shares(diagnostics: Sequence[DiagnosticRow], quantity: str, what: str) -> list[Doubt]:

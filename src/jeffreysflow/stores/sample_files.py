@@ -19,6 +19,7 @@ from jeffreysflow.discovery import find, names_in
 from jeffreysflow.errors import UserError, described
 from jeffreysflow.potentials import Potential
 from jeffreysflow.stores import sample_formats
+from jeffreysflow.stores.sample_arrays import real_numbers
 
 __all__ = [
     "FileFacts",
@@ -113,7 +114,7 @@ def read_samples(
     if digest is not None and content_digest(file) != digest:
         raise UserError(f"{file}: changed while the workflow runs; start the workflow again")
     found = _asked(file, lambda each: each.read(file, level, target))
-    x = np.asarray(found.x, dtype=np.float64)
+    x = real_numbers(file, "x", found.x)
     if x.shape[2] != target.dimension:
         raise UserError(
             f"{file}: samples of {x.shape[2]} coordinates, the energy has {target.dimension}"
@@ -122,7 +123,7 @@ def read_samples(
     for name in ("log_weights", "U"):
         values = getattr(found, name)
         if values is not None:
-            given[name] = np.asarray(values, dtype=np.float64)
+            given[name] = real_numbers(file, name, values)
             if given[name].shape != x.shape[:2]:
                 raise UserError(
                     f"{file}: {name} has the shape {list(given[name].shape)}, its samples "
@@ -144,6 +145,8 @@ def read_samples(
 def _asked(file: Path, question: Callable[[SampleFormat], _T]) -> _T:
     if not file.exists():
         raise UserError(f"{file}: no such file")
+    if not (file.is_file() or file.is_dir()):
+        raise UserError(f"{file}: is a pipe, a socket or a device, not a file")
     known = formats()
     suffix = file.suffix.lower()
     if suffix not in known:

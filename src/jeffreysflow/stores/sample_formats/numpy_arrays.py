@@ -11,6 +11,7 @@ from numpy.lib import format as npy
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import Potential
+from jeffreysflow.stores.sample_arrays import check_names, trajectory_lengths
 from jeffreysflow.stores.sample_files import ReadSamples, SampleFormat, by_trajectory
 
 __all__ = ["NumpyArrays"]
@@ -75,6 +76,7 @@ def _check_names(file: Path, names: list[str]) -> None:
             f"{file}: has no array 'x' of samples [draw, coordinate] or [draw, trajectory, "
             f"coordinate]; found: {found}"
         )
+    check_names(file, names)
 
 
 def _draws_and_walkers(
@@ -92,5 +94,4 @@ def _draws_and_walkers(
             f"{file}: walker must name the trajectory of each row of x [n, coordinate], found "
             f"shapes {list(walker.shape)} and {list(shape)}"
         )
-    counts = np.unique(walker, return_counts=True)[1]
-    return (int(counts.min()), len(counts)) if len(counts) else (0, 0)
+    return trajectory_lengths(file, walker)

@@ -11,6 +11,7 @@ import numpy as np
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import Potential
+from jeffreysflow.stores.sample_arrays import check_names, trajectory_lengths
 from jeffreysflow.stores.sample_files import ReadSamples, SampleFormat, by_trajectory
 
 __all__ = ["Parquet"]
@@ -26,11 +27,11 @@ class Parquet(SampleFormat):
     def shape(self, file: Path, level: int | None) -> tuple[int, int]:
         parquet = _library(file)
         opened = parquet.ParquetFile(file)
+        check_names(file, opened.schema_arrow.names)
         if "walker" not in opened.schema_arrow.names:
             return int(opened.metadata.num_rows), 1
         walker = parquet.read_table(file, columns=["walker"])["walker"].to_numpy()
-        counts = np.unique(walker, return_counts=True)[1]
-        return (int(counts.min()), len(counts)) if len(counts) else (0, 0)
+        return trajectory_lengths(file, walker)
 
     def read(self, file: Path, level: int | None, target: Potential) -> ReadSamples:
         table = _library(file).read_table(file)

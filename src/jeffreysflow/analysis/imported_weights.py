@@ -1,0 +1,88 @@
+"""Weights that came with samples, and how many different samples are left of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from jeffreysflow.errors import UserError, shown
+from jeffreysflow.stores.sample_files import ReadSamples
+
+__all__ = ["different", "duplicated", "given_energies", "log_weights_of"]
+
+
+def log_weights_of(
+    parts: Sequence[ReadSamples], kept: torch.Tensor, names: Sequence[str], where: str
+) -> tuple[torch.Tensor | None, float]:
+    """Log weights [draw, walker] of the samples of all ``parts``, the files of a level, and the
+    weight that is lost with those that are not ``kept`` [draw, walker], a share. None where all
+    weigh the same.
+
+    Raises
+    ------
+    UserError : only some files have weights, or nothing that is kept has any.
+    """
+    given = [part.log_weights for part in parts]
+    weighted = [values for values in given if values is not None]
+    if not weighted:
+        lost = 1 - float(kept.double().mean())
+        zero = torch.zeros(kept.shape, dtype=torch.float64)
+        return (zero.masked_fill(~kept, -math.inf) if lost else None), lost
+    if len(weighted) < len(given):
+        without = next(n for n, v in zip(names, given, strict=True) if v is None)
+        raise UserError(
+            f"{where}: {shown(without)} has no log_weights, other files of the level have; all of "
+            "them need weights, up to one constant, or none"
+        )
+    log_weights = torch.from_numpy(np.concatenate(weighted, axis=1))
+    left = log_weights.masked_fill(~kept, -math.inf)
+    if bool((left == -math.inf).all()):
+        raise UserError(f"{where}: all samples where the density is not 0 have the weight 0")
+    lost = float(torch.softmax(log_weights.flatten(), dim=0)[~kept.flatten()].sum())
+    return left, lost
+
+
+def given_energies(
+    parts: Sequence[ReadSamples], U: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The energies that files give, in their unit, and beside them ours of the same samples, of
+    ``U`` [draw, walker] of all files; None where no file gives any.
+    """
+    theirs, ours, first = [], [], 0
+    for part in parts:
+        last = first + part.x.shape[1]
+        if part.U is not None:
+            theirs.append(torch.from_numpy(part.U).flatten())
+            ours.append(U[:, first:last].flatten())
+        first = last
+    return (torch.cat(theirs), torch.cat(ours)) if theirs else None
+
+
+def duplicated(x: torch.Tensor) -> float:
+    """The share of samples [draw, walker, d] that are copies of another one, apart from those that
+    stay where they were in their own trajectory, as rejected moves do.
+    """
+    flat = x.transpose(0, 1).flatten(0, 1)
+    stays = torch.zeros(x.shape[:2], dtype=torch.bool).T.clone()
+    stays[:, 1:] = (x[1:] == x[:-1]).all(dim=-1).T
+    moved = flat[~stays.flatten()]
+    return (len(moved) - len(_counts(moved))) / len(flat)
+
+
+def different(x: torch.Tensor) -> float:
+    """How many different samples of equal weight [n, d] are worth: ``n^2 / sum_i c_i^2`` with the
+    number c_i of copies of each.
+    """
+    return len(x) ** 2 / float(np.square(_counts(x).astype(np.float64)).sum())
+
+
+def _counts(x: torch.Tensor) -> np.ndarray:
+    """Of each different row how many there are."""
+    # a zero without a sign
+    bits = np.ascontiguousarray(x.numpy() + 0.0)
+    rows = bits.view(np.dtype((np.void, bits.itemsize * bits.shape[1])))
+    counts: np.ndarray = np.unique(rows, return_counts=True)[1]
+    return counts

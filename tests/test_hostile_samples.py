@@ -1,0 +1,167 @@
+"""Files of samples that nobody meant to write: a right answer, one line, or a doubt."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jeffreysflow.analysis.imported_weights import different, duplicated
+from jeffreysflow.errors import UserError
+from jeffreysflow.judgement.doubts import Doubt
+from jeffreysflow.judgement.import_doubts import doubts_about_import
+from jeffreysflow.potentials.user import load_user_potential
+from jeffreysflow.stages import gather
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.sample_files import file_facts, read_samples
+from jeffreysflow.stores.tables import DiagnosticRow, read_table
+from sample_cases import PRECISION, drawn, experiment_of, write_files
+
+ONE = "      - {file: x.npz, lam: 1}"
+
+
+def rows_of(folder: Path, files: str = ONE) -> list[DiagnosticRow]:
+    experiment = experiment_of(folder, files=files)
+    layout = Layout(folder / "results", experiment.name)
+    gather.run(layout, experiment, "r")
+    return read_table(layout.reference("r").diagnostics, DiagnosticRow)
+
+
+def doubts_of(folder: Path, files: str = ONE, **arrays: np.ndarray) -> list[Doubt]:
+    write_files(folder)
+    if arrays:
+        np.savez(folder / "x.npz", **arrays)
+    return doubts_about_import(rows_of(folder, files))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", ">f8", "int16", "longdouble"])
+def test_numbers_of_any_kind_are_read(tmp_path: Path, dtype: str) -> None:
+    write_files(tmp_path)
+    x = (100 * drawn(300)).astype(dtype)
+    for name, array in (("x", x), ("y", np.asfortranarray(x))):
+        np.savez(tmp_path / f"{name}.npz", x=array)
+        file = tmp_path / f"{name}.npz"
+        found = read_samples(file, None, load_user_potential(tmp_path / "energy.py"))
+        np.testing.assert_array_equal(found.x, x.astype(float))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"x": drawn(300).astype(complex)}, "x must hold real numbers, found complex128"),
+        ({"x": drawn(300).astype("U9")}, "x must hold real numbers, found <U9"),
+        ({"x": drawn(300).astype("m8[s]")}, "x must hold real numbers, found timedelta64"),
+        ({"x": drawn(300) > 0}, "x must hold real numbers, found bool"),
+        ({"x": np.zeros(9, dtype=[("a", "f8")])}, "x must hold real numbers"),
+        ({"U": np.full((200, 8), "a")}, "U must hold real numbers"),
+        ({"log_weights": np.full((200, 8), 1j)}, "log_weights must hold real numbers"),
+        ({"weights": np.ones((200, 8))}, "'weights' is not read; 'log_weights' is for natural log"),
+        ({"log_weight": np.ones((200, 8))}, "'log_weight' is not read"),
+        ({"Walkers": np.ones(1600)}, "'Walkers' is not read; 'walker' is for"),
+        ({"u": np.ones((200, 8))}, "'u' is not read; 'U' is for energies"),
+    ],
+)
+def test_what_would_be_misread_or_ignored_is_one_line(
+    tmp_path: Path, made: dict[str, Any], message: str
+) -> None:
+    write_files(tmp_path)
+    arrays: dict[str, Any] = {"x": drawn(300), **made}
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(UserError, match=message):
+        read_samples(tmp_path / "x.npz", None, load_user_potential(tmp_path / "energy.py"))
+
+
+def test_other_arrays_are_none_of_our_business(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=drawn(300), time=np.zeros(200), box=np.array("none"))
+    assert file_facts(tmp_path / "x.npz")[1:] == (200, 8)
+
+
+@pytest.mark.parametrize(
+    ("walker", "message"),
+    [
+        (np.full(90, np.nan), "by a number or a text, found NaN"),
+        (np.full(90, 1j), "found complex128"),
+        (np.repeat([0, 1, 2, 3], [29, 30, 30, 1]), "walker 3 has 1 of 90 rows, others 29.5"),
+    ],
+)
+def test_a_bad_label_does_not_cost_the_others_their_samples(
+    tmp_path: Path, walker: np.ndarray, message: str
+) -> None:
+    np.savez(tmp_path / "x.npz", x=drawn(300, (90,)), walker=walker)
+    with pytest.raises(UserError, match=message):
+        file_facts(tmp_path / "x.npz")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.npz")
+    with pytest.raises(UserError, match="is a pipe"):
+        file_facts(tmp_path / "x.npz")
+
+
+def test_weights_that_leave_next_to_nothing_are_a_grave_doubt(tmp_path: Path) -> None:
+    one = np.full((200, 8), -np.inf)
+    one[3, 2] = 0.0
+    for log_weights in (one, 50.0 * np.isfinite(one)):
+        (doubt,) = doubts_of(tmp_path, x=drawn(300), log_weights=log_weights)
+        assert doubt.grave
+        assert "level 0 is worth 1 different samples" in doubt.text
+    assert not doubts_of(tmp_path, x=drawn(300), log_weights=np.zeros((200, 8)))
+
+
+def test_a_few_frames_are_a_grave_doubt(tmp_path: Path) -> None:
+    for x in (drawn(300)[:1], drawn(300)[:3, :1], np.full((200, 8, 2), 0.3)):
+        assert any(
+            "different samples" in doubt.text and doubt.grave for doubt in doubts_of(tmp_path, x=x)
+        )
+
+
+def test_weights_of_nothing_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="have the weight 0"):
+        doubts_of(tmp_path, x=drawn(300), log_weights=np.full((200, 8), -np.inf))
+
+
+def test_files_of_a_level_have_weights_all_or_none(tmp_path: Path) -> None:
+    x = drawn(300)
+    np.savez(tmp_path / "a.npz", x=x[:, :4], log_weights=np.full((200, 4), -300.0))
+    np.savez(tmp_path / "b.npz", x=x[:, 4:])
+    with pytest.raises(UserError, match=r"'b\.npz' has no log_weights"):
+        doubts_of(tmp_path, "      - {file: [a.npz, b.npz], lam: 1}")
+
+
+def test_energies_of_one_file_are_looked_at_although_another_has_none(tmp_path: Path) -> None:
+    x = drawn(300)
+    U = PRECISION / 2 * (x**2).sum(-1)
+    np.savez(tmp_path / "b.npz", x=x[:, 4:])
+    files = "      - {file: [b.npz, a.npz], lam: 1}"
+    np.savez(tmp_path / "a.npz", x=x[:, :4], U=U[:, :4] + 9)
+    assert not doubts_of(tmp_path, files)
+    np.savez(tmp_path / "a.npz", x=x[:, :4], U=7 * U[:, :4])
+    with pytest.raises(UserError, match="they are 7 times as large"):
+        doubts_of(tmp_path, files)
+
+
+def test_what_is_left_out_counts_by_its_weight(tmp_path: Path) -> None:
+    x, log_weights = drawn(300), np.zeros((200, 8))
+    x[7, 3] = 1e200
+    (doubt,) = doubts_of(tmp_path, x=x)
+    assert not doubt.grave
+    log_weights[7, 3] = np.log(1600)
+    (doubt,) = doubts_of(tmp_path, x=x, log_weights=log_weights)
+    assert doubt.grave
+    assert "50.02% of the samples" in doubt.text
+
+
+def test_copies_are_counted_without_rounding() -> None:
+    x = torch.from_numpy(drawn(300, (40, 3)))
+    for stays in range(1, 39):
+        y = x.clone()
+        y[1 : stays + 1] = y[0]
+        assert duplicated(y) == 0.0
+    assert different(x[:, 0]) == pytest.approx(40)
+    copies = x[:, 0].clone()
+    copies[20:] = copies[20]
+    assert different(copies) == pytest.approx(40**2 / (20 + 20**2))
+    # a zero is a zero, whatever its sign
+    assert duplicated(torch.tensor([[[0.0], [-0.0]]]).double()) == 0.5
