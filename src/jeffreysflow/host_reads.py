@@ -20,7 +20,7 @@ def known_finite(*tensors: torch.Tensor) -> bool:
     if tensors[0].device.type not in _ANSWERS_AT_ONCE:
         return False
     # an overflowing sum is a no that costs time only
-    return math.isfinite(float(sum(values.sum() for values in tensors)))
+    return all(math.isfinite(values.sum().item()) for values in tensors)
 
 
 def known_outside(values: torch.Tensor, lower: int, upper: int) -> bool:
