@@ -165,3 +165,22 @@ def test_copies_are_counted_without_rounding() -> None:
     assert different(copies) == pytest.approx(40**2 / (20 + 20**2))
     # a zero is a zero, whatever its sign
     assert duplicated(torch.tensor([[[0.0], [-0.0]]]).double()) == 0.5
+
+
+def test_samples_of_another_origin_are_a_grave_doubt(tmp_path: Path) -> None:
+    x = drawn(300)
+    assert not doubts_of(tmp_path, x=x)
+    for shift in (0.2, 1e6):
+        (doubt,) = doubts_of(tmp_path, x=x + np.array([0, shift]))
+        assert doubt.grave
+        assert "worst at level 0 on x2" in doubt.text
+
+
+def test_samples_of_a_barrier_are_a_grave_doubt(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    energy = "dimension = 2\n\n\ndef energy(x):\n    return (5 * (x**2 - 1) ** 2).sum(1)\n"
+    np.savez(tmp_path / "x.npz", x=0.1 * drawn(300))
+    (tmp_path / "energy.py").write_text(energy)
+    (doubt,) = doubts_about_import(rows_of(tmp_path))
+    assert doubt.grave
+    assert "inverse temperatures do not fit" in doubt.text
