@@ -16,8 +16,9 @@ from jeffreysflow.potentials.user import load_user_potential
 from jeffreysflow.stages import gather
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sample_files import file_facts, read_samples
+from jeffreysflow.stores.sealed import DamagedError
 from jeffreysflow.stores.tables import DiagnosticRow, read_table
-from sample_cases import PRECISION, drawn, experiment_of, write_files
+from sample_cases import BODY, PRECISION, drawn, experiment_of, write_files
 
 ONE = "      - {file: x.npz, lam: 1}"
 
@@ -165,3 +166,54 @@ def test_copies_are_counted_without_rounding() -> None:
     assert different(copies) == pytest.approx(40**2 / (20 + 20**2))
     # a zero is a zero, whatever its sign
     assert duplicated(torch.tensor([[[0.0], [-0.0]]]).double()) == 0.5
+
+
+def test_samples_of_another_origin_are_a_grave_doubt(tmp_path: Path) -> None:
+    x = drawn(300)
+    assert not doubts_of(tmp_path, x=x)
+    for shift in (0.2, 1e6):
+        (doubt,) = doubts_of(tmp_path, x=x + np.array([0, shift]))
+        assert doubt.grave
+        assert "worst at level 0 on x2" in doubt.text
+
+
+def test_samples_of_a_barrier_are_a_grave_doubt(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    energy = "dimension = 2\n\n\ndef energy(x):\n    return (5 * (x**2 - 1) ** 2).sum(1)\n"
+    np.savez(tmp_path / "x.npz", x=0.1 * drawn(300))
+    (tmp_path / "energy.py").write_text(energy)
+    (doubt,) = doubts_about_import(rows_of(tmp_path))
+    assert doubt.grave
+    assert "inverse temperatures do not fit" in doubt.text
+
+
+def test_a_damaged_store_of_another_run_is_left_as_it_is(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    experiment = experiment_of(tmp_path)
+    layout = Layout(tmp_path / "results", experiment.name)
+    gather.run(layout, experiment, "r")
+    store = layout.reference("r").levels / "store.zarr"
+    chunk = store / "x" / "c" / "0" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-9])
+    target = load_user_potential(tmp_path / "energy.py")
+    with pytest.raises(UserError, match=r"is damaged$") as caught:
+        read_samples(store, 0, target)
+    # at which the command line would take back the records of the run that it is of
+    assert not isinstance(caught.value, DamagedError)
+
+
+def test_a_link_to_itself_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").symlink_to(tmp_path / "x.npz")
+    write_files(tmp_path)
+    with pytest.raises(UserError, match=r"references\.r\.files: .*[Ll]oop"):
+        experiment_of(tmp_path, files=ONE)
+    (tmp_path / "loop.py").symlink_to(tmp_path / "loop.py")
+    with pytest.raises(UserError, match=r"potential\.file: .*[Ll]oop"):
+        experiment_of(tmp_path, body=BODY.replace("energy.py", "loop.py"))
+
+
+def test_what_differs_from_the_target_by_little_is_shown(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    files = "      - {file: 900.npz, lam: 0.25}\n      - {file: 300.npz, lam: 0.999999999}"
+    with pytest.raises(UserError, match=r"found \[0.25, 0.999999999\]"):
+        experiment_of(tmp_path, files=files)

@@ -80,3 +80,13 @@ def test_few_walkers_leave_out_parts_of_the_run_and_fewer_draws_tell_nothing() -
     assert float(few.errors) > 0
     none = reweighted(V[:, :5, :2], x[:, :5, :2, :1], LAM, [1.0])
     assert math.isnan(float(none.errors))
+
+
+def test_a_large_constant_in_the_energies_costs_no_digits() -> None:
+    x, V = samples()
+    plain = reweighted(V, x[..., :1], LAM, [0.3, 1.0])
+    far = reweighted(V + 1e8, x[..., :1], LAM, [0.3, 1.0])
+    torch.testing.assert_close(far.means, plain.means, rtol=0, atol=1e-6)
+    torch.testing.assert_close(far.errors, plain.errors, rtol=1e-5, atol=0)
+    shift = 1e8 * (1 - torch.tensor([0.3, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(far.log_z - shift, plain.log_z, rtol=0, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -123,3 +125,52 @@ def test_events_are_known_by_their_expression(text: str, event: bool | None) -> 
 
 def test_of_a_users_function_only_values_tell() -> None:
     assert parse_observable("inside", 2, {"inside": lambda x: x[:, 0] > 0}).is_event is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x1 > 0 and 1 < 2", [1, 0, 1]),
+        ("2 < 1 or x1 > 0", [1, 0, 1]),
+        ("1 < 2 and 2 < 3", [1, 1, 1]),
+        # what is not defined does not matter where the rest decides
+        ("x1 > 0 and sqrt(x1) < 1", [1, 0, 0]),
+        ("x1 <= 0 or sqrt(x1) < 1", [1, 1, 0]),
+        ("inside + inside", [2, 0, 2]),
+        ("1 - inside", [0, 1, 0]),
+        ("-inside", [-1, 0, -1]),
+        ("whole / 2", [1.5, -5, 10]),
+    ],
+)
+def test_truth_values_and_constants_are_numbers(text: str, expected: list[float]) -> None:
+    x = torch.tensor([[0.3, -0.7], [-1.0, 2.0], [2.0, 0.1]])
+    named = {"inside": lambda x: x[:, 0] > 0, "whole": lambda x: (10 * x[:, 0]).round().long()}
+    observable = parse_observable(text, 2, named)
+    assert observable(x, torch.zeros(3)).tolist() == expected
+
+
+@pytest.mark.parametrize("text", ["sqrt(x1) < 1", "not log(x1) < 0", "x2 > 0 and 0 < phi < 1"])
+def test_what_is_not_defined_is_not_outside(text: str) -> None:
+    x = torch.tensor([[0.3, -0.7], [-1.0, 2.0], [2.0, 0.1]])
+    observable = parse_observable(text, 2, {"phi": lambda x: x[:, 0].log()})
+    with pytest.raises(UserError, match=r"is not finite at x = \[-1.0, 2.0\]"):
+        observable(x, torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (lambda x: 1.0, "float"),
+        (lambda x: None, "NoneType"),
+        (lambda x: x.sum(), r"\[\]"),
+        (lambda x: x[:, :1], r"\[3, 1\]"),
+        (lambda x: x[:, 0] * 1j, "complex numbers"),
+    ],
+)
+@pytest.mark.parametrize("text", ["mine", "mine > 0", "2 * mine", "not mine > 0"])
+def test_a_users_function_gives_a_number_a_sample(
+    value: Callable[[torch.Tensor], torch.Tensor], found: str, text: str
+) -> None:
+    observable = parse_observable(text, 2, {"mine": value})
+    with pytest.raises(UserError, match=rf"'mine' must have shape \[3\], .*found {found}"):
+        observable(torch.zeros(3, 2), torch.zeros(3))

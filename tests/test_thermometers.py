@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from jeffreysflow.domain import Domain
+from jeffreysflow.estimation.force_balance import largest_imbalance
+from jeffreysflow.estimation.series import series_mean
 from jeffreysflow.estimation.thermometers import by_gradients, by_neighbours
 from jeffreysflow.streams import Stream
 
@@ -72,3 +74,82 @@ def test_levels_without_overlap_or_energy_tell_nothing() -> None:
         assert math.isnan(by_neighbours(lower, upper, 0.5).ratio)
     walls = torch.full(SHAPE, torch.inf)
     assert math.isnan(by_neighbours(walls, walls, 0.5).ratio)
+
+
+def test_forces_of_the_wrong_sign_or_of_no_size_tell_that_nothing_fits() -> None:
+    x = Stream(4, "barrier").normal(*SHAPE, 1) / 10
+    line = Domain.euclidean(1)
+    # samples on top of a barrier, and on a circle of which nothing is uniform but they
+    found = by_gradients(x, 20 * x * (x.square() - 1), line)
+    assert found.ratio < 0
+    assert abs(found.ratio - 1) > 5 * found.error
+    angles = 2 * math.pi * Stream(4, "circle").uniform(*SHAPE, 2)
+    circles = Domain.torus(2, 0.0, 2 * math.pi)
+    found = by_gradients(angles, 2 * angles.sin(), circles)
+    assert abs(found.ratio - 1) > 5 * found.error
+    # no force at all where there should be one, and where there should be none
+    found = by_gradients(x, 1e-12 * x, line)
+    assert found.ratio > 1e6
+    assert abs(found.ratio - 1) > 5 * found.error
+    found = by_gradients(angles, 0 * angles, circles)
+    assert abs(found.ratio - 1) < 4 * found.error
+
+
+def test_circles_that_are_nearly_uniform_raise_no_alarm() -> None:
+    d, kappa, trials = 40, 0.1, 25
+    grid = torch.linspace(-math.pi, math.pi, 4001, dtype=torch.float64)
+    cumulative = torch.cat([torch.zeros(1), torch.cumulative_trapezoid((kappa * grid.cos()).exp())])
+    domain, scores, biased = Domain.torus(d), [], []
+    for trial in range(trials):
+        u = Stream(5, "hot", trial).uniform(100, 8, d) * cumulative[-1]
+        x = grid[torch.searchsorted(cumulative, u).clamp(1, 4000)]
+        gradient = kappa * x.sin()
+        found = by_gradients(x, gradient, domain)
+        scores.append((found.ratio - 1) / found.error)
+        # the control: around their own means
+        offset = x - domain.centre(x.flatten(0, 1))
+        rest = series_mean((offset.cos() - offset.sin() * gradient).sum(dim=-1))
+        biased.append(rest.mean / rest.error)
+    assert abs(sum(scores) / trials) < 1
+    assert max(map(abs, scores)) < 4
+    assert sum(biased) / trials > 3
+
+
+def test_a_shifted_well_is_told_by_its_mean_force() -> None:
+    x, gradient = in_a_well(None, 1.0)
+    line = Domain.euclidean(1)
+    right = largest_imbalance(x, gradient, line)
+    assert abs(right.units) < 4 * right.error
+    assert right.error < 0.03
+    # at any temperature, but nowhere else: the virial fits
+    assert abs(largest_imbalance(x, 0.5 * gradient, line).units) < 4 * right.error
+    shifted = largest_imbalance(x, gradient + 0.6, line)
+    assert shifted.units > 10 * shifted.error
+    ratio = by_gradients(x, gradient + 0.6, line)
+    assert abs(ratio.ratio - 1) < 5 * ratio.error
+
+
+def test_a_slope_between_walls_is_felt() -> None:
+    u = Stream(6, "slope").uniform(*SHAPE)
+    x = -torch.log1p(-u * -math.expm1(-2.0)) / 2
+    both = torch.stack([u, x], dim=-1)
+    slopes = torch.tensor([0.0, 2.0]).double().expand_as(both)
+    right = largest_imbalance(both, slopes, Domain.box(2))
+    assert abs(right.units) < 4 * right.error
+    # samples without the slope
+    wrong = largest_imbalance(both, slopes.flip(-1), Domain.box(2))
+    assert abs(wrong.units) > 5 * wrong.error
+
+
+def test_the_furthest_of_many_is_no_alarm() -> None:
+    worst = []
+    for trial in range(40):
+        x = Stream(7, "many", trial).normal(100, 8, 100)
+        found = largest_imbalance(x, x, Domain.euclidean(100))
+        worst.append(abs(found.units) / found.error)
+    assert max(worst) < 3
+    assert 0.4 < sum(worst) / len(worst) < 1.2
+    # the control: each on its own is far out
+    x = Stream(7, "many", 0).normal(100, 8, 100).flatten(0, 1)
+    alone = (x.mean(dim=0) / x.std(dim=0) * math.sqrt(800)).abs().max()
+    assert float(alone) > 2

@@ -21,6 +21,7 @@ from jeffreysflow.config.samples_reference import SampleFiles
 from jeffreysflow.distillation.ensemble import systematic_indices
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.force_balance import largest_imbalance
 from jeffreysflow.estimation.thermometers import Thermometer, by_gradients, by_neighbours
 from jeffreysflow.launch.target import build_path
 from jeffreysflow.potentials import AnnealingPath
@@ -125,7 +126,7 @@ class ImportedLevels:
         rows = torch.arange(len(U)) if log_weights is None else self._resampled(k, lam, log_weights)
         self._add(k, lam, "different", different(flat[rows]))
         level = Samples(flat[rows], U_0[rows], V[rows])
-        self._add_thermometer("level", k, lam, self._temperature(level, lam))
+        self._add_identities(k, lam, level)
         return level
 
     def _resampled(self, k: int, lam: float, log_weights: torch.Tensor) -> torch.Tensor:
@@ -142,16 +143,21 @@ class ImportedLevels:
         walker, draw = chosen // draws, chosen % draws
         return (draw * walkers + walker).reshape(walkers, draws).T.flatten()
 
-    def _temperature(self, level: Samples, lam: float) -> Thermometer:
+    def _add_identities(self, k: int, lam: float, level: Samples) -> None:
         path, section = self._path, self._section
         if path.target.derivatives < 1:
-            return Thermometer(math.nan, math.nan, math.nan)
+            return
         x = level.x.reshape(section.draws, section.walkers, -1)
         x = x[:: math.ceil(section.samples / _GRADIENT_ROWS)]
         parts = torch.split(x.flatten(0, 1), _ROWS)
         at = torch.tensor(lam, dtype=torch.float64)
-        gradient = torch.cat([path.evaluate(part).gradient(at) for part in parts])
-        return by_gradients(x, gradient.reshape(x.shape), path.domain)
+        gradient = torch.cat([path.evaluate(part).gradient(at) for part in parts]).reshape(x.shape)
+        self._add_thermometer("level", k, lam, by_gradients(x, gradient, path.domain))
+        force = largest_imbalance(x, gradient, path.domain)
+        if not math.isnan(force.error):
+            series = f"x{force.coordinate + 1}"
+            row = DiagnosticRow("level", k, lam, series, "mean_force", force.units, force.error)
+            self.rows.append(row)
 
     def _add_pair(
         self, k: int, lam: float, step: float, below: torch.Tensor, V: torch.Tensor

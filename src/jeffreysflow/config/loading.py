@@ -193,7 +193,7 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
 def _existing(file: Path, key: str, name: str) -> Path:
     try:
         found = (file.parent / expanded(name)).resolve()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{file}: {key}: {error}") from error
     if not is_file(found):
         raise UserError(f"{file}: {key}: no such file {found}")

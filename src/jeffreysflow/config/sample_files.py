@@ -45,7 +45,7 @@ def _with_found(experiment: Path, where: str, entry: Any) -> Any:
         try:
             file = (experiment.parent / expanded(each)).resolve()
             facts = file_facts(file, level)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{where}: {error}") from error
         except UserError as error:
             raise UserError(f"{where}: {error}") from None

@@ -103,7 +103,7 @@ class SamplesConfig(Section):
         if any(b <= a for a, b in pairwise(lams)) or lams[-1] != 1.0:
             raise ValueError(
                 "files: from the hottest to the target, lambda must increase strictly to 1, found "
-                f"{shown([float(f'{lam:.6g}') for lam in lams])}"
+                f"{shown(_told_apart(lams))}"
             )
         check_published(self.published, OF_REFERENCE, "published")
         return self
@@ -188,3 +188,14 @@ class SamplesConfig(Section):
         for entry in section["files"]:
             entry.pop("file")
         return section
+
+
+def _told_apart(lams: list[float]) -> list[float]:
+    """With six digits, or with all where these would hide what differs.
+
+    >>> _told_apart([1 / 3, 1.0]), _told_apart([1 / 3, 1 - 1e-9])
+    ([0.333333, 1.0], [0.3333333333333333, 0.999999999])
+    """
+    short = [float(f"{lam:.6g}") for lam in lams]
+    same = len(set(short)) < len(set(lams)) or (short[-1] == 1.0) != (lams[-1] == 1.0)
+    return lams if same else short

@@ -54,16 +54,19 @@ def log_ratios(
     ValueError : they do not converge, as where neighbours have nothing in common.
     """
     n = V.shape[1]
+    centre = _centre(V)
+    V = V - centre
     flat, log_n = V.flatten(), math.log(n)
     energies = _times(lam[:, None], flat)
-    f = _guess(V, lam) if start is None else -start
+    shift = (lam - lam[0]) * centre
+    f = _guess(V, lam) if start is None else -start - shift
     for step in range(_STEPS):
         W = (f[:, None] - energies - _mixture(f, energies, log_n)).exp()
         score = 1 - W.sum(dim=1)
         if not bool(score.isfinite().all()):
             break
         if float(score.abs().max()) < _DONE:
-            return f[0] - f
+            return f[0] - f - shift
         hessian = torch.diag(W.sum(dim=1)) - n * W @ W.T
         move = torch.zeros_like(f)
         # f is known up to a constant: the first stays
@@ -73,6 +76,12 @@ def log_ratios(
             move = move - move[0].clone()
         f = f + move
     raise ValueError("the levels have too little in common to be reweighted together")
+
+
+def _centre(V: torch.Tensor) -> torch.Tensor:
+    """What is taken off all energies, so that a large constant in them costs no digits."""
+    finite = V[V.isfinite()]
+    return finite.median() if len(finite) else V.new_zeros(())
 
 
 def _guess(V: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
@@ -95,14 +104,17 @@ def _averages(
     V: torch.Tensor, values: torch.Tensor, lam: torch.Tensor, at: torch.Tensor, f: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Means [L, J], ``log Z`` [L] above that of the last level, and ESS [L]."""
-    flat, log_n = V.flatten(), math.log(V.shape[1])
+    centre = _centre(V)
+    flat, log_n = (V - centre).flatten(), math.log(V.shape[1])
+    f = f - (lam - lam[0]) * centre
     mixture = _mixture(f, _times(lam[:, None], flat), log_n)
     log_w = -_times(at[:, None], flat) - mixture
     log_z = log_w.logsumexp(dim=1)
     w = (log_w - log_z[:, None]).exp()
     last = -_times(lam[-1:], flat) - mixture
     means = w @ values.reshape(len(flat), -1)
-    return means, log_z - last.logsumexp(dim=0), 1 / (w.square().sum(dim=1) * len(flat))
+    log_z = log_z - last.logsumexp(dim=0) - (at - lam[-1]) * centre
+    return means, log_z, 1 / (w.square().sum(dim=1) * len(flat))
 
 
 def reweighted(

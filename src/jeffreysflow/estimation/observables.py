@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 
@@ -60,21 +61,39 @@ class Observable:
 
         Raises
         ------
-        UserError : the value is not a finite number a sample.
+        UserError : the value is not a finite number a sample, as where a comparison is of what is
+            not defined.
         """
         value = self.function(x, U)
-        if not isinstance(value, torch.Tensor) or value.shape not in ((), x.shape[:1]):
-            found = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-            raise UserError(
-                f"observable '{self.name}' must have shape [{len(x)}], one value a sample, "
-                f"found {found}"
-            )
+        if value.shape != ():
+            _check_shape(self.name, value, x)
         value = value.detach().to(torch.float64).expand(len(x))
         finite = torch.isfinite(value)
         if not bool(finite.all()):
             row = int((~finite).nonzero()[0])
             raise UserError(f"observable '{self.name}' is not finite at x = {x[row].tolist()}")
         return value
+
+
+def _check_shape(name: str, value: object, x: torch.Tensor) -> None:
+    if isinstance(value, torch.Tensor) and value.shape == x.shape[:1] and not value.is_complex():
+        return
+    found: object = type(value).__name__
+    if isinstance(value, torch.Tensor):
+        found = "complex numbers" if value.is_complex() else list(value.shape)
+    raise UserError(
+        f"observable '{name}' must have shape [{len(x)}], one value a sample, found {found}"
+    )
+
+
+def _of_user(name: str, function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
+    def values(x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        value = function(x)
+        _check_shape(name, value, x)
+        # sums of truth values are no numbers of them
+        return value if value.is_floating_point() else value.to(torch.float64)
+
+    return values
 
 
 def observable_values(
@@ -112,8 +131,7 @@ def parse_observable(
     UserError : anything else, with its position and the nearest valid name.
     """
     if named and text in named:
-        users = named[text]
-        return Observable(text, lambda x, U: users(x), uses_energy=False)
+        return Observable(text, _of_user(text, named[text]), uses_energy=False)
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -207,8 +225,7 @@ class _Parser:
             last = f"x{self._dimension}"
             raise self._error(node, f"there is no coordinate '{name}', the last is '{last}'")
         if name in self._named:
-            users = self._named[name]
-            return lambda x, U: users(x)
+            return _of_user(name, self._named[name])
         coordinates = [f"x{i + 1}" for i in range(self._dimension)]
         names = [*coordinates, "U", *_CONSTANTS, *_FUNCTIONS, *self._named]
         raise self._error(node, f"unknown name '{name}'; {allowed_names(name, names)}")
@@ -237,22 +254,35 @@ def _binary(
 
 
 def _all(events: Sequence[Function]) -> Function:
-    return lambda x, U: torch.stack([event(x, U) for event in events]).prod(dim=0)
+    return lambda x, U: _conjunction([event(x, U) for event in events])
 
 
 def _any(events: Sequence[Function]) -> Function:
-    return lambda x, U: torch.stack([event(x, U) for event in events]).amax(dim=0)
+    return lambda x, U: 1 - _conjunction([1 - event(x, U) for event in events])
+
+
+def _conjunction(events: Sequence[torch.Tensor]) -> torch.Tensor:
+    """1 where all are, 0 where one is 0, and NaN where neither can be told."""
+    return reduce(_both, events)
+
+
+def _both(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    least = torch.fmin(a, b)
+    return least.masked_fill((least > 0) & (a.isnan() | b.isnan()), math.nan)
 
 
 def _comparison(
     operations: Sequence[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]],
     operands: Sequence[Function],
 ) -> Function:
+    """NaN where an operand is: what is not defined is neither inside nor outside."""
+
     def holds(x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
         values = [operand(x, U) for operand in operands]
-        result = torch.ones((), dtype=torch.float64, device=x.device)
+        events = []
         for operation, left, right in zip(operations, values[:-1], values[1:], strict=True):
-            result = result * operation(left, right).to(torch.float64)
-        return result
+            event = operation(left, right).to(torch.float64)
+            events.append(event.masked_fill(left.isnan() | right.isnan(), math.nan))
+        return _conjunction(events)
 
     return holds

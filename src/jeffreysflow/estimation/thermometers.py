@@ -14,6 +14,8 @@ __all__ = ["Thermometer", "by_gradients", "by_neighbours"]
 
 _NEWTON_STEPS = 50
 _FAR = 30.0
+_FAR_RATIO = 2.0
+_LEAST_WORK = 1e-9
 
 
 class Thermometer(NamedTuple):
@@ -36,20 +38,48 @@ def by_gradients(x: torch.Tensor, gradient: torch.Tensor, domain: Domain) -> The
     Euclidean (the virial), the sine of it on a circle, and between walls a and b the distance
     times ``4 (x - a)(b - x) / (b - a)^2``. A wrong temperature, and a wrong unit of the energy or
     of coordinates, give another c than 1.
+
+    Means are those of the other half of the samples: around their own a circle that is nearly
+    uniform seems less so, and both sides are biased. Where the ratio is no measure, of forces too
+    weak or of the wrong sign, its error is such that it is as many errors from 1 as both sides are
+    apart.
     """
-    field, slope = _fields(x, domain)
-    work, divergence = (field * gradient).sum(dim=-1), slope.sum(dim=-1)
-    expected, found = float(divergence.mean()), float(work.mean())
-    if not (found > 0 and expected > 0):
+    axis = 1 if x.shape[1] > 1 else 0
+    halves = list(zip(x.tensor_split(2, axis), gradient.tensor_split(2, axis), strict=True))
+    if min(half.numel() for half, _ in halves) == 0:
         return Thermometer(math.nan, math.nan, math.nan)
-    ratio = expected / found
-    rest = series_mean(divergence - ratio * work)
-    return Thermometer(ratio, rest.error / found, rest.dof)
+    sides = [_identity(*halves[k], domain, halves[1 - k][0]) for k in range(2)]
+    work, divergence = (torch.cat(each, dim=axis) for each in zip(*sides, strict=True))
+    expected, found = float(divergence.mean()), float(work.mean())
+    ratio = expected / found if found else math.nan
+    if 0 < ratio <= _FAR_RATIO:
+        rest = series_mean(divergence - ratio * work)
+        return Thermometer(ratio, rest.error / abs(found), rest.dof)
+    least = _LEAST_WORK * max(abs(expected), abs(found))
+    if not least > 0:
+        return Thermometer(math.nan, math.nan, math.nan)
+    ratio = expected / (found if abs(found) > least else math.copysign(least, found))
+    apart = [divergence - work for work, divergence in sides]
+    # the halves share the angle between their centres: both are no more certain than one
+    rest = series_mean(torch.cat([each - each.mean() for each in apart], dim=axis))
+    if not rest.error > 0:
+        return Thermometer(ratio if ratio > 0 else math.nan, math.nan, math.nan)
+    error = math.sqrt(2) * rest.error
+    return Thermometer(ratio, abs((ratio - 1) * error / (expected - found)), rest.dof)
 
 
-def _fields(x: torch.Tensor, domain: Domain) -> tuple[torch.Tensor, torch.Tensor]:
+def _identity(
+    x: torch.Tensor, gradient: torch.Tensor, domain: Domain, others: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``g . grad U`` and ``div g`` [draw, walker] with g around the centre of ``others``."""
+    field, slope = _fields(x, domain, domain.centre(others.flatten(0, -2)))
+    return (field * gradient).sum(dim=-1), slope.sum(dim=-1)
+
+
+def _fields(
+    x: torch.Tensor, domain: Domain, centre: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """g and its derivative, coordinate by coordinate, of the shape of ``x``."""
-    centre = domain.centre(x.flatten(0, -2))
     offset = x - centre
     field, slope = [], []
     walls = domain.walls or (None,) * domain.dimension

@@ -25,6 +25,7 @@ def doubts_about_import(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
     """
     return [
         *_temperatures(diagnostics),
+        *_forces(diagnostics),
         *_too_few(diagnostics),
         *_shares(diagnostics, "duplicated", "are copies of others: errors are too small"),
         *_shares(
@@ -63,6 +64,21 @@ def _score(row: DiagnosticRow) -> float:
         return deviation(row.value, row.stderr, row.dof, 1.0)
     far = not 1 / _FAR_OFF < row.value < _FAR_OFF
     return math.copysign(math.inf, row.value - 1) if far else 0.0
+
+
+def _forces(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
+    found = [row for row in diagnostics if row.quantity == "mean_force"]
+    scores = {row: deviation(row.value, row.stderr, row.dof, 0.0) for row in found}
+    off = [row for row in found if abs(scores[row]) > LARGEST_Z]
+    if not off:
+        return []
+    worst = max(off, key=lambda row: abs(row.value))
+    text = (
+        f"samples of {len(off)} of {len(found)} levels feel a mean force, worst at level "
+        f"{worst.level} on {worst.series}: {worst.value:+.3g} of what acts on it "
+        f"({scores[worst]:+.1f} standard errors): shifted coordinates, or another energy"
+    )
+    return [Doubt(text, grave=abs(worst.value) > _GRAVE_OFF)]
 
 
 def _too_few(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:

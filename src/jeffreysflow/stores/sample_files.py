@@ -20,6 +20,7 @@ from jeffreysflow.errors import UserError, described
 from jeffreysflow.potentials import Potential
 from jeffreysflow.stores import sample_formats
 from jeffreysflow.stores.sample_arrays import real_numbers
+from jeffreysflow.stores.sealed import DamagedError
 
 __all__ = [
     "FileFacts",
@@ -155,6 +156,9 @@ def _asked(file: Path, question: Callable[[SampleFormat], _T]) -> _T:
         )
     try:
         return question(known[suffix])
+    except DamagedError as error:
+        # it is an input: nothing beside it is taken back, and no run makes it again
+        raise UserError(f"{error.file}: {error.damage}") from error
     except UserError:
         raise
     except PermissionError as error:

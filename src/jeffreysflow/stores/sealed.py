@@ -45,7 +45,7 @@ class DamagedError(UserError):
 
     def __init__(self, file: Path, damage: str) -> None:
         super().__init__(f"{file}: {damage}; the next run makes it again")
-        self.file = file
+        self.file, self.damage = file, damage
 
     @property
     def is_missed(self) -> bool:
