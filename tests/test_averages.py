@@ -296,3 +296,15 @@ def test_a_block_without_any_weight_adds_its_number_alone() -> None:
     empty = [WeightedSums.of(none[:n], stream.normal(n, 2)) for n in (7, 3, 9)]
     assert combined(empty).zero_weights == 19
     assert combined(empty).log_z_lower == -math.inf
+
+
+@pytest.mark.parametrize("spread", [1e3, 1e4, 1e12])
+def test_weights_that_are_nothing_beside_the_largest_have_no_finite_k(spread: float) -> None:
+    log_weights = spread * Stream(8, "spread").normal(20_000)
+    assert pareto_k(log_weights) == math.inf
+    one = torch.full((20_000,), -math.inf).double()
+    one[7] = 0.0
+    assert pareto_k(one) == math.inf
+    # the control: as many equal weights as the tail is long say nothing of an end
+    one[:1000] = 0.0
+    assert pareto_k(one) == 0.0

@@ -41,7 +41,8 @@ class LargestWeights:
         A generalised Pareto law is fitted to the ``M = min(n/5, 3 sqrt n)`` largest weights above
         the next one, with the estimator of Zhang and Stephens (2009) and the prior of Vehtari et
         al. (2024, jmlr.org/papers/v25/19-556.html) towards k = 1/2 worth ten points. Weights with
-        no spread at all in the tail have k = 0; fewer than five tail weights give NaN.
+        no spread at all in the tail have k = 0, those of which fewer than five are anything beside
+        the largest an infinite one; fewer than five tail weights give NaN.
         """
         return next((shape for _, shape in self._nested_shapes()), math.nan)
 
@@ -70,7 +71,11 @@ class LargestWeights:
             excess = (weights[:size] - weights[size]).flip(0)
             # equal weights at the threshold carry no information and would make log(0)
             excess = excess[excess > 0]
-            yield size, _shape(excess) if len(excess) >= 5 else 0.0
+            if len(excess) >= 5:
+                yield size, _shape(excess)
+            else:
+                # of weights that are nothing beside the largest the tail has no end
+                yield size, math.inf if float(weights[size]) == 0 and len(excess) else 0.0
             size //= 2
 
     def tail_share(self, log_sum: float) -> float:
@@ -178,4 +183,6 @@ def _shape(y: torch.Tensor) -> float:
     log_likelihood = n * ((-b / k).log() - k - 1)
     b_mean = (torch.softmax(log_likelihood, dim=0) * b).sum()
     k_mean = float(torch.log1p(-b_mean * y).mean())
-    return (n * k_mean + 10 * 0.5) / (n + 10)
+    shape = (n * k_mean + 10 * 0.5) / (n + 10)
+    # the quartile is next to nothing beside the largest
+    return math.inf if math.isnan(shape) else shape
