@@ -82,7 +82,7 @@ def test_a_reference_that_is_learnt_by_heart_stops_early() -> None:
 
 def test_enough_samples_are_trained_on_to_the_end() -> None:
     (watched, history), (unwatched, _) = (
-        trained(8_000, 60, watched=each) for each in (True, False)
+        trained(8_000, 120, watched=each) for each in (True, False)
     )
     assert looks(history)[-1] < looks(history)[0]
     for a, b in zip(watched.parameters(), unwatched.parameters(), strict=True):
