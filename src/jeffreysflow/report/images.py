@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import Normalize, PowerNorm
 
 from jeffreysflow.report.style import DENSITY_MAP
 
@@ -24,17 +24,24 @@ def root_norm(largest: float) -> PowerNorm:
 
 
 def show(
-    ax: Axes, values: np.ndarray, extent: tuple[float, float, float, float], norm: PowerNorm
+    ax: Axes,
+    values: np.ndarray,
+    extent: tuple[float, float, float, float],
+    norm: Normalize,
+    colours: str = DENSITY_MAP,
+    nothing: str = "#440154",
 ) -> None:
-    """A density [bins, bins] over ``extent`` (left, right, bottom, top), in a square panel."""
+    """A density [bins, bins] over ``extent`` (left, right, bottom, top), in a square panel, of the
+    colour ``nothing`` where it is NaN.
+    """
     ax.imshow(
         values.T,
         origin="lower",
         extent=extent,
         aspect="auto",
-        cmap=DENSITY_MAP,
+        cmap=colours,
         norm=norm,
         interpolation="none",
     )
-    ax.set(box_aspect=1, facecolor="#440154")
+    ax.set(box_aspect=1, facecolor=nothing)
     ax.grid(False)

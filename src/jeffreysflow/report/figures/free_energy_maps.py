@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.report.data import ExperimentData, Plane
+from jeffreysflow.report.images import show
 from jeffreysflow.report.style import DENSITY_MAP, FULL_WIDTH, new_figure
 
 __all__ = ["CAPTION", "ORDER", "SECTION", "applies", "draw", "free_energy"]
@@ -71,21 +72,10 @@ def free_energy(density: np.ndarray) -> np.ndarray:
 
 
 def _show(ax: Axes, plane: Plane, norm: BoundaryNorm, colours: str) -> None:
-    values = free_energy(plane.density).T
+    values = free_energy(plane.density)
     shown = np.where(values <= _HIGHEST, values, np.nan)
-    (left, right), (bottom, top) = plane.extent
-    extent = (left, right, bottom, top)
-    ax.imshow(
-        shown,
-        origin="lower",
-        extent=extent,
-        aspect="auto",
-        cmap=colours,
-        norm=norm,
-        interpolation="none",
-    )
+    extent = (*plane.extent[0], *plane.extent[1])
+    show(ax, shown, extent, norm, colours, nothing="white")
     if np.isfinite(shown).any():
         lines = range(2, _HIGHEST, 2)
-        ax.contour(shown, levels=lines, extent=extent, colors="black", linewidths=0.3)
-    ax.set(box_aspect=1)
-    ax.grid(False)
+        ax.contour(shown.T, levels=lines, extent=extent, colors="black", linewidths=0.3)
