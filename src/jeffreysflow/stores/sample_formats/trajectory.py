@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -58,7 +59,7 @@ class Trajectory(SampleFormat):
             frames, scale = len(trajectory), _IN_NANOMETRES[trajectory.distance_unit]
             x = np.empty((frames, target.dimension))
             kept = np.zeros(frames, dtype=bool)
-            dropped: dict[str, int] = {}
+            dropped: Counter[str] = Counter()
             for first in range(0, frames, _FRAMES):
                 last = min(first + _FRAMES, frames)
                 xyz = _positions(trajectory.read(last - first))
@@ -69,8 +70,7 @@ class Trajectory(SampleFormat):
                     raise UserError(f"{file}: {error}") from None
                 kept[first:last] = found.kept.numpy()
                 x[first:last][kept[first:last]] = found.x.numpy()
-                for reason, count in found.dropped.items():
-                    dropped[reason] = dropped.get(reason, 0) + count
+                dropped.update(found.dropped)
         if not kept.any():
             raise UserError(
                 f"{file}: all {frames} frames are of another molecule: {_told(dropped)}"
@@ -93,15 +93,12 @@ def _positions(read: Any) -> np.ndarray:
 def _announced(file: Path) -> int:
     """Frames by the header of a DCD file, of either byte order, whose first record is 84 bytes."""
     with file.open("rb") as stream:
-        length, _, frames = struct.unpack("<i4si", stream.read(12))
-    return (
-        int(frames)
-        if length == _DCD_HEADER
-        else int(struct.unpack(">i", struct.pack("<i", frames))[0])
-    )
+        header = stream.read(12)
+    order = "<" if struct.unpack("<i", header[:4]) == (_DCD_HEADER,) else ">"
+    return int(struct.unpack(f"{order}i", header[8:])[0])
 
 
-def _told(dropped: dict[str, int]) -> str:
+def _told(dropped: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in dropped.items())
 
 
