@@ -1,8 +1,14 @@
-"""The files that take longest come first, so that no core waits for one of them in the end."""
+"""Tests that take longest come first, and what they write stays in memory where there is enough.
+
+No core waits for a long test in the end then, nor any test for a disk.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +23,10 @@ LONGEST = (
     *("test_tempering", "test_replicas", "test_rank_device", "test_data_parallel"),
     *("test_workflow_pilot", "test_training_memory", "test_learned_weights", "test_figures"),
 )
+
+MEMORY, ENOUGH = Path("/dev/shm"), 2**31
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.fixture
