@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from jeffreysflow.analysis.imported_angles import check_angles, in_period
 from jeffreysflow.analysis.imported_energies import check_energies
 from jeffreysflow.analysis.imported_weights import (
     different,
@@ -37,8 +38,6 @@ __all__ = ["ImportedLevels"]
 _ROWS = 1 << 14
 _GRADIENT_ROWS = 1 << 16
 _FEWEST_KEPT = 0.5
-_FAR_PERIODS = 3.0
-_FAR_SHARE = 0.01
 
 
 class ImportedLevels:
@@ -91,14 +90,16 @@ class ImportedLevels:
     def _level(self, k: int, lam: float, entry: SampleFiles) -> Samples:
         section = self._section
         files = [Path(file) for file in entry.files]
-        parts = [
-            _taken(read_samples(file, entry.level, self._path.target, found.digest), section)
-            for file, found in zip(files, entry.found, strict=True)
-        ]
         where = f"{self._name}, level {k} ({', '.join(file.name for file in files[:3])})"
+        parts = []
+        for file, found in zip(files, entry.found, strict=True):
+            read = read_samples(file, entry.level, self._path.target, found.digest)
+            # before draws are left out: of those that remain an unwrapped angle may jump
+            check_angles(torch.from_numpy(read.x), self._path.domain, where)
+            parts.append(_taken(read, section))
         x = torch.from_numpy(np.concatenate([part.x for part in parts], axis=1))
         copies = duplicated(x)
-        x = wrapped(x.flatten(0, 1), self._path.domain, where).reshape(x.shape)
+        x = in_period(x, self._path.domain)
         inside = _inside(x, self._path.domain)
         flat = x.flatten(0, 1)
         U_0, V = _energies(self._path, flat, inside.flatten())
@@ -183,31 +184,6 @@ def _taken(found: ReadSamples, section: SamplesConfig) -> ReadSamples:
     else:
         rows = np.linspace(section.discard, draws - 1, section.draws).round().astype(int)
     return ReadSamples(*(None if values is None else values[rows] for values in found))  # type: ignore[arg-type]
-
-
-def wrapped(x: torch.Tensor, domain: Domain, where: str) -> torch.Tensor:
-    """Samples [n, d] with their periodic coordinates in the period.
-
-    Raises
-    ------
-    UserError : a periodic coordinate is in another unit than the period.
-    """
-    columns = list(x.unbind(dim=1))
-    for i, period in enumerate(domain.periods):
-        if period is None:
-            continue
-        lower, upper = period
-        length = upper - lower
-        far = (columns[i] - 0.5 * (lower + upper)).abs() > _FAR_PERIODS * length
-        if float(far.double().mean()) > _FAR_SHARE:
-            low, high = float(columns[i].min()), float(columns[i].max())
-            raise UserError(
-                f"{where}: x{i + 1} is periodic with period {length:.6g}, its samples reach from "
-                f"{low:.4g} to {high:.4g}: degrees in the place of radians?"
-            )
-        turned = lower + torch.remainder(columns[i] - lower, length)
-        columns[i] = torch.where(turned >= upper, turned.new_tensor(lower), turned)
-    return torch.stack(columns, dim=1)
 
 
 def _inside(x: torch.Tensor, domain: Domain) -> torch.Tensor:
