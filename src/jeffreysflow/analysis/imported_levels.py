@@ -11,6 +11,7 @@ import torch
 
 from jeffreysflow.analysis.imported_angles import check_angles, in_period
 from jeffreysflow.analysis.imported_energies import check_energies
+from jeffreysflow.analysis.imported_overlap import overlap_advice
 from jeffreysflow.analysis.imported_weights import (
     different,
     duplicated,
@@ -32,6 +33,7 @@ from jeffreysflow.stores.sample_files import ReadSamples, read_samples
 from jeffreysflow.stores.tables import DiagnosticRow
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.ladder import cumulative_barrier
+from jeffreysflow.tempering.swaps import swap_acceptance
 
 __all__ = ["ImportedLevels"]
 
@@ -42,7 +44,7 @@ _FEWEST_KEPT = 0.5
 
 class ImportedLevels:
     """The levels of a reference of ``kind: samples``, one after the other; when all have passed,
-    ``rows`` says what was found of them.
+    ``rows`` says what was found of them, and ``advice`` what to do about it.
     """
 
     def __init__(self, experiment: Experiment, reference: str, section: SamplesConfig) -> None:
@@ -50,6 +52,11 @@ class ImportedLevels:
         self._path = build_path(experiment, reference)
         self._rejection: list[float] = []
         self.rows: list[DiagnosticRow] = []
+
+    @property
+    def advice(self) -> list[str]:
+        """A line for each pair of levels that hardly overlap."""
+        return overlap_advice(self._section, [1 - r for r in self._rejection])
 
     @property
     def dimension(self) -> int:
@@ -165,7 +172,8 @@ class ImportedLevels:
     ) -> None:
         self._add_thermometer("pair", k, lam, by_neighbours(below, V, step))
         # of a sample of each level, what a swap of the two would be accepted with
-        accepted = float((step * (below - V)).nan_to_num(0.0).clamp(max=0.0).exp().mean())
+        energies = torch.stack([below.flatten(), V.flatten()])
+        accepted = float(swap_acceptance(energies, torch.tensor([0.0, step]).double()).mean())
         self._rejection.append(1 - accepted)
         self.rows.append(DiagnosticRow("pair", k, lam, "", "swap_acceptance", accepted))
 

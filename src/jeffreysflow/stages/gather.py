@@ -88,7 +88,7 @@ def _imported(
     levels = ImportedLevels(experiment, reference, section)
     sizes = section.draws, section.walkers, levels.dimension
     write_each_level(store, levels, *sizes, section.lambdas, hash, attributes)
-    return levels.rows, []
+    return levels.rows, levels.advice
 
 
 def _demultiplexed(
