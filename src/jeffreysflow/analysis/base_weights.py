@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -12,10 +13,12 @@ from jeffreysflow.estimation.pareto import pareto_k
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
-__all__ = ["weighed"]
+__all__ = ["weighed", "worth"]
 
 _GROUPS = 32
 _ROWS = 1 << 13
+_FEWEST = 10.0
+"""Samples that a base is worth at least where its ESS and log Z mean anything."""
 
 
 @torch.no_grad()
@@ -49,3 +52,21 @@ def weighed(path: AnnealingPath, n: int, stream: Stream) -> dict[str, float]:
         "log_z_error": float(errors[1]),
         "pareto_k": pareto_k(log_weights),
     }
+
+
+def worth(found: Mapping[str, float], n: int) -> str:
+    """What ``weighed`` found of ``n`` samples, in words."""
+    effective, k = found["ess"] * n, ""
+    if math.isfinite(found["pareto_k"]):
+        k = f", Pareto k {found['pareto_k']:.2f}"
+    if not effective:
+        return f"on its own none of {n} samples has any weight: the target's density is 0 there"
+    if effective < _FEWEST or math.isnan(found["ess_error"]):
+        return (
+            f"on its own {n} samples are worth {effective:.1f}{k}: it is far from the target, "
+            "whose log Z they do not show; fit it to more samples, of walkers that have mixed"
+        )
+    return (
+        f"on its own ESS {found['ess']:.1%} ± {found['ess_error']:.1%}{k}, log Z "
+        f"{found['log_z']:.4f} ± {found['log_z_error']:.4f}"
+    )

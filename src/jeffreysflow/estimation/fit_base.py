@@ -11,6 +11,7 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.fit_circles import coupled_pairs, fit_circles
 from jeffreysflow.estimation.fit_lines import fit_lines
+from jeffreysflow.estimation.fit_means import fit_means
 from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.potentials.fitted_base import FittedBase, angles_of, on_the_line
 from jeffreysflow.streams import Stream
@@ -47,23 +48,28 @@ def fit_base(
     circular = domain.periodic.nonzero()[:, 0].tolist()
     line = (~domain.periodic).nonzero()[:, 0].tolist()
     _check_spread(some[0], range(domain.dimension))
-    lines = None
-    if line:
-        points = [on_the_line(x, domain)[0][:, line] for x in some]
-        _check_spread(points[0], line)
-        lines = fit_lines(*_two(points), components, stream("lines"))
+    angles = [angles_of(x[:, circular], [domain.periods[i] for i in circular]) for x in some]
     if couplings is None and circular:
-        angles = angles_of(some[0][:, circular], [domain.periods[i] for i in circular])
-        couplings = [(circular[i], circular[j]) for i, j in coupled_pairs(angles)]
+        couplings = [(circular[i], circular[j]) for i, j in coupled_pairs(angles[0])]
     groups = [list(pair) for pair in couplings or ()]
     paired = {i for group in groups for i in group}
     groups += [[i] for i in circular if i not in paired]
+    within = [[circular.index(i) for i in group] for group in groups]
     circles = []
-    for group in groups:
-        parts = [angles_of(x[:, group], [domain.periods[i] for i in group]) for x in some]
+    for group, columns in zip(groups, within, strict=True):
         purpose = "circles " + " ".join(map(str, group))
-        circles.append(fit_circles(*_two(parts), circle_components, stream(purpose)))
-    return FittedBase(domain, lines, groups, circles)
+        parts = _two([each[:, columns] for each in angles])
+        circles.append(fit_circles(*parts, circle_components, stream(purpose)))
+    lines = means = None
+    if line:
+        points = [on_the_line(x, domain)[0][:, line] for x in some]
+        _check_spread(points[0], line)
+        if circular:
+            means = fit_means(*_two(angles), *_two(points), within)
+        if means is not None:
+            points = [y - means(a) for y, a in zip(points, angles, strict=True)]
+        lines = fit_lines(*_two(points), components, stream("lines"))
+    return FittedBase(domain, lines, groups, circles, means)
 
 
 def _check_spread(x: torch.Tensor, coordinates: Sequence[int]) -> None:

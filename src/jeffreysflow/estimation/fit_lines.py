@@ -13,13 +13,16 @@ from jeffreysflow.streams import Stream
 __all__ = ["fit_lines"]
 
 _STEPS = 200
-_SAME = 1e-5
+_SAME = 1e-4
 _RIDGE = 1e-6
-"""Of each variance, added to it, so that a covariance has an inverse."""
+"""Of each variance within components, added to it, so that a covariance has an inverse,"""
+_FLOOR = 1e-8
+"""and at least so much of the variance of all samples."""
 _NUMBERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _GAIN = 1e-2
-_FEWEST = 4
-"""Samples a number of each covariance matrix: with fewer no more components are tried."""
+_FEWEST = 2
+"""Samples a number of each mean: with fewer no more components are tried."""
+_SHRINKAGES = (0.1, 1.0, 10.0, 100.0)
 
 
 def fit_lines(
@@ -27,51 +30,57 @@ def fit_lines(
 ) -> LineMixture:
     """The mixture of up to ``most`` Gaussians for points [n, p]: numbers are tried upwards as long
     as the ``held_out`` [k, p] gain by them.
+
+    Covariances are drawn towards their mean, ``(n_k S_k + nu S) / (n_k + nu)`` with S_k those of
+    the n_k samples of a component and ``S = sum_k n_k S_k / n``, so that a small component needs
+    fewer samples than a covariance has numbers; nu is p times .1, 1, 10 or 100, whichever the
+    held-out samples like best.
     """
     n, p = training.shape
     best, score = None, -math.inf
     for number in (k for k in _NUMBERS if k <= most):
-        if number > 1 and n < _FEWEST * number * p * (p + 1) / 2:
+        if number > 1 and n < _FEWEST * number * (p + 1):
             break
-        tried = _expectation_maximisation(training, number, stream)
-        found = float(tried.log_density(held_out).mean())
-        if best is not None and found < score + _GAIN:
+        share = _expectation_maximisation(training, number, stream)
+        tried = [_maximised(training, share, nu * p) for nu in _SHRINKAGES[: 1 + 3 * (number > 1)]]
+        found = [float(mixture.log_density(held_out).mean()) for mixture in tried]
+        if best is not None and max(found) < score + _GAIN:
             break
-        best, score = tried, found
+        score = max(found)
+        best = tried[found.index(score)]
     assert best is not None
     return best
 
 
-def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> LineMixture:
-    n = len(x)
-    centre, spread = x.mean(dim=0), x.std(dim=0).clamp(min=1e-300)
-    scaled = (x - centre) / spread
+def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> torch.Tensor:
+    """To which component each sample belongs, shares [n, K]."""
+    n, p = x.shape
+    scaled = (x - x.mean(dim=0)) / x.std(dim=0).clamp(min=1e-300)
     chosen = far_apart(n, number, lambda k: torch.cdist(scaled, scaled[k]).square(), stream)
     nearest = torch.cdist(scaled, scaled[chosen]).argmin(dim=1)
     share = torch.nn.functional.one_hot(nearest, number).double()
     before = -math.inf
-    mixture = _maximised(x, share, spread)
     for _ in range(_STEPS if number > 1 else 0):
-        terms = mixture.log_terms(x)
+        terms = _maximised(x, share, p).log_terms(x)
         total = terms.logsumexp(dim=1)
+        share = (terms - total[:, None]).exp()
         now = float(total.mean())
         if now - before < _SAME:
             break
         before = now
-        share = (terms - total[:, None]).exp()
-        mixture = _maximised(x, share, spread)
-    return mixture
+    return share
 
 
-def _maximised(x: torch.Tensor, share: torch.Tensor, spread: torch.Tensor) -> LineMixture:
-    p = x.shape[1]
+def _maximised(x: torch.Tensor, share: torch.Tensor, nu: float) -> LineMixture:
+    n, p = x.shape
     # at least a sample each: a component that has lost all of its own is no error
     weight = share.sum(dim=0).clamp(min=1.0)
     means = share.T @ x / weight[:, None]
-    factors = []
-    for k in range(share.shape[1]):
-        offset = x - means[k]
-        covariance = (share[:, k, None] * offset).T @ offset / weight[k]
-        ridge = (_RIDGE + p / (weight[k] + p) * 0.01) * spread.square()
-        factors.append(torch.linalg.cholesky(covariance + torch.diag(ridge)))
-    return LineMixture(weight / weight.sum(), means, torch.stack(factors))
+    offsets = [x - mean for mean in means]
+    sums = torch.stack(
+        [(of[:, None] * offset).T @ offset for of, offset in zip(share.T, offsets, strict=True)]
+    )
+    pooled = sums.sum(dim=0) / n
+    ridge = (_RIDGE + p / (n + p) * 0.01) * pooled.diagonal() + _FLOOR * x.var(dim=0)
+    covariances = (sums + nu * pooled) / (weight + nu)[:, None, None] + torch.diag(ridge)
+    return LineMixture(weight / weight.sum(), means, torch.linalg.cholesky(covariances))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from jeffreysflow.analysis.base_weights import weighed
+from jeffreysflow.analysis.base_weights import weighed, worth
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.parts import of_walkers
 from jeffreysflow.domain import Domain
@@ -64,10 +64,7 @@ def run(layout: Layout, experiment: Experiment) -> None:
     write_record(layout.base / "done.json", "base", hash, started, **facts)
     line = f"{experiment.name}/base: fitted to {name}"
     if "ess" in facts:
-        line += (
-            f"; on its own ESS {facts['ess']:.1%} ± {facts['ess_error']:.1%}, Pareto k "
-            f"{facts['pareto_k']:.2f}, log Z {facts['log_z']:.4f} ± {facts['log_z_error']:.4f}"
-        )
+        line += f"; {worth(facts, _SAMPLES)}"
     print(line, flush=True)
 
 
@@ -88,4 +85,5 @@ def _couplings(experiment: Experiment, domain: Domain) -> list[tuple[int, int]] 
 def _sizes(base: FittedBase) -> dict[str, Any]:
     gaussians = 0 if base.lines is None else len(base.lines.weights)
     pairs = [[f"x{i + 1}" for i in group] for group in base.groups if len(group) > 1]
-    return {"gaussians": gaussians, "pairs": pairs}
+    waves = 0 if base.means is None else len(base.means.frequencies)
+    return {"gaussians": gaussians, "waves": waves, "pairs": pairs}

@@ -10,7 +10,7 @@ from jeffreysflow.stores.tensor_files import read_tensors, write_tensors
 
 __all__ = ["load_base", "save_base"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def save_base(file: Path, base: FittedBase, hash: str) -> None:
