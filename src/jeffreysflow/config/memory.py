@@ -73,7 +73,9 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
     if stage == "base":
         name = experiment.base_reference or next(iter(experiment.references))
         covariances = experiment.base.components * 4 * d**2
-        return experiment.reference(name).samples * 4 * (d + 2) + 20_000 * 40 * d + covariances
+        samples = experiment.reference(name).samples
+        fitted = min(samples, 60_000) * (13 * d + 1000)
+        return samples * 4 * (d + 2) + fitted + covariances
     if stage == "distill":
         return _of_training(experiment, source, d)
     if stage == "generate":

@@ -18,7 +18,7 @@ from jeffreysflow.streams import Stream
 
 __all__ = ["fit_base"]
 
-_ROWS = 20_000
+_ROWS = 60_000
 
 
 def fit_base(
@@ -34,7 +34,7 @@ def fit_base(
 
     Parameters
     ----------
-    training, held_out : samples [n, d] and, of other origin, [m, d]; at most 20,000 of each, evenly
+    training, held_out : samples [n, d] and, of other origin, [m, d]; at most 60,000 of each, evenly
         spread, are looked at.
     couplings : pairs of coordinates on circles, from 0, that have a density together; None for
         those that know most of each other.

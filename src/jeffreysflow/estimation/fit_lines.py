@@ -7,11 +7,14 @@ import math
 import torch
 
 from jeffreysflow.estimation.far_apart import far_apart
+from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.streams import Stream
 
 __all__ = ["fit_lines"]
 
+_ROWS = 20_000
+"""Samples that say where components are; all then say what they are."""
 _STEPS = 200
 _SAME = 1e-4
 _RIDGE = 1e-6
@@ -41,7 +44,10 @@ def fit_lines(
     for number in (k for k in _NUMBERS if k <= most):
         if number > 1 and n < _FEWEST * number * (p + 1):
             break
-        share = _expectation_maximisation(training, number, stream)
+        some = training[spread_rows(n, _ROWS)]
+        share = torch.ones(n, 1).double()
+        if number > 1:
+            share = _shares(_expectation_maximisation(some, number, stream), training)
         tried = [_maximised(training, share, nu * p) for nu in _SHRINKAGES[: 1 + 3 * (number > 1)]]
         found = [float(mixture.log_density(held_out).mean()) for mixture in tried]
         if best is not None and max(found) < score + _GAIN:
@@ -52,23 +58,27 @@ def fit_lines(
     return best
 
 
-def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> torch.Tensor:
-    """To which component each sample belongs, shares [n, K]."""
+def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> LineMixture:
     n, p = x.shape
     scaled = (x - x.mean(dim=0)) / x.std(dim=0).clamp(min=1e-300)
     chosen = far_apart(n, number, lambda k: torch.cdist(scaled, scaled[k]).square(), stream)
     nearest = torch.cdist(scaled, scaled[chosen]).argmin(dim=1)
     share = torch.nn.functional.one_hot(nearest, number).double()
     before = -math.inf
-    for _ in range(_STEPS if number > 1 else 0):
-        terms = _maximised(x, share, p).log_terms(x)
+    for _ in range(_STEPS):
+        mixture = _maximised(x, share, p)
+        terms = mixture.log_terms(x)
         total = terms.logsumexp(dim=1)
-        share = (terms - total[:, None]).exp()
         now = float(total.mean())
         if now - before < _SAME:
             break
-        before = now
-    return share
+        before, share = now, (terms - total[:, None]).exp()
+    return mixture
+
+
+def _shares(mixture: LineMixture, x: torch.Tensor) -> torch.Tensor:
+    """To which component samples belong [n, K]."""
+    return mixture.log_terms(x).softmax(dim=1)
 
 
 def _maximised(x: torch.Tensor, share: torch.Tensor, nu: float) -> LineMixture:
@@ -76,11 +86,12 @@ def _maximised(x: torch.Tensor, share: torch.Tensor, nu: float) -> LineMixture:
     # at least a sample each: a component that has lost all of its own is no error
     weight = share.sum(dim=0).clamp(min=1.0)
     means = share.T @ x / weight[:, None]
-    offsets = [x - mean for mean in means]
-    sums = torch.stack(
-        [(of[:, None] * offset).T @ offset for of, offset in zip(share.T, offsets, strict=True)]
-    )
+    sums = torch.stack([_scatter(x - mean, of) for mean, of in zip(means, share.T, strict=True)])
     pooled = sums.sum(dim=0) / n
     ridge = (_RIDGE + p / (n + p) * 0.01) * pooled.diagonal() + _FLOOR * x.var(dim=0)
     covariances = (sums + nu * pooled) / (weight + nu)[:, None, None] + torch.diag(ridge)
     return LineMixture(weight / weight.sum(), means, torch.linalg.cholesky(covariances))
+
+
+def _scatter(offset: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    return (share[:, None] * offset).T @ offset

@@ -13,7 +13,7 @@ from jeffreysflow.potentials.trigonometric import TrigonometricMeans
 __all__ = ["fit_means"]
 
 _HIGHEST = 6
-_MOST_FEATURES = 800
+_MOST_FEATURES = 400
 _SAMPLES_A_FEATURE = 10
 _PENALTIES = (1e4, 1e3, 1e2, 1e1, 1.0)
 _GAIN = 1e-2
