@@ -108,8 +108,9 @@ class BaseConfig(Section):
 
     kind: Literal["independent", "fitted"] = "independent"
     """`independent` coordinates; or `fitted` to the samples of a reference on the power path: a
-    mixture of Gaussians with full covariances, and on circles von Mises densities, of pairs of them
-    where they go together. With it the keys above only say where tempering starts."""
+    mixture of Gaussians with full covariances, whose means follow the angles of circles, and on
+    these von Mises densities, of pairs of them where they go together. With it the keys above only
+    say where tempering starts."""
     reference: str | None = None
     """Of a fitted base: the reference; the only one if it is left out."""
     level: Literal["last", "first"] = "last"

@@ -72,7 +72,8 @@ class FittedBase(Base):
         """``m`` [n, p] at evenly spread points of the angles' law."""
         if self.means is None:
             return torch.zeros(1, len(self._line)).double()
-        u = SobolEngine(len(self._circular)).draw(_SHIFTS + 1, dtype=torch.float64)[1:]
+        engine = SobolEngine(len(self._circular))  # type: ignore[no-untyped-call]
+        u = engine.draw(_SHIFTS + 1, dtype=torch.float64)[1:]
         x = torch.zeros(_SHIFTS, self.dimension).double()
         x[:, self._circular] = u
         shifts: torch.Tensor = self.means(self._angles(self._on_circles(x)))
