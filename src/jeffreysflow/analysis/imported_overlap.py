@@ -22,7 +22,7 @@ def overlap_advice(section: SamplesConfig, accepted: Sequence[float]) -> list[st
     """A line for each pair of neighbours of which fewer than 5 % of swaps would be ``accepted``:
     which, and at what temperatures samples are missing, of which neighbours would accept 20 %.
 
-    Of Gaussian energies with a constant heat capacity swaps are accepted in a share
+    Of Gaussian energies with a constant heat capacity swaps are accepted in about a share
     ``erfc(c log(T_1 / T_2))``, from which their number follows (Kofke 2002, doi
     10.1063/1.1507776).
     """
