@@ -26,11 +26,19 @@ class Jacobian(nn.Module, ABC):
 
     unbiased: bool = True
     """Whether averages weighted with ``r`` are those weighted with the determinant."""
+    corrected: bool = False
+    """Whether most of the bias has been taken off."""
     learns: bool = False
     """Whether it has something to ``learn`` before it is used."""
 
-    def prepare(self, steps: int, d: int) -> None:
-        """Make room for what it is to ``learn`` of a flow of so many steps in d dimensions.
+    matrices: int = 0
+    """How many [d, d] of each sample are in memory."""
+    fewest: int = 1
+    """How many samples it learns from at least."""
+
+    def prepare(self, steps: int, d: int, degrees: int | None = None) -> None:
+        """Make room for what it is to ``learn`` of a flow of so many steps in d dimensions, which
+        moves samples in ``degrees`` of them (`DiscreteFlow.degrees`; all, if not given).
 
         Raises
         ------

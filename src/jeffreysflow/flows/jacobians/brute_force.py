@@ -13,6 +13,8 @@ class BruteForce(Jacobian):
     passes, and a determinant.
     """
 
+    matrices = 3
+
     def normals(self, steps: int, d: int) -> int:
         return 0
 

@@ -49,7 +49,7 @@ class FlowPerturbation(Jacobian):
         self.learns = scale is not None
         self._network: nn.Sequential | None = None
 
-    def prepare(self, steps: int, d: int) -> None:
+    def prepare(self, steps: int, d: int, degrees: int | None = None) -> None:
         if self._scale is not None:
             self._network = nn.Sequential(
                 linear(d, _HIDDEN, Stream(0, "backward scale", d)),

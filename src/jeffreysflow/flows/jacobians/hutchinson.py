@@ -35,6 +35,7 @@ class Hutchinson(Jacobian):
             raise UserError(f"hutchinson: unknown probe {probe!r}; {allowed_names(probe, _PROBES)}")
         if not isinstance(corrected, bool):
             raise UserError(f"hutchinson: corrected must be true or false, found {corrected!r}")
+        self.corrected = corrected
         self._signs, self._estimates = probe == "rademacher", 2 if corrected else 1
 
     def normals(self, steps: int, d: int) -> int:

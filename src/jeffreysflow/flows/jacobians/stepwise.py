@@ -51,11 +51,14 @@ class Stepwise(Jacobian):
             if type(value) is not int or value < least:
                 raise UserError(f"stepwise: {key} must be {allowed}, found {value!r}")
         self._directions, self._clusters = directions, clusters
-        self.learns = clusters > 0
+        self.learns, self.fewest = clusters > 0, max(clusters, 1)
 
-    def prepare(self, steps: int, d: int) -> None:
-        if self._directions > d:
-            raise UserError(f"stepwise: directions must be from 1 to {d}, found {self._directions}")
+    def prepare(self, steps: int, d: int, degrees: int | None = None) -> None:
+        most = d if degrees is None else degrees
+        if self._directions > most:
+            raise UserError(
+                f"stepwise: directions must be from 1 to {most}, found {self._directions}"
+            )
         if self.learns:
             shape = self._clusters, steps
             self.register_buffer("_centres", torch.zeros(self._clusters, d))
