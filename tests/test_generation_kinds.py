@@ -154,6 +154,19 @@ def test_moves_keep_the_law_of_a_base_whose_coordinates_depend_on_each_other() -
     assert float(((mixed[:, 0] > 0) == (mixed[:, 1] > 0)).double().mean()) < expected - 0.1
 
 
+def test_a_move_draws_something_anew() -> None:
+    """A proposal of the point itself would be accepted, and count as a move."""
+    base = Base(LINE)
+    extended = ExtendedTarget([still(base)], AnnealingPath(base, Itself(base)), 4000)
+    points = extended.drawn(2000, Stream(4))
+    again = extended.redrawn(points, 0.01, Stream(5))
+    same = (again.source == points.source).all(dim=1) & (again.eps == points.eps).all(dim=1)
+    assert not bool(same.any())
+    # z, and each of two steps' directions, come in for it alike
+    moved_source = (again.source != points.source).any(dim=1).double().mean()
+    assert float(moved_source) == pytest.approx(0.5, abs=0.05)
+
+
 def test_samples_are_made_of_the_numbers_of_a_base() -> None:
     for base in (correlated(), Base(LINE, 1.0, 2.0), Base(LINE, tails=3.0)):
         made = base.made_of(base.numbers(50, Stream(1)))
@@ -163,7 +176,7 @@ def test_samples_are_made_of_the_numbers_of_a_base() -> None:
 def test_an_energy_that_is_not_a_number_is_refused_where_it_is_only_proposed() -> None:
     """It would never be accepted, and what lies there be missing silently."""
     base = Base(LINE)
-    path = AnnealingPath(base, Itself(base, wall=2.2))
+    path = AnnealingPath(base, Itself(base, wall=2.3))
     extended = ExtendedTarget([still(base)], path, 1000, "here: generate")
     makes: list[Callable[[], object]] = [
         lambda: metropolis_island(extended, 8, 40, 0, 1.0, Stream(1)),
@@ -244,7 +257,8 @@ def test_what_speaks_against_weights_that_are_random() -> None:
         rows = {key: EstimateRow(1, key, value) for key, value in values.items()}
         return [(doubt.text, doubt.grave) for doubt in about_random_weights(rows)]
 
-    assert texts(unbiased_weights=1, ess_of_islands=0.9, accepted_moves=20) == []
+    assert texts(unbiased_weights=1, ess_of_islands=0.9) == []
+    assert texts(acceptance=0.3, accepted_moves=0.9) == []
     (biased,) = texts(unbiased_weights=0, corrected_weights=0)
     assert "half its difference" in biased[0]
     (corrected,) = texts(unbiased_weights=0, corrected_weights=1)
@@ -252,10 +266,10 @@ def test_what_speaks_against_weights_that_are_random() -> None:
     assert "half its difference" not in corrected[0]
     assert biased[1]
     assert corrected[1]
-    ((text, grave),) = texts(accepted_moves=0.4)
-    assert "0.4 of each point" in text
+    ((text, grave),) = texts(acceptance=0.01, accepted_moves=0.4)
+    assert "1.00% of them and 0.4 of each point" in text
     assert grave
-    assert texts(accepted_moves=2.0)[0][1] is False
+    assert texts(acceptance=0.01, accepted_moves=2.0)[0][1] is False
 
 
 @pytest.mark.parametrize("generates", [True, False])

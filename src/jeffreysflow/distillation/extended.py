@@ -66,14 +66,17 @@ class ExtendedTarget:
 
     def redrawn(self, points: Points, share: float, stream: Stream) -> Points:
         """The points with some numbers drawn anew: each of the source with probability ``share``,
-        and those of eps with the same, d of them at a time.
+        and those of eps with the same, d of them at a time; at least one of all of them.
         """
         n, d = points.source.shape
         device = points.source.device
-        which = stream.uniform(n, d, device=device) < share
-        source = torch.where(which, self._base.numbers(n, stream), points.source)
-        blocks = stream.uniform(n, -(-self.numbers // d), device=device) < share
-        which = blocks.repeat_interleave(d, dim=1)[:, : self.numbers]
+        u = stream.uniform(n, d, device=device)
+        fresh_source = self._base.numbers(n, stream)
+        u_eps = stream.uniform(n, -(-self.numbers // d), device=device)
+        # which is independent of the points, so that the move is reversible
+        below = torch.cat([u, u_eps], dim=1).amin(dim=1, keepdim=True).clamp(min=share)
+        source = torch.where(u <= below, fresh_source, points.source)
+        which = (u_eps <= below).repeat_interleave(d, dim=1)[:, : self.numbers]
         fresh = stream.normal(n, self.numbers, device=device)
         return self.at(source, torch.where(which, fresh, points.eps))
 

@@ -10,8 +10,9 @@ from jeffreysflow.stores.tables import EstimateRow
 __all__ = ["about_random_weights"]
 
 _FEWEST_ISLANDS = 0.5
-_FEWEST_MOVES, _FEW_MOVES = 1.0, 3.0
-"""Accepted moves of a point: with fewer its samples are copies of where it began, or nearly."""
+_HARDLY_ACCEPTED = 0.05
+_FEWEST_MOVES = 1.0
+"""Accepted moves of a point: with fewer its samples are copies of where it began."""
 
 
 def about_random_weights(last: Mapping[str, EstimateRow]) -> list[Doubt]:
@@ -25,11 +26,12 @@ def about_random_weights(last: Mapping[str, EstimateRow]) -> list[Doubt]:
     if islands is not None and islands.value < _FEWEST_ISLANDS:
         text = f"its islands weigh very differently: an effective {islands.value:.0%} of them count"
         doubts.append(Doubt(text))
-    moves = last.get("accepted_moves")
-    if moves is not None and moves.value < _FEW_MOVES:
+    acceptance, moves = last.get("acceptance"), last.get("accepted_moves")
+    if acceptance and moves and acceptance.value < _HARDLY_ACCEPTED:
         text = (
-            f"its moves are hardly accepted, {moves.value:.2g} of each point: samples are copies "
-            "of each other, however many there are"
+            f"its moves are hardly accepted, {acceptance.value:.2%} of them and {moves.value:.2g} "
+            "of each point: samples are copies of each other, however many there are; a smaller "
+            "sampling.block, or more moves"
         )
         doubts.append(Doubt(text, grave=moves.value < _FEWEST_MOVES))
     return doubts
