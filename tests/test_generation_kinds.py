@@ -25,7 +25,7 @@ from jeffreysflow.flows.jacobian import get_jacobian
 from jeffreysflow.flows.map import build_map
 from jeffreysflow.judgement.random_weights import about_random_weights
 from jeffreysflow.launch.check import check_experiment
-from jeffreysflow.potentials import AnnealingPath, Base, Potential
+from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
 from jeffreysflow.potentials.fitted_base import FittedBase
 from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
@@ -244,6 +244,12 @@ def test_networks_that_are_refused_before_any_work(
     with pytest.raises(UserError, match=says) as caught:
         check_experiment(experiment)
     assert str(caught.value).startswith("flows.f: ")
+
+
+@pytest.mark.parametrize("dimension", [1, "two"])
+def test_a_value_that_an_energy_cannot_have_is_one_line(dimension: object) -> None:
+    with pytest.raises(UserError, match="potential 'two_wells': dimension must be an integer"):
+        get_potential("two_wells", dimension=dimension)
 
 
 def test_sizes_of_convergence_against_islands_before_any_work(tmp_path: Path) -> None:
