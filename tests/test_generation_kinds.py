@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import torch
 
+from jeffreysflow.analysis.exact_divergence import pulled_back
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.extended import ExtendedTarget
 from jeffreysflow.distillation.sampler import metropolis_island, moved, smc_island
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import spline_box
+from jeffreysflow.flows.directions import row_normals
 from jeffreysflow.flows.discrete import DiscreteFlow
 from jeffreysflow.flows.integrator import get_integrator
 from jeffreysflow.flows.jacobian import get_jacobian
@@ -35,7 +37,7 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.communicator import SerialCommunicator
-from velocity_cases import SMALL, own_flow, wells
+from velocity_cases import SMALL, own_file, own_flow, wells
 
 LINE = Domain.euclidean(2)
 SAMPLING: dict[str, dict[str, Any]] = {
@@ -81,6 +83,7 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
     truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
     estimate.run_flow(layout, experiment, "f")
     rows = {row.quantity: row for row in read_table(layout.flow("f").estimates, EstimateRow)}
     record = read_record(layout.flow("f").generated / "done.json")
@@ -88,9 +91,30 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
     assert rows["unbiased_weights"].value == 1
     assert ("ess_of_islands" in rows) == (kind != "importance")
     assert ("accepted_moves" in rows) == (kind != "importance")
+    # the reference has as many samples of both wells, and those of the flow reach each
+    assert ("beyond_of_reference" in rows) == (kind == "importance")
     log_z = rows["log_z"]
     assert log_z.stderr is not None
     assert abs(log_z.value - 0.0) < 5 * log_z.stderr
+
+
+def test_a_velocity_that_loses_a_well_is_doubted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All its samples are in one well, where their weights are good."""
+    what = "1.5 * torch.cat([2 - x[:, :1], -x[:, 1:]], 1)"
+    network = {"kind": "torch", "file": str(own_file(tmp_path, what)), "steps": 5}
+    layout, experiment = wells(tmp_path, network, {"samples": 160})
+    temper.run(layout, experiment, "r", communicator=SerialCommunicator())
+    gather.run(layout, experiment, "r")
+    distill.run(layout, experiment, "f", 1)
+    generate.run(layout, experiment, "f")
+    truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
+    estimate.run_flow(layout, experiment, "f")
+    rows = {row.quantity: row for row in read_table(layout.flow("f").estimates, EstimateRow)}
+    assert rows["beyond_of_reference"].value == pytest.approx(0.5, abs=0.1)
+    assert "the flow lost a mode" in capsys.readouterr().out
 
 
 def _killed_at(stage: Any, layout: Layout, experiment: Any, batch: int) -> None:
@@ -208,6 +232,28 @@ def test_a_step_that_folds_space_has_no_weight() -> None:
     short = DiscreteFlow(lambda x, t: 3 * torch.sin(3 * x), get_integrator("heun"), 20)
     _, exact = get_jacobian("brute_force").push(short, x, x[:, :0])
     assert bool(exact.isfinite().all())
+
+
+@pytest.mark.parametrize("jacobian", ["stepwise", "flow_perturbation", "hutchinson"])
+def test_samples_pulled_back_have_the_weights_of_generated_ones(jacobian: str) -> None:
+    """Of the same random numbers: what is drawn next to never is found by them."""
+    base = Base(LINE)
+    flow = still(base, jacobian=jacobian)
+    with torch.no_grad():
+        for number, parameter in enumerate(flow.network.parameters()):
+            parameter.add_(0.2 * Stream(3, number).normal(*parameter.shape))
+    path, z = AnnealingPath(base, Itself(base)), base.sample(150, Stream(1))
+
+    def stream(tile: int) -> Stream:
+        return Stream(2, tile)
+
+    made = ExtendedTarget([flow], path, 1000).image(
+        z, row_normals(stream, 0, 150, flow.normals, "cpu")
+    )
+    again = pulled_back([flow], path, made.x, stream=stream)
+    torch.testing.assert_close(again, made.log_weights, rtol=0, atol=1e-9)
+    assert float(made.log_weights.std()) > 0.01
+    assert not still(base, jacobian="flow_perturbation", jacobian_parameters={"scale": 0.1}).pulls
 
 
 PARTICLES = {"kind": "continuous", "velocity": "particles"}

@@ -73,9 +73,16 @@ class DiscreteFlow:
 
     def inverse(self, x: torch.Tensor) -> torch.Tensor:
         """``f^-1(x)`` [n, d]."""
+        return self.backward(x)[0]
+
+    def backward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Where samples that end at ``x`` [n, d] were before the first step and after each one,
+        K + 1 tensors.
+        """
+        states = [x]
         for k in reversed(range(self.steps)):
-            x = self.back(k, x)
-        return x
+            states.append(self.back(k, states[-1]))
+        return states[::-1]
 
     def back(self, k: int, x: torch.Tensor) -> torch.Tensor:
         """``f_k^-1(x)`` [n, d]."""

@@ -106,6 +106,18 @@ class IntegratedFlow(TransportMap):
         self.evaluations += flow.evaluations
         return x, log_det
 
+    @property
+    def pulls(self) -> bool:
+        return not self.jacobian.moves
+
+    def pulled(self, x: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        flow = self._discrete()
+        with torch.no_grad():
+            states = flow.backward(x)
+            log_r = self.jacobian.factors(flow, states, normals)
+        self.evaluations += flow.evaluations
+        return states[0], -log_r
+
     def finish(self, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]) -> None:
         if self.jacobian.learns:
             self.jacobian.learn(self._discrete(), z, normals)

@@ -8,7 +8,7 @@ logarithm that is unbiased has another mean, and the weights are biased.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ class Jacobian(nn.Module, ABC):
     """Whether averages weighted with ``r`` are those weighted with the determinant."""
     corrected: bool = False
     """Whether most of the bias has been taken off."""
+    moves: bool = False
+    """Whether its samples are others than those of the flow."""
     learns: bool = False
     """Whether it has something to ``learn`` before it is used."""
 
@@ -50,6 +52,13 @@ class Jacobian(nn.Module, ABC):
         """How many standard normal numbers a sample takes."""
 
     @abstractmethod
+    def factors(
+        self, flow: DiscreteFlow, states: Sequence[torch.Tensor], normals: torch.Tensor
+    ) -> torch.Tensor:
+        """``log r`` [n] of samples that are at ``states`` [n, d] before the first step and after
+        each one, from the numbers ``normals`` [n, m].
+        """
+
     def push(
         self, flow: DiscreteFlow, z: torch.Tensor, normals: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,6 +66,8 @@ class Jacobian(nn.Module, ABC):
         ``normals`` [n, m]. All that is random is in these: z and they are a point of an enlarged
         space, with a weight.
         """
+        states = flow.forward(z)
+        return states[-1], self.factors(flow, states, normals)
 
     def learn(
         self, flow: DiscreteFlow, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]
