@@ -145,8 +145,9 @@ def _forget_neighbours() -> None:
     # of some two thousand modules only those are looked at closer
     for name, module in list(sys.modules.items()):
         if isinstance(getattr(module, "__loader__", None), _FreshLoader):
-            source = _source(name)
-            if source is not None and any(map(source.is_relative_to, folders)):
+            # which may be gone by now
+            source = Path(getattr(module, "__file__", None) or "").resolve()
+            if any(map(source.is_relative_to, folders)):
                 del sys.modules[name]
 
 
