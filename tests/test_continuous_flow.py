@@ -151,8 +151,8 @@ def test_excess_is_the_variance_beyond_the_exact_weight(jacobian: str) -> None:
         return
     assert excess is not None
     points = extended.drawn(1000, Stream(12))
-    exact = flow(points.z)[1].detach()
-    log_r = flow.weighted(points.z, points.eps)[1].detach()
+    exact = flow(points.source)[1].detach()
+    log_r = flow.weighted(points.source, points.eps)[1].detach()
     assert excess.mean == pytest.approx(float((log_r - exact).square().mean()), rel=0.25)
     assert math.isnan(excess.between(excess.x[:, 0] > 100))
 

@@ -61,7 +61,7 @@ def test_block_sizes() -> None:
     assert block_size(4**11, [4**8], sequence=4**7) == 4**7
     with pytest.raises(UserError, match="multiples of the smallest, 100, found 250"):
         block_size(1000, [100, 250])
-    with pytest.raises(UserError, match=r"length of a Sobol sequence, 1024, .* found 1000"):
+    with pytest.raises(UserError, match=r"of a Sobol sequence, 1024, .* found 1000"):
         block_size(4096, [1000], sequence=1024)
 
 

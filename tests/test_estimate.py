@@ -72,9 +72,9 @@ class Backwards:
     """
 
     log_weight: LogWeight
-    invertible, rows_at_once = True, 20_000
+    invertible, normals, rows_at_once = True, 0, 20_000
 
-    def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def pulled(self, x: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         target = get_potential("three_well")
         z = torch.zeros_like(x)
         return z, Base(target.domain).energy(z) - target.energy(x) - self.log_weight(x)

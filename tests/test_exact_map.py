@@ -320,10 +320,9 @@ def test_bad_sections(changes: dict[str, Any], message: str) -> None:
 class Identity:
     """A flow that leaves samples where they are."""
 
-    invertible = True
-    rows_at_once = 20_000
+    invertible, normals, rows_at_once = True, 0, 20_000
 
-    def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def pulled(self, y: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return y, torch.zeros_like(y[:, 0])
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.potentials import get_potential
 from jeffreysflow.potentials.energies import phi4_chain
@@ -36,7 +37,7 @@ def test_many_well_at_a_point() -> None:
     potential = get_potential("many_well", dimension=4)
     # -.5 - 6 + 1 + 2 = -3.5 and -1 - 24 + 16 + .5 = -8.5
     assert float(potential.energy(double([1.0, 2.0, 2.0, -1.0]))) == pytest.approx(-12.0)
-    with pytest.raises(ValueError, match="dimension must be even and positive, found 3"):
+    with pytest.raises(UserError, match="dimension must be even and positive, found 3"):
         get_potential("many_well", dimension=3)
 
 
@@ -149,7 +150,7 @@ def test_a_ring_of_a_coarse_table_is_repaired_by_its_weights() -> None:
 
 
 def test_which_rings_there_are() -> None:
-    with pytest.raises(ValueError, match="a power of two, at least 2, found 12"):
+    with pytest.raises(UserError, match="a power of two, at least 2, found 12"):
         get_potential("phi4_chain", sites=12)
     with pytest.raises(ValueError, match="a power of two, at least 2, found 1"):
         TabledRing(torch.linspace(-1, 1, 5), torch.zeros(5, 5), 1)

@@ -57,9 +57,9 @@ def made(folder: Path, e: Experiment) -> dict[str, TruthRow]:
 class Identity:
     """A flow that leaves samples where they are."""
 
-    invertible, rows_at_once = True, 20_000
+    invertible, normals, rows_at_once = True, 0, 20_000
 
-    def inverse(self, y: Any) -> tuple[Any, Any]:
+    def pulled(self, y: Any, normals: Any) -> tuple[Any, Any]:
         return y, 0 * y[:, 0]
 
 

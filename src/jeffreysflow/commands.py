@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jeffreysflow.config import Experiment, load_experiment
+from jeffreysflow.config.integration import OwnVelocity
 from jeffreysflow.config.project import page_hash
 from jeffreysflow.config.size import refuse_without_memory
 from jeffreysflow.errors import UserError
@@ -58,8 +59,15 @@ def _trusted(config: Path, trust: bool) -> Experiment:
             "what it says belongs into the experiment's file"
         ) from error
     experiment = load_experiment(config)
-    if experiment.potential.file is not None and not trust:
-        _refuse_foreign(Path(experiment.potential.file))
+    executed = [experiment.potential.file]
+    executed += [
+        flow.network.file
+        for flow in experiment.flows.values()
+        if isinstance(flow.network, OwnVelocity)
+    ]
+    for name in executed:
+        if name is not None and not trust:
+            _refuse_foreign(Path(name))
     return experiment
 
 

@@ -49,11 +49,16 @@ def build(
 
     Raises
     ------
-    UserError : unknown name, or parameters the class does not take.
+    UserError : unknown name, or parameters the class does not take, by name or by value.
     """
     cls = find(package, kind, what, name)
     check_takes(cls, f"{what} {name!r}", parameters)
-    return cls(**parameters)
+    try:
+        return cls(**parameters)
+    except (TypeError, ValueError) as error:
+        if not parameters:
+            raise
+        raise UserError(f"{what} {name!r}: {error}") from error
 
 
 def check_takes(

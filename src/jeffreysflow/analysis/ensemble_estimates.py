@@ -50,6 +50,8 @@ def add_ensemble(
         record = read_record(layout.flow(flow).level(level) / "done.json")
         if record.get("overfitting") is not None:
             table.add("overfitting", float(record["overfitting"]), level=level)
+        if record.get("biased_weights") is not None:
+            table.add("unbiased_weights", 0.0)
     if table.level > 1 and experiment.flow(flow).rejuvenation_steps:
         table.add("exact_moves", float(rejuvenation_kernel(experiment.flow(flow)).exact))
     table.add_measured(measured, from_groups(groups, copies=True), whole.n)

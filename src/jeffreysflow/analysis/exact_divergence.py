@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from jeffreysflow.analysis.exact_values import is_held_by_its_box
 from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.estimation.averages import WeightedSums
+from jeffreysflow.flows.directions import row_normals
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.flows.sizes import MOST_ROWS
 from jeffreysflow.launch.level_count import flow_steps
@@ -88,18 +89,23 @@ def pulled_back(
     path: AnnealingPath,
     y: torch.Tensor,
     U: torch.Tensor | None = None,
+    stream: Callable[[int], Stream] | None = None,
 ) -> torch.Tensor:
     """``U_base(F^-1 y) - U_M(y) - log|det dF^-1(y)|`` [n] of samples [n, d], F all flows in turn:
-    the log weight that y has as a generated sample. ``U`` [n] is ``U_M(y)`` where it is known.
+    the log weight that y has as a generated sample. ``U`` [n] is ``U_M(y)`` where it is known;
+    where weights are random, ``stream`` is that of the numbers of each tile of rows.
     """
     assert path.base is not None
     rows = min((flow.rows_at_once for flow in flows), default=MOST_ROWS)
     U = path.counted.energy(y) if U is None else U
-    parts = []
+    each, parts, first = [flow.normals for flow in flows], [], 0
     for some, energy in zip(torch.split(y, rows), torch.split(U, rows), strict=True):
         z, log_dets = some, torch.zeros_like(some[:, 0])
-        for flow in reversed(flows):
-            z, log_det = flow.inverse(z)
+        eps = row_normals(stream, first, len(some), sum(each), some.device)
+        own = torch.split(eps, each, dim=1) if flows else ()
+        for flow, normals in reversed(list(zip(flows, own, strict=True))):
+            z, log_det = flow.pulled(z, normals)
             log_dets = log_dets + log_det
         parts.append(path.base.energy(z) - energy - log_dets)
+        first += len(some)
     return torch.cat(parts)

@@ -12,10 +12,12 @@ from jeffreysflow.launch.target import build_path
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels
+from jeffreysflow.streams import Stream
 
 __all__ = ["beyond_the_largest", "share_of_reference_beyond"]
 
 _ROWS = 20_000
+_ROWS_OF_VELOCITIES = 1000
 _MARGIN = 1.0
 
 
@@ -31,9 +33,11 @@ def beyond_the_largest(log_weights: torch.Tensor, largest: float) -> tuple[float
 def share_of_reference_beyond(
     layout: Layout, experiment: Experiment, flow: str, levels: Levels, largest: float
 ) -> tuple[float, int] | None:
-    """``beyond_the_largest`` of up to 20,000 samples, evenly spread, of a reference's last level,
-    with the energies stored beside them where they are the target's. None where a flow has no
-    inverse.
+    """``beyond_the_largest`` of up to 20,000 samples (1,000 where maps are velocities), evenly
+    spread, of a reference's last level, with the energies stored beside them where they are the
+    target's; with random factors where weights have some. Those of a reference are drawn afresh,
+    not by their size as in weighted samples, so that if anything fewer samples lie beyond. None
+    where a flow cannot pull samples back.
 
     Raises
     ------
@@ -42,12 +46,13 @@ def share_of_reference_beyond(
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
     steps = range(1, flow_steps(layout, experiment, flow) + 1)
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
-    if not all(each.invertible for each in flows):
+    if not all(each.pulls for each in flows):
         return None
     samples = levels.samples(-1)
-    rows = spread_rows(len(samples.x), _ROWS)
+    exact = all(each.invertible for each in flows)
+    rows = spread_rows(len(samples.x), _ROWS if exact else _ROWS_OF_VELOCITIES)
     y, U_0, V = (field[rows] for field in samples)
     U = None if experiment.is_classical(experiment.tempered(flow)) else U_0 + V
-    return beyond_the_largest(
-        pulled_back(flows, build_path(experiment, layout=layout), y, U), largest
-    )
+    path, address = build_path(experiment, layout=layout), (experiment.name, flow, "pulled back")
+    found = pulled_back(flows, path, y, U, lambda tile: Stream(experiment.seed, *address, tile))
+    return beyond_the_largest(found, largest)

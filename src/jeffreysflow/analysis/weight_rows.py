@@ -12,7 +12,7 @@ from jeffreysflow.estimation.pareto import LargestWeights
 
 __all__ = ["add_weight_facts", "add_weights"]
 
-_FACTS = ("passes", "acceptance", "temperatures")
+_FACTS = ("passes", "acceptance", "accepted_moves", "temperatures")
 
 
 def add_weight_facts(table: EstimateTable, record: Mapping[str, Any]) -> None:
@@ -22,6 +22,8 @@ def add_weight_facts(table: EstimateTable, record: Mapping[str, Any]) -> None:
             table.add(name, float(record[name]))
     if "unbiased" in record:
         table.add("unbiased_weights", float(record["unbiased"]))
+        if not record["unbiased"]:
+            table.add("corrected_weights", float(record["corrected"]))
     if "excess" in record:
         table.add("log_weight_excess", record["excess"], record["excess_error"])
         for name, value in record["excess_between"].items():

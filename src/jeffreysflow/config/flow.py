@@ -205,6 +205,13 @@ class GenerationConfig(Section):
     convergence: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     """Sample sizes at which the bias is followed."""
 
+    @property
+    def group(self) -> int | None:
+        """Samples of each scrambled sequence or island; None where samples are independent."""
+        if self.sampling.kind != "importance":
+            return self.samples // self.sampling.islands
+        return self.samples // self.scramblings if self.base_points == "sobol" else None
+
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         too_large = [size for size in self.convergence if size > self.samples]

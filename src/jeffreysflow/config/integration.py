@@ -10,7 +10,6 @@ from pydantic import Field, field_validator
 
 from jeffreysflow.config.section import Section, checked_name
 from jeffreysflow.flows import integrators, jacobians, velocities
-from jeffreysflow.userfiles.digest import digest
 
 __all__ = ["ContinuousNetwork", "JacobianConfig", "OwnVelocity", "with_velocities"]
 
@@ -35,9 +34,13 @@ def with_velocities(
             for key in ("file", "weights")
             if isinstance(network.get(key), str)
         }
-        digests = {key: digest(path) for key, path in paths.items()}
-        files = {key: str(path) for key, path in paths.items()}
-        found[name] = {**section, "network": {**network, **files, "digests": digests}}
+        files: dict[str, Any] = {key: str(path) for key, path in paths.items()}
+        if "file" in paths:
+            # here, because only a user's own velocity needs torch so early
+            from jeffreysflow.userfiles.modules import module_hashes
+
+            files["digests"] = module_hashes(paths["file"], "velocity", paths.get("weights"))
+        found[name] = {**section, "network": {**network, **files}}
     return found
 
 
@@ -111,9 +114,10 @@ class OwnVelocity(_Integrated):
     weights: str | None = None
     """Its parameters, as safetensors; left out: those that the function makes."""
     digests: dict[str, str] = Field(default_factory=dict)
-    """Hashes of both files, filled in when a run is set up."""
+    """Hashes of these files and of what the first one reads, filled in when a run is set up."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the map takes."""
-        return {"file": self.file, "weights": self.weights, **self.how}
+        files = {"file": self.file, "weights": self.weights, "digests": self.digests}
+        return {**files, **self.how}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.flow import FlowConfig
-from jeffreysflow.config.integration import ContinuousNetwork
+from jeffreysflow.config.integration import ContinuousNetwork, OwnVelocity
 from jeffreysflow.config.network import SplineNetwork
 from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
 from jeffreysflow.config.samples_reference import SamplesConfig
@@ -84,8 +84,8 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
         pushed = 6 * batch * (d + 3) + _of_push(flow, batch, d)
         return pushed + 2 * (_of_weights(flow, d) + _of_learnt(flow, d))
     if stage == "beads":
-        groups = generation.scramblings if generation.base_points == "sobol" else 32
-        return 4 * generation.samples / groups * (d + 3) + 100 * _ROWS_AT_A_TIME
+        group = generation.group or generation.samples / 32
+        return 4 * group * (d + 3) + 100 * _ROWS_AT_A_TIME
     if stage == "truth":
         return _of_truth(experiment, d)
     if stage == "estimate":
@@ -138,7 +138,7 @@ def _of_weights(flow: FlowConfig, d: int) -> float:
     """Parameters of all layers: hidden layers, and the spline of half the coordinates; or of a
     velocity.
     """
-    if isinstance(flow.network, ContinuousNetwork):
+    if isinstance(flow.network, ContinuousNetwork | OwnVelocity):
         hidden, features = _of_velocity(flow.network, d)
         return (d + features) * (2.0 * hidden + features)
     network = _spline(flow)
@@ -156,29 +156,35 @@ def _of_layer(flow: FlowConfig, d: int) -> int:
     """Numbers a row in one coupling: hidden layers, and the spline of half the coordinates; or
     along a velocity.
     """
-    if isinstance(flow.network, ContinuousNetwork):
+    if isinstance(flow.network, ContinuousNetwork | OwnVelocity):
         hidden, features = _of_velocity(flow.network, d)
-        m = flow.network.jacobian.parameters.get("directions", 1)
-        normals = flow.network.steps * d * (m if isinstance(m, int) else 1)
-        return velocity_numbers(d, hidden, features, normals)
+        jacobian = flow.network.jacobian
+        m = jacobian.parameters.get("directions", 1)
+        taken = flow.network.steps * d * (m if isinstance(m, int) else 1)
+        if jacobian.kind == "brute_force":
+            taken = 3 * d**2
+        return velocity_numbers(d, hidden, features, taken)
     network = _spline(flow)
     return spline_numbers(d, network.hidden_layers, network.bins)
 
 
 def _of_learnt(flow: FlowConfig, d: int) -> float:
     """Matrices that the weights of a velocity have learnt."""
-    if not isinstance(flow.network, ContinuousNetwork):
+    if not isinstance(flow.network, ContinuousNetwork | OwnVelocity):
         return 0.0
     clusters = flow.network.jacobian.parameters.get("clusters", 0)
     return flow.network.steps * (clusters if isinstance(clusters, int) else 0) * float(d) ** 2
 
 
 def _layers(flow: FlowConfig, d: int) -> int:
-    return 1 if isinstance(flow.network, ContinuousNetwork) else _spline(flow).layers_of(d)
+    of_velocity = isinstance(flow.network, ContinuousNetwork | OwnVelocity)
+    return 1 if of_velocity else _spline(flow).layers_of(d)
 
 
-def _of_velocity(network: ContinuousNetwork, d: int) -> tuple[int, int]:
+def _of_velocity(network: ContinuousNetwork | OwnVelocity, d: int) -> tuple[int, int]:
     """Width and features of its network, by default those of `gated`."""
+    if isinstance(network, OwnVelocity):
+        return 128, 2 * d
     found = network.parameters.get("hidden", 128), network.parameters.get("features") or 2 * d
     hidden, features = (value if type(value) is int else 128 for value in found)
     return hidden, features

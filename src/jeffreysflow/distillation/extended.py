@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.pushing import refuse_nan
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
@@ -16,17 +17,18 @@ __all__ = ["ExtendedTarget", "Points", "generated"]
 
 
 class Points(NamedTuple):
-    """Base samples ``z`` [n, d] with the numbers ``eps`` [n, m] that their weights take, and what
-    the flows make of them: ``image``, of log weights ``log w(z, eps)``.
+    """The numbers ``source`` [n, d] that base samples z are made of (``Base.made_of``), which are
+    independent, those ``eps`` [n, m] that their weights take, and what the flows make of them:
+    ``image``, of log weights ``log w(z, eps)``.
     """
 
-    z: torch.Tensor
+    source: torch.Tensor
     eps: torch.Tensor
     image: Ensemble
 
     def rows(self, index: torch.Tensor) -> Points:
         """Some of the points."""
-        return Points(self.z[index], self.eps[index], self.image.rows(index))
+        return Points(self.source[index], self.eps[index], self.image.rows(index))
 
 
 class ExtendedTarget:
@@ -38,11 +40,19 @@ class ExtendedTarget:
     Parameters
     ----------
     batch : points that pass the flows at a time.
+    where : how errors begin.
     """
 
-    def __init__(self, flows: Sequence[TransportMap], path: AnnealingPath, batch: int) -> None:
+    def __init__(
+        self,
+        flows: Sequence[TransportMap],
+        path: AnnealingPath,
+        batch: int,
+        where: str = "generate",
+    ) -> None:
         assert path.base is not None
-        self._flows, self._path, self._base, self._batch = flows, path, path.base, batch
+        self._flows, self._path, self._base = flows, path, path.base
+        self._batch, self._where = batch, where
 
     @property
     def numbers(self) -> int:
@@ -51,29 +61,43 @@ class ExtendedTarget:
 
     def drawn(self, n: int, stream: Stream) -> Points:
         """``n`` independent points of ``p(z) N(eps; 0, 1)``."""
-        z = self._base.sample(n, stream)
-        return self.at(z, stream.normal(n, self.numbers, device=z.device))
+        source = self._base.numbers(n, stream)
+        return self.at(source, stream.normal(n, self.numbers, device=source.device))
 
     def redrawn(self, points: Points, share: float, stream: Stream) -> Points:
-        """The points with some numbers drawn anew: each coordinate of z with probability ``share``,
-        and the numbers of eps with the same, d of them at a time.
+        """The points with some numbers drawn anew: each of the source with probability ``share``,
+        and those of eps with the same, d of them at a time; at least one of all of them.
         """
-        n, d = points.z.shape
-        device = points.z.device
-        which = stream.uniform(n, d, device=device) < share
-        z = torch.where(which, self._base.sample(n, stream), points.z)
-        blocks = stream.uniform(n, -(-self.numbers // d), device=device) < share
-        which = blocks.repeat_interleave(d, dim=1)[:, : self.numbers]
+        n, d = points.source.shape
+        device = points.source.device
+        u = stream.uniform(n, d, device=device)
+        fresh_source = self._base.numbers(n, stream)
+        u_eps = stream.uniform(n, -(-self.numbers // d), device=device)
+        # which is independent of the points, so that the move is reversible
+        below = torch.cat([u, u_eps], dim=1).amin(dim=1, keepdim=True).clamp(min=share)
+        source = torch.where(u <= below, fresh_source, points.source)
+        which = (u_eps <= below).repeat_interleave(d, dim=1)[:, : self.numbers]
         fresh = stream.normal(n, self.numbers, device=device)
-        return self.at(z, torch.where(which, fresh, points.eps))
+        return self.at(source, torch.where(which, fresh, points.eps))
 
-    def at(self, z: torch.Tensor, eps: torch.Tensor) -> Points:
-        """The point (z, eps)."""
+    def at(self, source: torch.Tensor, eps: torch.Tensor) -> Points:
+        """The point (source, eps)."""
+        return Points(source, eps, self.image(self._base.made_of(source), eps))
+
+    def image(self, z: torch.Tensor, eps: torch.Tensor) -> Ensemble:
+        """What the flows make of base samples ``z`` [n, d] with the numbers ``eps`` [n, m].
+
+        Raises
+        ------
+        UserError : the energy of a sample is not a number.
+        """
         parts = [
             generated(self._flows, self._path, *part)
             for part in zip(*(torch.split(part, self._batch) for part in (z, eps)), strict=True)
         ]
-        return Points(z, eps, Ensemble(*map(torch.cat, zip(*parts, strict=True))))
+        found = Ensemble(*map(torch.cat, zip(*parts, strict=True)))
+        refuse_nan(found, self._where)
+        return found
 
 
 @torch.no_grad()

@@ -47,20 +47,22 @@ def importance_batches(
     """
     first = 0
     for z in base_points:
-        yield target.at(z, row_normals(stream, first, len(z), target.numbers, z.device)).image
+        yield target.image(z, row_normals(stream, first, len(z), target.numbers, z.device))
         first += len(z)
 
 
 def measured_excess(target: ExtendedTarget, n: int, stream: Stream) -> Excess | None:
     """From ``n`` base samples, the log weight of each with two independent sets of numbers; None
-    where weights have nothing random.
+    where weights have nothing random, or hardly any is finite.
     """
     if target.numbers == 0:
         return None
     first = target.drawn(n, stream)
-    again = target.at(first.z, stream.normal(*first.eps.shape, device=first.eps.device))
+    again = target.at(first.source, stream.normal(*first.eps.shape, device=first.eps.device))
     difference = first.image.log_weights - again.image.log_weights
     known = difference.isfinite()
+    if int(known.sum()) < _FEWEST:
+        return None
     each = 0.5 * difference[known].square()
     x, U = first.image.x[known], (first.image.U_0 + first.image.V)[known]
     return Excess(float(each.mean()), float(each.std()) / math.sqrt(len(each)), each, x, U)

@@ -121,10 +121,10 @@ def distill_level(
 
     ``gap_relative_to_reference`` (over the test part of the reference: it flatters a reference that
     misses a mode, and chooses nothing; none of a map without inverse); the facts of the loss that
-    was chosen (``theta``, ``renyi``), ``warm_start`` (1: from the flow below), ``identity_used``
-    (1: no flow), the number of trainings, ``attempts``, and ``kept_step``, the step whose weights
-    the flow has; what lies outside the flow's box, by
-    ``outside_facts``, at the last level by the energy too;
+    was chosen (``theta``, ``renyi``), ``biased_weights`` (1) of a map whose weights are,
+    ``warm_start`` (1: from the flow below), ``identity_used`` (1: no flow), the number of
+    trainings, ``attempts``, and ``kept_step``, the step whose weights the flow has; what lies
+    outside the flow's box, by ``outside_facts``, at the last level by the energy too;
     ``evaluations_training`` and ``evaluations_ensemble`` of the target's energy, those in the
     losses and all others (pushing, moving, weighing); ``train_seconds``, ``push_seconds``,
     ``skipped`` steps and samples in ``walls`` (of all of them), ``resampled`` and
@@ -251,6 +251,8 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         "jeffreys_gap": upper - lower,
         **best.loss.facts,
     }
+    if not best.flow.unbiased:
+        facts["biased_weights"] = 1.0
     if best.flow.invertible:
         with torch.no_grad():
             energy_0, energy_1 = step.energies

@@ -20,6 +20,7 @@ __all__ = [
     "FEWEST_ISLANDS",
     "Part",
     "Reference",
+    "finishing_rows",
     "of_ensemble",
     "of_walkers",
     "parts",
@@ -36,6 +37,8 @@ _PERIOD: tuple[Part, ...] = (
 
 FEWEST_ISLANDS = 3
 """With fewer islands one of the parts is empty."""
+
+_FINISHING_ROWS = 4096
 
 _FEWEST_WALKERS = 8
 """With fewer, a whole walker is too much to hold out,"""
@@ -153,3 +156,12 @@ def _reference(sides: Sequence[torch.Tensor], energies: Sequence[torch.Tensor | 
     if not watched or not len(watched[0]):
         return Reference(training, test, U_training, U_test)
     return Reference(training, test, U_training, U_test, watched[0], U_watched[0])
+
+
+def finishing_rows(ensemble: int, islands: int) -> int:
+    """Of how many samples of an ensemble a map learns what its weights need.
+
+    >>> finishing_rows(400, 40), finishing_rows(20_000, 40)
+    (200, 4096)
+    """
+    return min(ensemble // islands * len(which("train", islands)), _FINISHING_ROWS)

@@ -65,10 +65,10 @@ def moved(
         torch.where(rows if new.ndim == 2 else accepted, new, old)
         for new, old in zip(proposed.image, points.image, strict=True)
     ]
-    z, eps = (
+    source, eps = (
         torch.where(rows, new, old) for new, old in zip(proposed[:2], points[:2], strict=True)
     )
-    return Points(z, eps, Ensemble(*image)), float(acceptance.mean())
+    return Points(source, eps, Ensemble(*image)), float(acceptance.mean())
 
 
 def metropolis_island(

@@ -16,7 +16,7 @@ from jeffreysflow.distillation.ensemble import Ensemble, conditional_ess, resamp
 from jeffreysflow.distillation.loss import Side
 from jeffreysflow.distillation.minibatch_energies import MinibatchEnergies
 from jeffreysflow.distillation.outside import outside_facts
-from jeffreysflow.distillation.parts import Part, Reference, rows_of, which
+from jeffreysflow.distillation.parts import Part, Reference, finishing_rows, rows_of, which
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.distillation.settings import LevelSettings
@@ -33,7 +33,6 @@ __all__ = ["Pushed", "Step"]
 
 
 _FEWEST_WATCHED = 50
-_FINISHING_ROWS = 4096
 
 
 class Pushed(NamedTuple):
@@ -209,7 +208,8 @@ class Step:
         """Let the map learn what its weights need, from samples that nothing else sees or that it
         has been trained on; it is in float64 from then on.
         """
-        z = self.below.x[self.rows["train"]][:_FINISHING_ROWS]
+        rows = self.rows["train"][: finishing_rows(self._settings.ensemble, self._settings.islands)]
+        z = self.below.x[rows]
         number = f" {attempt}" if attempt else ""
 
         def normals(*shape: int) -> torch.Tensor:

@@ -37,7 +37,7 @@ def block_size(n: int, sizes: Sequence[int], sequence: int | None = None) -> int
     """How many samples to sum at a time so that every size is a whole number of blocks.
 
     Without sizes, a 64th of the ``n`` samples. Blocks also divide ``sequence``, the length of one
-    scrambled sequence.
+    scrambled sequence, or of an island.
 
     Raises
     ------
@@ -55,7 +55,8 @@ def block_size(n: int, sizes: Sequence[int], sequence: int | None = None) -> int
     block = math.gcd(smallest, sequence)
     if sizes and block != min(smallest, sequence):
         raise UserError(
-            f"convergence sizes must divide the length of a Sobol sequence, {sequence}, or be "
+            "convergence sizes must divide the length of an island or of a Sobol sequence, "
+            f"{sequence}, or be "
             f"multiples of it, found {smallest}"
         )
     return block

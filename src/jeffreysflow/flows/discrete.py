@@ -24,6 +24,7 @@ float64; in float32 as many of its last bits."""
 _MOST_CORRECTIONS = 8
 _MOST_NEWTON_STEPS = 12
 _NUMBERS_AT_ONCE = 4_000_000
+_SHORTER = "allowed: steps so short that the velocity hardly changes in one, found steps:"
 
 
 class DiscreteFlow:
@@ -72,9 +73,16 @@ class DiscreteFlow:
 
     def inverse(self, x: torch.Tensor) -> torch.Tensor:
         """``f^-1(x)`` [n, d]."""
+        return self.backward(x)[0]
+
+    def backward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Where samples that end at ``x`` [n, d] were before the first step and after each one,
+        K + 1 tensors.
+        """
+        states = [x]
         for k in reversed(range(self.steps)):
-            x = self.back(k, x)
-        return x
+            states.append(self.back(k, states[-1]))
+        return states[::-1]
 
     def back(self, k: int, x: torch.Tensor) -> torch.Tensor:
         """``f_k^-1(x)`` [n, d]."""
@@ -89,9 +97,11 @@ class DiscreteFlow:
         return _along(partial(self._back, k), x, e)
 
     def log_det_back(self, k: int, x: torch.Tensor) -> torch.Tensor:
-        """``log|det J|`` [n] of ``f_k^-1`` at ``x`` [n, d]."""
-        log_det: torch.Tensor = torch.linalg.slogdet(self.jacobian_back(k, x)).logabsdet
-        return log_det
+        """``log det J`` [n] of ``f_k^-1`` at ``x`` [n, d]; NaN where det J is not positive: there
+        the step folds space, and more than one x has the same ``f_k^-1(x)``.
+        """
+        sign, log_det = torch.linalg.slogdet(self.jacobian_back(k, x))
+        return torch.where(sign > 0, log_det, torch.nan)
 
     def jacobian_back(self, k: int, x: torch.Tensor) -> torch.Tensor:
         """The Jacobian J [n, d, d] of ``f_k^-1`` at ``x`` [n, d], d products with unit vectors."""
@@ -158,9 +168,11 @@ class DiscreteFlow:
                 break
             x = torch.where(moving[:, None], x + ahead - self._ahead(k, found), x)
         left = (~(best <= allowed)).nonzero().squeeze(1)
-        if len(left):
-            x = x.clone()
-            x[left] = self._by_newton(k, z[left], ahead[left], allowed[left])
+        if not len(left):
+            return x
+        x = x.clone()
+        for some in torch.split(left, max(1, _NUMBERS_AT_ONCE // z.shape[1] ** 2)):
+            x[some] = self._by_newton(k, z[some], ahead[some], allowed[some])
         return x
 
     def _by_newton(
@@ -171,6 +183,12 @@ class DiscreteFlow:
             defect = self.back(k, x) - z
             largest = defect.abs().amax(dim=1)
             if bool((largest <= allowed).all()):
+                folded = int(self.log_det_back(k, x).isnan().sum())
+                if folded:
+                    raise UserError(
+                        f"{self._at(k)} is not one to one at {folded} of {len(x)} samples; "
+                        f"{_SHORTER} {self.steps}"
+                    )
                 return x
             if not bool(largest.isfinite().all()):
                 break
@@ -179,15 +197,16 @@ class DiscreteFlow:
         raise UserError(self._failure(k, (self.back(k, x) - z).abs().amax(dim=1)))
 
     def _failure(self, k: int, defect: torch.Tensor) -> str:
-        where = f"step {k + 1} of {self.steps} of the flow (t = {k * self._h:g})"
         bad = int((~defect.isfinite()).sum())
         if bad:
-            return f"{where}: the velocity of {bad} of {len(defect)} samples is not finite"
+            return f"{self._at(k)}: the velocity of {bad} of {len(defect)} samples is not finite"
         return (
-            f"{where} does not converge: a defect of {float(defect.max()):.3g} is left; allowed: "
-            "steps so short that the velocity hardly changes in one, found "
-            f"steps: {self.steps}"
+            f"{self._at(k)} does not converge: a defect of {float(defect.max()):.3g} is left; "
+            f"{_SHORTER} {self.steps}"
         )
+
+    def _at(self, k: int) -> str:
+        return f"step {k + 1} of {self.steps} of the flow (t = {k * self._h:g})"
 
     def _count(self, rows: int) -> None:
         self.evaluations += rows * self._integrator.stages

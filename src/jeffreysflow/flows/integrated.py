@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.flows.box import Box
 from jeffreysflow.flows.discrete import DiscreteFlow
 from jeffreysflow.flows.integrator import get_integrator
 from jeffreysflow.flows.jacobian import get_jacobian
 from jeffreysflow.flows.map import TransportMap
 
-__all__ = ["IntegratedFlow"]
+__all__ = ["IntegratedFlow", "refuse_bounded"]
 
 
 class IntegratedFlow(TransportMap):
@@ -36,14 +37,16 @@ class IntegratedFlow(TransportMap):
         steps: int,
         jacobian: str,
         jacobian_parameters: Mapping[str, Any],
+        particle_dimension: int | None = None,
     ) -> None:
         super().__init__()
         if type(steps) is not int or steps < 1:
             raise UserError(f"steps of a flow must be a positive integer, found {steps!r}")
         self._dimension, self._steps = dimension, steps
         self._integrator = get_integrator(integrator)
+        self.particle_dimension = particle_dimension
         self.jacobian = get_jacobian(jacobian, **jacobian_parameters)
-        self.jacobian.prepare(steps, dimension)
+        self.jacobian.prepare(steps, dimension, self._discrete().degrees(dimension))
         self.how = {
             "integrator": integrator,
             "steps": steps,
@@ -51,8 +54,6 @@ class IntegratedFlow(TransportMap):
             "jacobian_parameters": dict(jacobian_parameters),
         }
         self.evaluations = 0
-
-    particle_dimension: int | None = None
 
     @abstractmethod
     def velocity(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -70,11 +71,25 @@ class IntegratedFlow(TransportMap):
     def normals(self) -> int:
         return self.jacobian.normals(self._steps, self._dimension)
 
+    @property
+    def working(self) -> int:
+        """Numbers of memory that the weight of a sample takes: random ones, and of whole Jacobians
+        what a determinant needs.
+        """
+        return self.normals + self.jacobian.matrices * self._dimension**2
+
     def weighted(self, z: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         flow = self._discrete()
         with torch.no_grad():
             x, log_r = self.jacobian.push(flow, z, normals)
         self.evaluations += flow.evaluations
+        # a weight of 0 would leave out what is there, and nothing would tell
+        bad = int((log_r.isnan() | (log_r == torch.inf)).sum())
+        if bad:
+            raise UserError(
+                f"map '{self.kind}': the Jacobian factor of {bad} of {len(z)} samples is not a "
+                "number: the velocity has no derivative there, or a singular one"
+            )
         return x, log_r
 
     def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,6 +106,18 @@ class IntegratedFlow(TransportMap):
         self.evaluations += flow.evaluations
         return x, log_det
 
+    @property
+    def pulls(self) -> bool:
+        return not self.jacobian.moves
+
+    def pulled(self, x: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        flow = self._discrete()
+        with torch.no_grad():
+            states = flow.backward(x)
+            log_r = self.jacobian.factors(flow, states, normals)
+        self.evaluations += flow.evaluations
+        return states[0], -log_r
+
     def finish(self, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]) -> None:
         if self.jacobian.learns:
             self.jacobian.learn(self._discrete(), z, normals)
@@ -100,3 +127,16 @@ class IntegratedFlow(TransportMap):
             return self.velocity(x, x.new_full((1, 1), t))
 
         return DiscreteFlow(v, self._integrator, self._steps, self.particle_dimension)
+
+
+def refuse_bounded(kind: str, box: Box) -> None:
+    """
+    Raises
+    ------
+    UserError : a coordinate is periodic or lies between walls.
+    """
+    if not all(box.open):
+        raise UserError(
+            f"map {kind!r}: a coordinate is periodic or lies between walls; allowed: "
+            "coordinates that do not, or map 'spline'"
+        )

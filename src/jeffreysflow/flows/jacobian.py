@@ -8,7 +8,7 @@ logarithm that is unbiased has another mean, and the weights are biased.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,11 +26,21 @@ class Jacobian(nn.Module, ABC):
 
     unbiased: bool = True
     """Whether averages weighted with ``r`` are those weighted with the determinant."""
+    corrected: bool = False
+    """Whether most of the bias has been taken off."""
+    moves: bool = False
+    """Whether its samples are others than those of the flow."""
     learns: bool = False
     """Whether it has something to ``learn`` before it is used."""
 
-    def prepare(self, steps: int, d: int) -> None:
-        """Make room for what it is to ``learn`` of a flow of so many steps in d dimensions.
+    matrices: int = 0
+    """How many [d, d] of each sample are in memory."""
+    fewest: int = 1
+    """How many samples it learns from at least."""
+
+    def prepare(self, steps: int, d: int, degrees: int | None = None) -> None:
+        """Make room for what it is to ``learn`` of a flow of so many steps in d dimensions, which
+        moves samples in ``degrees`` of them (`DiscreteFlow.degrees`; all, if not given).
 
         Raises
         ------
@@ -42,6 +52,13 @@ class Jacobian(nn.Module, ABC):
         """How many standard normal numbers a sample takes."""
 
     @abstractmethod
+    def factors(
+        self, flow: DiscreteFlow, states: Sequence[torch.Tensor], normals: torch.Tensor
+    ) -> torch.Tensor:
+        """``log r`` [n] of samples that are at ``states`` [n, d] before the first step and after
+        each one, from the numbers ``normals`` [n, m].
+        """
+
     def push(
         self, flow: DiscreteFlow, z: torch.Tensor, normals: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,6 +66,8 @@ class Jacobian(nn.Module, ABC):
         ``normals`` [n, m]. All that is random is in these: z and they are a point of an enlarged
         space, with a weight.
         """
+        states = flow.forward(z)
+        return states[-1], self.factors(flow, states, normals)
 
     def learn(
         self, flow: DiscreteFlow, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]

@@ -82,6 +82,18 @@ class TransportMap(nn.Module, ABC):
         with torch.no_grad():
             return self(z)  # type: ignore[no-any-return]
 
+    @property
+    def pulls(self) -> bool:
+        """Whether samples can be pulled back with the factors that they would have."""
+        return self.invertible
+
+    def pulled(self, x: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The inverse of ``weighted``: ``F^-1 x`` [n, d] of ``x`` [n, d], and the logarithms [n] of
+        one over the factors that samples x would have with these ``normals`` [n, m].
+        """
+        with torch.no_grad():
+            return self.inverse(x)
+
     def finish(self, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]) -> None:
         """Learn, once training is over, what its weights need, from source samples ``z`` [n, d]
         that no estimate uses; ``normals`` draws [n, m].

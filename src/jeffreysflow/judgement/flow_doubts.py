@@ -77,7 +77,7 @@ def doubts_about_ensemble(
 ) -> list[Doubt]:
     """All that is off with the weighted ensemble of a sequence, by its islands that estimate."""
     last = {row.quantity: row for row in rows}
-    weights = _about_weights(last, "ess_after_resampling")
+    weights = [*_about_weights(last, "ess_after_resampling"), *about_random_weights(last)]
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ISLAND_ERROR)]
     doubts += doubts_about_regions(rows)

@@ -10,25 +10,43 @@ from jeffreysflow.stores.tables import EstimateRow
 __all__ = ["about_random_weights"]
 
 _FEWEST_ISLANDS = 0.5
+_HARDLY_ACCEPTED = 0.05
+_FEWEST_MOVES = 1.0
+"""Accepted moves of a point: with fewer its samples are copies of where it began."""
 
 
 def about_random_weights(last: Mapping[str, EstimateRow]) -> list[Doubt]:
-    """Of the rows of a flow by quantity: biased weights, islands of which few count."""
+    """Of the rows of a flow, or of an ensemble, by quantity: biased weights, islands of which few
+    count, moves of which few are accepted.
+    """
     doubts = []
     if "unbiased_weights" in last and not last["unbiased_weights"].value:
-        differences = [
-            abs(row.value)
-            for name, row in last.items()
-            if name.startswith("log_weight_excess_between:")
-        ]
-        largest = f", here {max(differences) / 2:.2g} at most" if differences else ""
-        text = (
-            "its weights are biased: Hutchinson's estimate shifts log Z by half its variance, and "
-            f"weights of regions by half its difference{largest}"
-        )
-        doubts.append(Doubt(text))
+        doubts.append(Doubt(f"its weights are biased: {_bias(last)}"))
     islands = last.get("ess_of_islands")
     if islands is not None and islands.value < _FEWEST_ISLANDS:
         text = f"its islands weigh very differently: an effective {islands.value:.0%} of them count"
         doubts.append(Doubt(text))
+    acceptance, moves = last.get("acceptance"), last.get("accepted_moves")
+    if acceptance and moves and acceptance.value < _HARDLY_ACCEPTED:
+        text = (
+            f"its moves are hardly accepted, {acceptance.value:.2%} of them and {moves.value:.2g} "
+            "of each point: samples are copies of each other, however many there are; a smaller "
+            "sampling.block, or more moves"
+        )
+        doubts.append(Doubt(text, grave=moves.value < _FEWEST_MOVES))
     return doubts
+
+
+def _bias(last: Mapping[str, EstimateRow]) -> str:
+    if "corrected_weights" in last and last["corrected_weights"].value:
+        return "Hutchinson's estimate lowered by half its variance, which leaves some, unknown"
+    differences = [
+        abs(row.value)
+        for name, row in last.items()
+        if name.startswith("log_weight_excess_between:")
+    ]
+    largest = f", here {max(differences) / 2:.2g} at most" if differences else ""
+    return (
+        "Hutchinson's estimate shifts log Z by half its variance, and weights of regions by half "
+        f"its difference{largest}"
+    )

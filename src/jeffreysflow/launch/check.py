@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.convergence import block_size
 from jeffreysflow.launch.capabilities import check_capabilities
 from jeffreysflow.launch.flow_settings import check_flow
@@ -31,8 +32,11 @@ def check_experiment(experiment: Experiment) -> None:
     path = build_path(experiment)
     assert path.base is not None
     name = experiment.potential.title
-    for flow in experiment.flows.values():
-        check_flow(flow, path.base)
+    for key, flow in experiment.flows.items():
+        try:
+            check_flow(flow, path.base)
+        except UserError as error:
+            raise UserError(f"flows.{key}: {error}") from error
     check_capabilities(experiment, path.target)
     if isinstance(path.target, FiniteSum):
         check_terms(path.target, path.base, name)
@@ -50,9 +54,7 @@ def check_experiment(experiment: Experiment) -> None:
     elif experiment.truth is not None:
         exact_inputs(path.target)
     generation = experiment.generation
-    sobol = generation.base_points == "sobol"
-    sequence = generation.samples // generation.scramblings if sobol else None
-    block_size(generation.samples, generation.convergence, sequence)
+    block_size(generation.samples, generation.convergence, generation.group)
 
 
 def _check_where_it_matters(

@@ -8,10 +8,13 @@ from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.integration import OwnVelocity
 from jeffreysflow.config.loss import USUAL_LOSS
 from jeffreysflow.distillation.loss import Loss, check_map_of_loss, get_loss
+from jeffreysflow.distillation.parts import finishing_rows
 from jeffreysflow.distillation.residual import ResidualSettings
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
+from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import spline_box
+from jeffreysflow.flows.integrated import IntegratedFlow
 from jeffreysflow.flows.map import build_map, check_map
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
@@ -28,15 +31,29 @@ def check_flow(section: FlowConfig, base: Base) -> None:
     Raises
     ------
     UserError : a setting that its map or its loss does not take, a loss that is not for such a map,
-        or a velocity that cannot be built for samples of ``base``.
+        a map that comes trained for levels that it is none of, or a velocity that cannot be built
+        for samples of ``base``, or whose weights learn from more samples than there are.
     """
     flow = check_map(section.network.kind, section.network.settings)
     loss = loss_of(section)
     if not flow.is_trained:
         check_map_of_loss(loss, flow, section.network.kind)
+    if flow.is_trained and section.levels != "last":
+        raise UserError(
+            f"map {section.network.kind!r} carries the base to the target; allowed: levels: last, "
+            f"found {section.levels}"
+        )
     if flow.has_velocity:
         # its files are read, and all that it is made of is found by name
-        build_map(section.network.kind, section.network.settings, spline_box(base), base, Stream(0))
+        kind, settings = section.network.kind, section.network.settings
+        built = build_map(kind, settings, spline_box(base), base, Stream(0))
+        assert isinstance(built, IntegratedFlow)
+        rows = finishing_rows(section.ensemble, section.islands)
+        if built.jacobian.fewest > rows:
+            raise UserError(
+                f"{built.jacobian.kind} learns from {rows} samples, half of an ensemble of "
+                f"{section.ensemble} and 4096 at most, and needs {built.jacobian.fewest} or more"
+            )
 
 
 def level_settings(

@@ -29,7 +29,8 @@ def weight_facts(
 ) -> dict[str, Any]:
     """Facts of the record of ``samples`` samples: none where no map is a velocity.
 
-    ``estimate`` of the Jacobian, and whether its weights are ``unbiased``; ``passes``, velocities a
+    ``estimate`` of the Jacobian, whether its weights are ``unbiased``, and where they are not
+    whether all that is biased is ``corrected``; ``passes``, velocities a
     sample, a derivative along a direction as one more; ``excess``, the variance of log weights
     beyond that of exact ones, with ``excess_error``, and by the name of an event how much larger it
     is there than elsewhere, ``excess_between``.
@@ -40,6 +41,7 @@ def weight_facts(
     facts: dict[str, Any] = {
         "estimate": ", ".join(dict.fromkeys(each.jacobian.kind for each in integrated)),
         "unbiased": all(each.unbiased for each in integrated),
+        "corrected": all(each.jacobian.corrected for each in integrated if not each.unbiased),
         "passes": sum(each.evaluations for each in integrated) / samples,
     }
     stream = Stream(experiment.seed, experiment.name, flow, "generate", "excess")

@@ -142,6 +142,16 @@ class Base(Potential):
             x = self.domain.wrap(torch.where(self._uniform | self._truncated, inside.to(dtype), x))
         return x
 
+    def numbers(self, n: int, stream: Stream) -> torch.Tensor:
+        """``n`` rows of d numbers, independent of each other, that samples are ``made_of``: of
+        independent coordinates the samples themselves.
+        """
+        return self.sample(n, stream)
+
+    def made_of(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The samples [n, d] of these numbers [n, d]."""
+        return numbers
+
     def quantile(self, u: torch.Tensor) -> torch.Tensor:
         """Each coordinate's inverse distribution function at points ``u`` [n, d] in (0, 1)."""
         if self.tails is None:

@@ -99,9 +99,15 @@ class FittedBase(Base):
         return Potential.energy_and_gradient(self, x)
 
     def sample(self, n: int, stream: Stream, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-        u = stream.uniform(n, self.dimension, device=self._mean.device)
+        return self.domain.rounded(self.quantile(self.numbers(n, stream)), dtype)
+
+    def numbers(self, n: int, stream: Stream) -> torch.Tensor:
+        """Uniform in (0, 1)."""
         # the middle of each cell, never 0
-        return self.domain.rounded(self.quantile(u + 0.5**54), dtype)
+        return stream.uniform(n, self.dimension, device=self._mean.device) + 0.5**54
+
+    def made_of(self, numbers: torch.Tensor) -> torch.Tensor:
+        return self.domain.rounded(self.quantile(numbers), torch.float64)
 
     def quantile(self, u: torch.Tensor) -> torch.Tensor:
         """Samples [n, d] from numbers ``u`` [n, d], uniform in (0, 1)."""

@@ -191,7 +191,11 @@ def _facts(found: Results) -> dict[str, str]:
     potential, base, truth = experiment.potential, experiment.base, experiment.truth
     ring = experiment.path_integral
     parameters = ", ".join(f"{key} = {value}" for key, value in potential.parameters.items())
-    samples = f"{experiment.generation.samples:,} {experiment.generation.base_points} points "
+    generation, sampling = experiment.generation, experiment.generation.sampling
+    how = f"{generation.base_points} points"
+    if sampling.kind != "importance":
+        how = f"samples by {sampling.kind} in {sampling.islands} islands,"
+    samples = f"{generation.samples:,} {how} "
     drawn = experiment.generating
     every = len(drawn) == len(experiment.flows)
     samples += "a flow" if every else f"from {', '.join(drawn)}"

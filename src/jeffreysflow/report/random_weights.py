@@ -26,13 +26,14 @@ def random_weights_table(found: Results) -> Table | None:
             settings = ", ".join(f"{k} {v}" for k, v in network.jacobian.parameters.items())
             about = f"{network.integrator}, {network.steps} steps"
             how = f"{network.jacobian.kind} ({settings})" if settings else network.jacobian.kind
-            rows.append([Cell(name, about), Cell(how), *_numbers(found, name)])
+            biased = found.estimate(name, "unbiased_weights")
+            tone = "bad" if biased is not None and not biased.value else ""
+            jacobian = Cell(how, "biased" if tone else "", tone)
+            rows.append([Cell(name, about), jacobian, *_numbers(found, name, tone)])
     return Table(_HEADINGS, rows) if rows else None
 
 
-def _numbers(found: Results, flow: str) -> list[Cell]:
-    biased = found.estimate(flow, "unbiased_weights")
-    tone = "bad" if biased is not None and not biased.value else ""
+def _numbers(found: Results, flow: str, tone: str) -> list[Cell]:
     excess = found.estimate(flow, "log_weight_excess")
     differences = {
         row.quantity.removeprefix(_BETWEEN): row.value

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from jeffreysflow.analysis.bead_sums import BeadSums, bead_sums
 from jeffreysflow.analysis.bead_table import BeadTable
 from jeffreysflow.config import Experiment
@@ -15,10 +18,21 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import BeadRow, BeadTruthRow, read_table, write_table
 from jeffreysflow.streams import Stream
 
-__all__ = ["run"]
+__all__ = ["independent_parts", "run"]
 
 _GROUPS = 32
-"""Independent parts that errors come from, where base points are no scrambled sequences."""
+"""Parts that errors come from, where samples are independent: neither scrambled sequences nor
+islands."""
+
+
+def independent_parts(attributes: Mapping[str, Any], n: int) -> int:
+    """How many parts of ``n`` generated samples, of a store with these attributes, are independent.
+
+    >>> independent_parts({"islands": 16}, 1000), independent_parts({}, 1000)
+    (16, 32)
+    """
+    given = attributes.get("scramblings") or attributes.get("islands")
+    return int(given or min(_GROUPS, n))
 
 
 def run(layout: Layout, experiment: Experiment, flow: str) -> None:
@@ -37,7 +51,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     store = open_ensemble(files.generated / "store.zarr", "generated", hash)
     bare = build_bare_potential(experiment)
     measured, V = build_measured(experiment, bare), counted(bare)
-    groups = int(store.attributes.get("scramblings", min(_GROUPS, len(store))))
+    groups = independent_parts(store.attributes, len(store))
     size = len(store) // groups
     progress = Progress(groups * len(ring.beads), f"beads {experiment.name}/{flow}", "groups")
     sums: dict[int, list[BeadSums]] = {beads: [] for beads in ring.beads}

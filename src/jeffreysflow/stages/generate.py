@@ -13,7 +13,6 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.extended import ExtendedTarget
 from jeffreysflow.distillation.generating import importance_batches
-from jeffreysflow.distillation.pushing import refuse_nan
 from jeffreysflow.distillation.sampler import (
     Island,
     metropolis_island,
@@ -58,7 +57,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     path.target.to(device)
     rows = min(each.rows_at_once for each in flows)
     batch = rows if section.batch == "auto" else section.batch
-    target = ExtendedTarget(flows, path, batch)
+    target = ExtendedTarget(flows, path, batch, f"{experiment.name}/{flow}: generate")
     sampling, scrambled = section.sampling, section.base_points == "sobol"
     sampled = sampling.kind != "importance"
     groups = {"scramblings": section.scramblings} if scrambled else {}
@@ -92,7 +91,6 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         )
     )
     for ensemble in made:
-        refuse_nan(ensemble, f"{experiment.name}/{flow}: generate")
         writer.write(ensemble)
         done += len(ensemble.x)
         not_finite += int((ensemble.log_weights == -torch.inf).sum())
@@ -128,9 +126,10 @@ def _islands(
         moves = section.moves, section.block
         betas = temperatures(target, each, section.cess, *moves, Stream(*address, "pilot"))
         facts["temperatures"] = len(betas)
-        make = partial(smc_island, target, each, betas, *moves)
+        make, moved = partial(smc_island, target, each, betas, *moves), len(betas) * section.moves
     else:
         sweeps = each // section.chains
+        moved = section.burn_in + sweeps
         make = partial(
             metropolis_island, target, section.chains, sweeps, section.burn_in, section.block
         )
@@ -139,6 +138,7 @@ def _islands(
         island = make(Stream(*address, "island", number))
         acceptance.append(island.acceptance)
         facts["acceptance"] = sum(acceptance) / len(acceptance)
+        facts["accepted_moves"] = moved * facts["acceptance"]
         yield island.ensemble
 
 

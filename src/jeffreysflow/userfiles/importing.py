@@ -20,7 +20,7 @@ import torch
 from jeffreysflow.errors import UserError, described
 from jeffreysflow.userfiles.opened import belongs_to_python, files_opened
 
-__all__ = ["UserModule", "import_user_file"]
+__all__ = ["UserModule", "import_user_file", "undisturbed"]
 
 
 class UserModule(NamedTuple):
@@ -55,7 +55,7 @@ def import_user_file(file: Path) -> UserModule:
     try:
         # it stays: functions may import later
         sys.meta_path.insert(0, _Neighbours(file.parent))
-        with _undisturbed(), files_opened() as opened:
+        with undisturbed(), files_opened() as opened:
             assert spec.loader is not None
             spec.loader.exec_module(module)
     except UserError:
@@ -145,8 +145,9 @@ def _forget_neighbours() -> None:
     # of some two thousand modules only those are looked at closer
     for name, module in list(sys.modules.items()):
         if isinstance(getattr(module, "__loader__", None), _FreshLoader):
-            source = _source(name)
-            if source is not None and any(map(source.is_relative_to, folders)):
+            # which may be gone by now
+            source = Path(getattr(module, "__file__", None) or "").resolve()
+            if any(map(source.is_relative_to, folders)):
                 del sys.modules[name]
 
 
@@ -160,7 +161,7 @@ def _source(name: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Put back what a file may change of the process."""
     dtype, threads, gradients = (
         torch.get_default_dtype(),

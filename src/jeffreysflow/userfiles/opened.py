@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["belongs_to_python", "files_opened"]
 
-_SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/run")
+_SYSTEM = ("/proc", "/sys", "/etc", "/usr", "/lib", "/lib64", "/run")
 _WRITING = os.O_WRONLY | os.O_RDWR
 
 _listening: list[set[Path]] = []

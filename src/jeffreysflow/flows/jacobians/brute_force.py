@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from jeffreysflow.flows.discrete import DiscreteFlow
@@ -13,14 +15,15 @@ class BruteForce(Jacobian):
     passes, and a determinant.
     """
 
+    matrices = 3
+
     def normals(self, steps: int, d: int) -> int:
         return 0
 
-    def push(
-        self, flow: DiscreteFlow, z: torch.Tensor, normals: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        states = flow.forward(z)
-        log_det = torch.zeros_like(z[:, 0])
+    def factors(
+        self, flow: DiscreteFlow, states: Sequence[torch.Tensor], normals: torch.Tensor
+    ) -> torch.Tensor:
+        log_det = torch.zeros_like(states[0][:, 0])
         for k, x in enumerate(states[1:]):
             log_det = log_det - flow.log_det_back(k, x)
-        return states[-1], log_det
+        return log_det

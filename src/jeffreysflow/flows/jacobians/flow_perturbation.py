@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -46,10 +46,10 @@ class FlowPerturbation(Jacobian):
         if scale is not None and not (number and 0 < scale < math.inf):
             raise UserError(f"flow_perturbation: scale must be a positive number, found {scale!r}")
         self._scale = scale
-        self.learns = scale is not None
+        self.learns = self.moves = scale is not None
         self._network: nn.Sequential | None = None
 
-    def prepare(self, steps: int, d: int) -> None:
+    def prepare(self, steps: int, d: int, degrees: int | None = None) -> None:
         if self._scale is not None:
             self._network = nn.Sequential(
                 linear(d, _HIDDEN, Stream(0, "backward scale", d)),
@@ -60,18 +60,23 @@ class FlowPerturbation(Jacobian):
     def normals(self, steps: int, d: int) -> int:
         return d
 
+    def factors(
+        self, flow: DiscreteFlow, states: Sequence[torch.Tensor], normals: torch.Tensor
+    ) -> torch.Tensor:
+        """Of the limit."""
+        e, below = unit_rows(flow.within(normals)), states[-1]
+        for k in reversed(range(flow.steps)):
+            below, e = flow.back_along(k, below, e)
+        log_length: torch.Tensor = e.norm(dim=1).log()
+        return -flow.degrees(below.shape[1]) * log_length
+
     def push(
         self, flow: DiscreteFlow, z: torch.Tensor, normals: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        eps = flow.within(normals)
-        x = flow.forward(z)[-1]
-        D = flow.degrees(z.shape[1])
         if self._scale is None:
-            e, below = unit_rows(eps), x
-            for k in reversed(range(flow.steps)):
-                below, e = flow.back_along(k, below, e)
-            return x, -D * e.norm(dim=1).log()
-        x = x + self._scale * eps
+            return super().push(flow, z, normals)
+        eps, D = flow.within(normals), flow.degrees(z.shape[1])
+        x = flow.forward(z)[-1] + self._scale * eps
         origin = flow.inverse(x)
         log_s_b = self._log_backward_scale(origin)
         distance = (z - origin).square().sum(dim=1) / (2 * log_s_b).exp()

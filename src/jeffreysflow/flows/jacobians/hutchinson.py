@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from jeffreysflow.errors import UserError, allowed_names
@@ -35,18 +37,18 @@ class Hutchinson(Jacobian):
             raise UserError(f"hutchinson: unknown probe {probe!r}; {allowed_names(probe, _PROBES)}")
         if not isinstance(corrected, bool):
             raise UserError(f"hutchinson: corrected must be true or false, found {corrected!r}")
+        self.corrected = corrected
         self._signs, self._estimates = probe == "rademacher", 2 if corrected else 1
 
     def normals(self, steps: int, d: int) -> int:
         return self._estimates * steps * d
 
-    def push(
-        self, flow: DiscreteFlow, z: torch.Tensor, normals: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        n, d = z.shape
+    def factors(
+        self, flow: DiscreteFlow, states: Sequence[torch.Tensor], normals: torch.Tensor
+    ) -> torch.Tensor:
+        n, d = states[0].shape
         probes = normals.view(n, self._estimates, flow.steps, d)
         probes = flow.within(torch.sign(probes) if self._signs else probes)
-        states = flow.forward(z)
         parts = [
             -sum(
                 flow.divergence_back(k, x, probes[:, estimate, k])[1]
@@ -58,4 +60,4 @@ class Hutchinson(Jacobian):
         log_r = found.mean(dim=0)
         if self._estimates == 2:
             log_r = log_r - (found[0] - found[1]).square() / 8
-        return states[-1], log_r
+        return log_r

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from scipy.cluster.vq import kmeans2
@@ -51,11 +51,14 @@ class Stepwise(Jacobian):
             if type(value) is not int or value < least:
                 raise UserError(f"stepwise: {key} must be {allowed}, found {value!r}")
         self._directions, self._clusters = directions, clusters
-        self.learns = clusters > 0
+        self.learns, self.fewest = clusters > 0, max(clusters, 1)
 
-    def prepare(self, steps: int, d: int) -> None:
-        if self._directions > d:
-            raise UserError(f"stepwise: directions must be from 1 to {d}, found {self._directions}")
+    def prepare(self, steps: int, d: int, degrees: int | None = None) -> None:
+        most = d if degrees is None else degrees
+        if self._directions > most:
+            raise UserError(
+                f"stepwise: directions must be from 1 to {most}, found {self._directions}"
+            )
         if self.learns:
             shape = self._clusters, steps
             self.register_buffer("_centres", torch.zeros(self._clusters, d))
@@ -65,24 +68,23 @@ class Stepwise(Jacobian):
     def normals(self, steps: int, d: int) -> int:
         return steps * self._directions * d
 
-    def push(
-        self, flow: DiscreteFlow, z: torch.Tensor, normals: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        n, d = z.shape
+    def factors(
+        self, flow: DiscreteFlow, states: Sequence[torch.Tensor], normals: torch.Tensor
+    ) -> torch.Tensor:
+        n, d = states[0].shape
         D, m = flow.degrees(d), self._directions
         u = flow.within(normals.view(n, flow.steps, m, d))
         u = unit_rows(u) if m == 1 else torch.linalg.qr(u.mT).Q.mT
-        states = flow.forward(z)
-        log_r = torch.zeros_like(z[:, 0])
+        log_r = torch.zeros_like(states[0][:, 0])
         cluster = self._nearest(states[-1]) if self.learns else None
         for k, x in enumerate(states[1:]):
             e = u[:, k]
             if cluster is not None:
                 e = self._stretched(k, e, cluster)
-                log_r = log_r - self._log_dets.to(z)[cluster, k]
+                log_r = log_r - self._log_dets.to(log_r)[cluster, k]
             along = [flow.back_along(k, x, e[:, i])[1].norm(dim=1).log() for i in range(m)]
             log_r = log_r + torch.logsumexp(-D * torch.stack(along), dim=0) - math.log(m)
-        return states[-1], log_r
+        return log_r
 
     @torch.no_grad()
     def learn(

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import Box
-from jeffreysflow.flows.integrated import IntegratedFlow
+from jeffreysflow.flows.integrated import IntegratedFlow, refuse_bounded
 from jeffreysflow.flows.velocity import check_velocity
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
@@ -40,8 +39,9 @@ class ContinuousFlow(IntegratedFlow):
         jacobian_parameters: Mapping[str, Any] | None = None,
         stream: Stream | None = None,
     ) -> None:
-        network = check_velocity(velocity, parameters or {})
-        super().__init__(len(mean), integrator, steps, jacobian, jacobian_parameters or {})
+        network = check_velocity(velocity, parameters or {})(mean, sd, stream, **(parameters or {}))
+        how = integrator, steps, jacobian, jacobian_parameters or {}
+        super().__init__(len(mean), *how, network.particle_dimension)
         self.settings = {
             "mean": list(map(float, mean)),
             "sd": list(map(float, sd)),
@@ -49,8 +49,7 @@ class ContinuousFlow(IntegratedFlow):
             "parameters": dict(parameters or {}),
             **self.how,
         }
-        self.network = network(mean, sd, stream, **(parameters or {}))
-        self.particle_dimension = self.network.particle_dimension
+        self.network = network
 
     @classmethod
     def for_level(
@@ -71,11 +70,7 @@ class ContinuousFlow(IntegratedFlow):
         ------
         UserError : a coordinate is periodic or lies between walls.
         """
-        if not all(box.open):
-            raise UserError(
-                "map 'continuous': a coordinate is periodic or lies between walls; allowed: "
-                "coordinates that do not, or map 'spline'"
-            )
+        refuse_bounded("continuous", box)
         mean, sd = base.mean.tolist(), base.sd.tolist()
         how = integrator, steps, jacobian, jacobian_parameters
         return cls(mean, sd, velocity, parameters, *how, stream)
@@ -86,4 +81,4 @@ class ContinuousFlow(IntegratedFlow):
 
     @property
     def numbers(self) -> int:
-        return self.network.numbers + self.normals
+        return self.network.numbers + self.working

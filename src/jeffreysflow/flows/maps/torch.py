@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
+from torch.func import jvp, vmap
 
-from jeffreysflow.errors import UserError, described, shown
+from jeffreysflow.errors import UserError, described
 from jeffreysflow.flows.box import Box
-from jeffreysflow.flows.integrated import IntegratedFlow
+from jeffreysflow.flows.integrated import IntegratedFlow, refuse_bounded
+from jeffreysflow.flows.jacobian import get_jacobian
 from jeffreysflow.potentials import Base
-from jeffreysflow.potentials.calling import RobustFunction
 from jeffreysflow.streams import Stream
-from jeffreysflow.userfiles.importing import import_user_file
+from jeffreysflow.userfiles.modules import load_weights, make_module
 
 __all__ = ["OwnFlow"]
 
 _ROWS = 3
+_MIDDLE = 0.5
+_DIFFERENCE, _LARGEST_ERROR = 1e-6, 1e-3
 
 
 class OwnFlow(IntegratedFlow):
@@ -35,11 +35,12 @@ class OwnFlow(IntegratedFlow):
         d]``, every row of which depends on that row alone.
     weights : safetensors with the module's parameters; ``None``: as the function made them.
     integrator, steps, jacobian, jacobian_parameters : as of `continuous`.
+    digests : of all files that the module is made of, by their paths from the folder of the file,
+        when the run was set up; none, if they are not to be compared.
 
     Raises
     ------
-    UserError : the file or its weights cannot be read or do not fit, or v has another shape, is
-        not finite at samples of the base, or cannot be differentiated forwards.
+    UserError : the file or its weights cannot be read, have changed, or do not fit.
     """
 
     is_trained = True
@@ -53,16 +54,17 @@ class OwnFlow(IntegratedFlow):
         steps: int = 20,
         jacobian: str = "stepwise",
         jacobian_parameters: Mapping[str, Any] | None = None,
+        digests: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(dimension, integrator, steps, jacobian, jacobian_parameters or {})
         # parameters are those of the state from then on
-        self.settings = {"dimension": dimension, "file": file, "weights": None, **self.how}
+        about = {"dimension": dimension, "file": file, "weights": None}
+        self.settings = {**about, **self.how, "digests": dict(digests or {})}
         self._file = file
-        self.module = _module(Path(file))
+        self.module, hashes = make_module(Path(file), "velocity")
+        _check_unchanged(Path(file), hashes, digests or {})
         if weights is not None:
-            _load(self.module, Path(weights))
-        self.module.to(torch.float64).requires_grad_(False)
-        self._robust = RobustFunction(self._called, f"{file}: v(x, t)")
+            load_weights(self.module, Path(weights))
 
     @classmethod
     def for_level(
@@ -76,76 +78,114 @@ class OwnFlow(IntegratedFlow):
         steps: int = 20,
         jacobian: str = "stepwise",
         jacobian_parameters: Mapping[str, Any] | None = None,
+        digests: Mapping[str, str] | None = None,
     ) -> OwnFlow:
-        """The user's flow; its parameters are those of the class."""
+        """The user's flow; its parameters are those of the class.
+
+        Raises
+        ------
+        UserError : v has another shape or type, is random, changes what it is given, depends on
+            other samples, is not finite along the flow of samples of the base, or its derivatives
+            by torch are not its own; or a coordinate is periodic or lies between walls.
+        """
+        refuse_bounded("torch", box)
         how = integrator, steps, jacobian, jacobian_parameters
-        flow = cls(base.dimension, file, weights, *how)
-        flow._check(base.sample(_ROWS, stream).cpu())
+        flow = cls(base.dimension, file, weights, *how, digests)
+        flow._check(base.sample(_ROWS, stream).cpu(), stream)
         return flow
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        v: torch.Tensor = self._called(x, t.expand(len(x), 1))
+        try:
+            # for modules that differentiate inside themselves
+            with torch.enable_grad():
+                v = self.module(x, t.expand(len(x), 1))
+        except (Exception, SystemExit) as error:
+            raise UserError(
+                f"{self._file}: v(x, t) raised at t = {float(t.flatten()[0]):g}, x of shape "
+                f"{list(x.shape)}: {described(error)}"
+            ) from error
+        if not isinstance(v, torch.Tensor) or v.shape != x.shape or v.dtype != x.dtype:
+            raise UserError(
+                f"{self._file}: v(x, t) must be [n, d] = {list(x.shape)} of {_name(x.dtype)} for "
+                f"x of that shape, found {_described(v)}"
+            )
         return v
 
     @property
     def numbers(self) -> int:
         widths = sum(p.shape[0] for p in self.module.parameters() if p.ndim > 1)
-        return 12 * self._dimension + 4 * widths + self.normals
+        return 12 * self._dimension + 4 * widths + self.working
 
-    def _called(self, x: torch.Tensor, t: torch.Tensor) -> Any:
-        return self.module(x, t)
+    def _check(self, x: torch.Tensor, stream: Stream) -> None:
+        def v(y: torch.Tensor) -> torch.Tensor:
+            return self.velocity(y, y.new_full((1, 1), _MIDDLE))
 
-    def _check(self, x: torch.Tensor) -> None:
-        t = x.new_full((len(x), 1), 0.5)
-        v = self._robust(x, t)
-        if not isinstance(v, torch.Tensor) or v.shape != x.shape:
-            found = tuple(v.shape) if isinstance(v, torch.Tensor) else shown(v)
-            raise UserError(
-                f"{self._file}: v(x, t) must be [n, d] = {tuple(x.shape)} for x of that shape, "
-                f"found {found}"
+        given = x.clone()
+        found = v(given).detach()
+        if not torch.equal(given, x):
+            raise self._bad("changes the x that it is given")
+        if not torch.equal(found.nan_to_num(), v(given).detach().nan_to_num()):
+            raise self._bad("is another one each time; allowed: nothing that is drawn in it")
+        if not torch.allclose(v(x[:1]).detach(), found[:1], rtol=1e-6, atol=1e-9, equal_nan=True):
+            raise self._bad(
+                "of a sample depends on those beside it; allowed: nothing that averages over them"
             )
-        if not bool(v.isfinite().all()):
-            row = int((~v.isfinite()).any(dim=1).nonzero()[0])
-            raise UserError(
-                f"{self._file}: v(x, t) is not finite at t = 0.5, x = {x[row].tolist()}"
-            )
-        alone = self._robust(x[:1], t[:1])
-        if not torch.allclose(alone, v[:1], rtol=1e-6, atol=1e-9):
-            raise UserError(
-                f"{self._file}: v(x, t) of a sample depends on those beside it; allowed: none of "
-                "what averages over a batch"
-            )
+        if not bool(found.isfinite().all()):
+            row = int((~found.isfinite()).any(dim=1).nonzero()[0])
+            raise self._bad(f"is not finite at t = {_MIDDLE}, x = {x[row].tolist()}")
+        self._check_derivatives(v, x, stream.normal(*x.shape))
+        flow, stepwise = self._discrete(), get_jacobian("stepwise")
+        normals = stream.normal(len(x), stepwise.normals(flow.steps, self._dimension))
         try:
-            torch.func.jvp(lambda y: self._called(y, t), (x,), (torch.ones_like(x),))
+            with torch.no_grad():
+                _, log_r = stepwise.push(flow, x, normals)
+        except UserError as error:
+            named = self._file in str(error)
+            raise error if named else UserError(f"{self._file}: {error}") from error
+        if not bool(log_r.isfinite().all()):
+            raise self._bad("has derivatives that are not finite along the flow of a base sample")
+
+    def _check_derivatives(self, v: Any, x: torch.Tensor, e: torch.Tensor) -> None:
+        """Along directions ``e``: by torch forwards, of many at a time, and by differences."""
+        try:
+            both = vmap(lambda e: jvp(v, (x,), (e,))[1])(torch.stack([e, 2 * e])).detach()
         except Exception as error:
-            raise UserError(
-                f"{self._file}: v(x, t) cannot be differentiated forwards: {described(error)}"
+            cause = error.__cause__ if isinstance(error, UserError) else None
+            raise self._bad(
+                f"cannot be differentiated forwards: {described(cause or error)}"
             ) from error
+        h = _DIFFERENCE * (1 + float(x.abs().max()))
+        ahead, behind = (v(x + sign * h * e).detach() for sign in (1, -1))
+        difference, size = (ahead - behind) / (2 * h), max(float(v(x).abs().max()), 1.0)
+        off = float((both[0] - difference).abs().max())
+        if not off <= _LARGEST_ERROR * (float(difference.abs().max()) + 1e-3 * size):
+            raise self._bad(
+                f"has other derivatives by torch than by differences (off by {off:.2g}); "
+                "allowed: nothing that is detached, or rounded to float32, on the way"
+            )
+
+    def _bad(self, what: str) -> UserError:
+        return UserError(f"{self._file}: v(x, t) {what}")
 
 
-def _module(file: Path) -> nn.Module:
-    if not file.is_file():
-        raise UserError(f"velocity file {file}: no such file")
-    make = getattr(import_user_file(file).module, "velocity", None)
-    if not callable(make):
-        raise UserError(
-            f"{file}: 'velocity' must be a function that makes a torch module, found {shown(make)}"
-        )
-    try:
-        module = make()
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{file}: velocity() raised {described(error)}") from error
-    if not isinstance(module, nn.Module):
-        raise UserError(f"{file}: velocity() must make a torch module, found {shown(module)}")
-    return module.eval()
+def _check_unchanged(file: Path, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    folder = file.resolve().parent
+    for name, value in found.items() if expected else ():
+        if name not in expected:
+            raise UserError(
+                f"{file}: reads {folder / name}, which it did not when the run was set up"
+            )
+        if value != expected[name]:
+            raise UserError(
+                f"{folder / name}: changed while the workflow runs; start the workflow again"
+            )
 
 
-def _load(module: nn.Module, file: Path) -> None:
-    try:
-        module.load_state_dict(load_file(file))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"weights {file}: {reason}") from error
-    for name, values in module.state_dict().items():
-        if values.is_floating_point() and not bool(values.isfinite().all()):
-            raise UserError(f"weights {file}: '{name}' holds a number that is not finite")
+def _described(v: object) -> str:
+    if isinstance(v, torch.Tensor):
+        return f"{list(v.shape)} of {_name(v.dtype)}"
+    return f"a {type(v).__name__}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import silu
 
+from jeffreysflow.errors import positive_integer
 from jeffreysflow.flows.sizes import velocity_numbers
 from jeffreysflow.flows.velocity import TIME_FEATURES, Velocity, linear, time_features
 from jeffreysflow.streams import Stream
@@ -39,6 +40,8 @@ class Gated(Velocity):
         super().__init__()
         d = len(mean)
         features = 2 * d if features is None else features
+        for key, value in (("hidden", hidden), ("layers", layers), ("features", features)):
+            positive_integer(f"velocity 'gated': {key}", value)
         self._mean = torch.tensor(mean, dtype=torch.float64)
         self._sd = torch.tensor(sd, dtype=torch.float64)
         widths = [d + TIME_FEATURES] + [hidden] * layers

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import silu
 
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import UserError, positive_integer
 from jeffreysflow.flows.sizes import velocity_numbers
 from jeffreysflow.flows.velocity import TIME_FEATURES, Velocity, linear, time_features
 from jeffreysflow.streams import Stream
@@ -40,6 +40,8 @@ class Particles(Velocity):
     ) -> None:
         super().__init__()
         d = len(mean)
+        for key, value in (("hidden", hidden), ("layers", layers), ("dimension", dimension)):
+            positive_integer(f"velocity 'particles': {key}", value)
         if d % dimension or d < 2 * dimension or len(set(sd)) > 1 or len(set(mean)) > 1:
             raise UserError(
                 "velocity 'particles': coordinates must be those of particles in "

@@ -34,7 +34,8 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 def applies(experiment: Experiment) -> bool:
-    return bool(experiment.generating)
+    # those of islands say nothing of single samples
+    return bool(experiment.generating) and experiment.generation.sampling.kind == "importance"
 
 
 def draw(data: ExperimentData) -> Figure:

@@ -1,0 +1,344 @@
+"""Generation by importance weights, Metropolis chains and sequential Monte Carlo, as stages run it:
+the same bits after a kill, and what is refused or doubted of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jeffreysflow.analysis.exact_divergence import pulled_back
+from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.extended import ExtendedTarget
+from jeffreysflow.distillation.sampler import metropolis_island, moved, smc_island
+from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
+from jeffreysflow.flows.box import spline_box
+from jeffreysflow.flows.directions import row_normals
+from jeffreysflow.flows.discrete import DiscreteFlow
+from jeffreysflow.flows.integrator import get_integrator
+from jeffreysflow.flows.jacobian import get_jacobian
+from jeffreysflow.flows.map import build_map
+from jeffreysflow.judgement.random_weights import about_random_weights
+from jeffreysflow.launch.check import check_experiment
+from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
+from jeffreysflow.potentials.fitted_base import FittedBase
+from jeffreysflow.potentials.line_mixture import LineMixture
+from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
+from jeffreysflow.stores.completion import read_record
+from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.tables import EstimateRow, read_table
+from jeffreysflow.streams import Stream
+from jeffreysflow.tempering.communicator import SerialCommunicator
+from velocity_cases import SMALL, own_file, own_flow, wells
+
+LINE = Domain.euclidean(2)
+SAMPLING: dict[str, dict[str, Any]] = {
+    "importance": {"sampling": {"kind": "importance"}},
+    "metropolis": {"sampling": {"kind": "metropolis", "islands": 8, "chains": 5, "burn_in": 1}},
+    "smc": {"sampling": {"kind": "smc", "islands": 8, "moves": 1, "cess": 0.7}},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a flow that nothing has been drawn from yet."""
+    results = tmp_path_factory.mktemp("trained")
+    layout, experiment = wells(results, SMALL, {})
+    temper.run(layout, experiment, "r", communicator=SerialCommunicator())
+    gather.run(layout, experiment, "r")
+    distill.run(layout, experiment, "f", 1)
+    return results
+
+
+def stored(layout: Layout, hash: str) -> Ensemble:
+    return open_ensemble(layout.flow("f").generated / "store.zarr", "generated", hash).samples()
+
+
+@pytest.mark.parametrize("kind", SAMPLING)
+def test_generation_that_is_killed_half_way_has_the_same_bits(
+    trained: Path, tmp_path: Path, kind: str
+) -> None:
+    """And afterwards its estimates have what is to be known of it."""
+    found = []
+    for name in ("undisturbed", "killed"):
+        results = tmp_path / name
+        shutil.copytree(trained, results)
+        layout, experiment = wells(results, SMALL, {**SAMPLING[kind], "samples": 160, "batch": 40})
+        if name == "killed":
+            child = os.fork()
+            if child == 0:
+                _killed_at(generate, layout, experiment, batch=3)
+            assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+            assert not (layout.flow("f").generated / "done.json").exists()
+        generate.run(layout, experiment, "f")
+        found.append(stored(layout, experiment.generation_hash("f")))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
+    estimate.run_flow(layout, experiment, "f")
+    rows = {row.quantity: row for row in read_table(layout.flow("f").estimates, EstimateRow)}
+    record = read_record(layout.flow("f").generated / "done.json")
+    assert rows["passes"].value == record["passes"] > 0
+    assert rows["unbiased_weights"].value == 1
+    assert ("ess_of_islands" in rows) == (kind != "importance")
+    assert ("accepted_moves" in rows) == (kind != "importance")
+    # the reference has as many samples of both wells, and those of the flow reach each
+    assert ("beyond_of_reference" in rows) == (kind == "importance")
+    log_z = rows["log_z"]
+    assert log_z.stderr is not None
+    assert abs(log_z.value - 0.0) < 5 * log_z.stderr
+
+
+def test_a_velocity_that_loses_a_well_is_doubted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All its samples are in one well, where their weights are good."""
+    what = "1.5 * torch.cat([2 - x[:, :1], -x[:, 1:]], 1)"
+    network = {"kind": "torch", "file": str(own_file(tmp_path, what)), "steps": 5}
+    layout, experiment = wells(tmp_path, network, {"samples": 160})
+    temper.run(layout, experiment, "r", communicator=SerialCommunicator())
+    gather.run(layout, experiment, "r")
+    distill.run(layout, experiment, "f", 1)
+    generate.run(layout, experiment, "f")
+    truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
+    estimate.run_flow(layout, experiment, "f")
+    rows = {row.quantity: row for row in read_table(layout.flow("f").estimates, EstimateRow)}
+    assert rows["beyond_of_reference"].value == pytest.approx(0.5, abs=0.1)
+    assert "the flow lost a mode" in capsys.readouterr().out
+
+
+def _killed_at(stage: Any, layout: Layout, experiment: Any, batch: int) -> None:
+    """In a process of its own: the stage until it writes this batch."""
+    write, written = EnsembleWriter.write, []
+
+    def last(self: EnsembleWriter, part: Ensemble) -> None:
+        written.append(part)
+        if len(written) == batch:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, part)
+
+    EnsembleWriter.write = last  # type: ignore[method-assign]
+    stage.run(layout, experiment, "f")
+    os._exit(0)
+
+
+class Itself(Potential):
+    """A base as a target, or one whose energy is not a number on one side."""
+
+    def __init__(self, base: Base, wall: float = float("inf")) -> None:
+        super().__init__()
+        self.domain, self._base, self._wall = base.domain, base, wall
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x[:, 0] < self._wall, self._base.energy(x), torch.nan)
+
+
+def still(base: Base, **settings: Any) -> Any:
+    """A velocity of 0: every weight of its own law is 1."""
+    settings = {"parameters": SMALL["parameters"], "steps": 2, **settings}
+    box = spline_box(base, base.sample(10, Stream(1)))
+    return build_map("continuous", settings, box, base, Stream(2)).double()
+
+
+def correlated() -> FittedBase:
+    factor = torch.tensor([[[1.0, 0.0], [0.9, 0.3]], [[0.5, 0.0], [-0.4, 0.1]]]).double()
+    means = torch.tensor([[-2.0, -2.0], [2.0, 2.0]]).double()
+    return FittedBase(LINE, LineMixture(torch.tensor([0.3, 0.7]).double(), means, factor), [], [])
+
+
+def test_moves_keep_the_law_of_a_base_whose_coordinates_depend_on_each_other() -> None:
+    """A coordinate drawn anew from such a law would forget the other ones."""
+    base = correlated()
+    extended = ExtendedTarget([still(base)], AnnealingPath(base, Itself(base)), 4000)
+    n, stream = 4000, Stream(4)
+    points = extended.drawn(n, stream)
+    for _ in range(5):
+        points, acceptance = moved(extended, points, 1.0, 0.5, stream)
+    assert acceptance == pytest.approx(1.0, abs=1e-9)
+    x = points.image.x
+    same_well = ((x[:, 0] > 0) == (x[:, 1] > 0)).double()
+    fresh = base.sample(40_000, Stream(5))
+    expected = ((fresh[:, 0] > 0) == (fresh[:, 1] > 0)).double().mean()
+    assert float(same_well.mean()) == pytest.approx(float(expected), abs=0.015)
+    product = (x[:, 0] * x[:, 1]).mean() - (fresh[:, 0] * fresh[:, 1]).mean()
+    assert abs(float(product)) < 5 * float((x[:, 0] * x[:, 1]).std()) / n**0.5
+    # negative control: each coordinate from another sample
+    which = Stream(7).uniform(n, 2) < 0.5
+    mixed = torch.where(which, x, base.sample(n, Stream(6)))
+    assert float(((mixed[:, 0] > 0) == (mixed[:, 1] > 0)).double().mean()) < expected - 0.1
+
+
+def test_a_move_draws_something_anew() -> None:
+    """A proposal of the point itself would be accepted, and count as a move."""
+    base = Base(LINE)
+    extended = ExtendedTarget([still(base)], AnnealingPath(base, Itself(base)), 4000)
+    points = extended.drawn(2000, Stream(4))
+    again = extended.redrawn(points, 0.01, Stream(5))
+    same = (again.source == points.source).all(dim=1) & (again.eps == points.eps).all(dim=1)
+    assert not bool(same.any())
+    # z, and each of two steps' directions, come in for it alike
+    moved_source = (again.source != points.source).any(dim=1).double().mean()
+    assert float(moved_source) == pytest.approx(0.5, abs=0.05)
+
+
+def test_samples_are_made_of_the_numbers_of_a_base() -> None:
+    for base in (correlated(), Base(LINE, 1.0, 2.0), Base(LINE, tails=3.0)):
+        made = base.made_of(base.numbers(50, Stream(1)))
+        assert torch.equal(made, base.sample(50, Stream(1)))
+
+
+def test_an_energy_that_is_not_a_number_is_refused_where_it_is_only_proposed() -> None:
+    """It would never be accepted, and what lies there be missing silently."""
+    base = Base(LINE)
+    path = AnnealingPath(base, Itself(base, wall=2.3))
+    extended = ExtendedTarget([still(base)], path, 1000, "here: generate")
+    makes: list[Callable[[], object]] = [
+        lambda: metropolis_island(extended, 8, 40, 0, 1.0, Stream(1)),
+        lambda: smc_island(extended, 8, [0.5, 1.0], 20, 1.0, Stream(1)),
+    ]
+    for make in makes:
+        assert bool(extended.drawn(8, Stream(1)).image.V.isfinite().all())
+        with pytest.raises(UserError, match=r"here: generate: the energy of .* is not a number"):
+            make()
+
+
+def test_a_velocity_without_a_derivative_leaves_no_silent_zero(tmp_path: Path) -> None:
+    flow = own_flow(tmp_path, "0.1 * x + torch.relu(4 - x.abs()).sqrt() * 0", jacobian="stepwise")
+    z = torch.tensor([[0.1, 0.1], [5.0, 0.0]]).double()
+    flow.weighted(z[:1], Stream(1).normal(1, flow.normals))
+    with pytest.raises(UserError, match="Jacobian factor of 1 of 2 samples is not a number"):
+        flow.weighted(z, Stream(1).normal(2, flow.normals))
+
+
+def test_a_step_that_folds_space_has_no_weight() -> None:
+    """Its inverse is not one to one: what another branch covers would never be drawn."""
+    flow = DiscreteFlow(lambda x, t: 3 * torch.sin(3 * x), get_integrator("heun"), 1)
+    x = torch.linspace(-3, 3, 61).double()[:, None]
+    log_det = flow.log_det_back(0, x)
+    assert bool(log_det.isnan().any())
+    assert bool(log_det.isfinite().any())
+    with pytest.raises(UserError, match=r"is not one to one|does not converge"):
+        flow.forward(x)
+    short = DiscreteFlow(lambda x, t: 3 * torch.sin(3 * x), get_integrator("heun"), 20)
+    _, exact = get_jacobian("brute_force").push(short, x, x[:, :0])
+    assert bool(exact.isfinite().all())
+
+
+@pytest.mark.parametrize("jacobian", ["stepwise", "flow_perturbation", "hutchinson"])
+def test_samples_pulled_back_have_the_weights_of_generated_ones(jacobian: str) -> None:
+    """Of the same random numbers: what is drawn next to never is found by them."""
+    base = Base(LINE)
+    flow = still(base, jacobian=jacobian)
+    with torch.no_grad():
+        for number, parameter in enumerate(flow.network.parameters()):
+            parameter.add_(0.2 * Stream(3, number).normal(*parameter.shape))
+    path, z = AnnealingPath(base, Itself(base)), base.sample(150, Stream(1))
+
+    def stream(tile: int) -> Stream:
+        return Stream(2, tile)
+
+    made = ExtendedTarget([flow], path, 1000).image(
+        z, row_normals(stream, 0, 150, flow.normals, "cpu")
+    )
+    again = pulled_back([flow], path, made.x, stream=stream)
+    torch.testing.assert_close(again, made.log_weights, rtol=0, atol=1e-9)
+    assert float(made.log_weights.std()) > 0.01
+    assert not still(base, jacobian="flow_perturbation", jacobian_parameters={"scale": 0.1}).pulls
+
+
+PARTICLES = {"kind": "continuous", "velocity": "particles"}
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        ({"parameters": {"hidden": 0}}, "gated': hidden must be a positive integer"),
+        ({"parameters": {"layers": 0}}, "gated': layers must be a positive integer"),
+        ({"parameters": {"features": 2.5}}, "gated': features must be a positive integer"),
+        ({**PARTICLES, "parameters": {"dimension": 0}}, "dimension must be a positive integer"),
+        ({**PARTICLES, "parameters": {"layers": 0}}, "layers must be a positive integer"),
+        ({**PARTICLES}, "particles in 3 dimensions"),
+        (
+            {
+                **PARTICLES,
+                "parameters": {"dimension": 1},
+                "jacobian": {"kind": "stepwise", "parameters": {"directions": 2}},
+            },
+            "directions must be from 1 to 1, found 2",
+        ),
+        (
+            {"jacobian": {"kind": "stepwise", "parameters": {"clusters": 170}}},
+            "stepwise learns from 160 samples, half of an ensemble of 320",
+        ),
+        ({"jacobian": {"kind": "hutchinson", "parameters": {"probe": "no"}}}, "unknown probe"),
+    ],
+)
+def test_networks_that_are_refused_before_any_work(
+    tmp_path: Path, network: dict[str, Any], says: str
+) -> None:
+    _, experiment = wells(tmp_path, {"kind": "continuous", **network}, {})
+    with pytest.raises(UserError, match=says) as caught:
+        check_experiment(experiment)
+    assert str(caught.value).startswith("flows.f: ")
+
+
+@pytest.mark.parametrize("dimension", [1, "two"])
+def test_a_value_that_an_energy_cannot_have_is_one_line(dimension: object) -> None:
+    with pytest.raises(UserError, match="potential 'two_wells': dimension must be an integer"):
+        get_potential("two_wells", dimension=dimension)
+
+
+def test_sizes_of_convergence_against_islands_before_any_work(tmp_path: Path) -> None:
+    _, experiment = wells(tmp_path, SMALL, {**SAMPLING["smc"], "convergence": [30, 60]})
+    with pytest.raises(UserError, match="length of an island or of a Sobol sequence, 40"):
+        check_experiment(experiment)
+
+
+def test_what_speaks_against_weights_that_are_random() -> None:
+    def texts(**values: float) -> list[tuple[str, bool]]:
+        rows = {key: EstimateRow(1, key, value) for key, value in values.items()}
+        return [(doubt.text, doubt.grave) for doubt in about_random_weights(rows)]
+
+    assert texts(unbiased_weights=1, ess_of_islands=0.9) == []
+    assert texts(acceptance=0.3, accepted_moves=0.9) == []
+    (biased,) = texts(unbiased_weights=0, corrected_weights=0)
+    assert "half its difference" in biased[0]
+    (corrected,) = texts(unbiased_weights=0, corrected_weights=1)
+    assert "leaves some" in corrected[0]
+    assert "half its difference" not in corrected[0]
+    assert biased[1]
+    assert corrected[1]
+    ((text, grave),) = texts(acceptance=0.01, accepted_moves=0.4)
+    assert "1.00% of them and 0.4 of each point" in text
+    assert grave
+    assert texts(acceptance=0.01, accepted_moves=2.0)[0][1] is False
+
+
+@pytest.mark.parametrize("generates", [True, False])
+def test_biased_weights_are_marked_with_and_without_fresh_samples(
+    tmp_path: Path, generates: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = {**SMALL, "jacobian": {"kind": "hutchinson"}}
+    layout, experiment = wells(tmp_path, network, {}, flow={"generate": generates})
+    temper.run(layout, experiment, "r", communicator=SerialCommunicator())
+    gather.run(layout, experiment, "r")
+    distill.run(layout, experiment, "f", 1)
+    if generates:
+        generate.run(layout, experiment, "f")
+    truth.run(layout, experiment)
+    estimate.run_flow(layout, experiment, "f")
+    rows = {row.quantity: row.value for row in read_table(layout.flow("f").estimates, EstimateRow)}
+    prefix = "" if generates else "ensemble:"
+    assert rows[f"{prefix}unbiased_weights"] == 0
+    assert rows[f"{prefix}trusted"] == 0
+    assert "its weights are biased" in capsys.readouterr().out

@@ -1,0 +1,191 @@
+"""A user's own velocity: what is wrong with it is said in one line, before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.config.integration import with_velocities
+from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
+from jeffreysflow.launch.flow_settings import check_flow
+from jeffreysflow.potentials import Base
+from jeffreysflow.stores.flows import load_flow, save_flow
+from jeffreysflow.streams import Stream
+from velocity_cases import Own, own_file, own_flow, wells
+
+NAN_AT_START = "self.a(x) * t / t"
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("self.a(x).float()", "of float64 for x of that shape, found .* of float32"),
+        ("self.a(x) + 0j", "of float64 for x of that shape, found .* of complex128"),
+        ("(self.a(x), t)", "for x of that shape, found a tuple"),
+        ("torch.cat([self.a(x), t], 1)", r"found \[3, 3\]"),
+        ("self.a(x) * float(t)", "raised at t = 0.5"),
+        ("self.a(x) * t[:, 0]", "raised at t = 0.5"),
+        ("raise SystemExit(0)", "raised at t = 0.5.*SystemExit"),
+        ("self.a(x.detach())", "other derivatives by torch than by differences"),
+        ("torch.sin(self.a(x).float()).double()", "nothing that is detached, or rounded"),
+        ("torch.nn.functional.dropout(self.a(x), 0.5)", "is another one each time"),
+        ("x -= 1.0; return self.a(x)", "changes the x that it is given"),
+        ("t *= 2; return self.a(x) * t", "raised at t = 0.5"),
+        (
+            "return 2 * self.a(x) if bool((x > 9).any()) else self.a(x) * (1 + x.sum().item())",
+            "depends on those beside it|cannot be differentiated forwards",
+        ),
+        ("self.a(x) * (1 if bool((x > 9).any()) else x.norm(dim=1)[:, None])", ""),
+        (NAN_AT_START, r"\(t = 0\): the velocity of 3 of 3 samples is not finite"),
+        ("self.a(x) / (1 - t)", "t = 0.9.*is not finite"),
+        ("assert float(t.max()) < 0.9; return self.a(x)", "raised at t = 0.9"),
+        ("500 * torch.sin(50 * x)", "does not converge|is not one to one"),
+        ("(self.a(x) ** 2).sum(0) * self.a(x)", "depends on those beside it"),
+    ],
+)
+def test_what_is_no_velocity(tmp_path: Path, what: str, says: str) -> None:
+    if not says:
+        own_flow(tmp_path, what)
+        return
+    with pytest.raises(UserError, match=says) as caught:
+        own_flow(tmp_path, what)
+    assert "my_velocity.py" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "torch.nn.Dropout(0.5).eval()(self.a(x))",
+        "torch.func.grad(lambda y: torch.sin(self.a(y)).square().sum())(x)",
+        "torch.relu(self.a(x)) * t",
+        "self.a(x) * (x.new_ones(len(x), 1) + t)",
+    ],
+)
+def test_what_is_one(tmp_path: Path, what: str) -> None:
+    flow = own_flow(tmp_path, what, jacobian="stepwise")
+    z = Stream(3).normal(4, 2)
+    assert bool(flow.weighted(z, Stream(4).normal(4, flow.normals))[1].isfinite().all())
+
+
+def test_weights_have_all_their_digits(tmp_path: Path) -> None:
+    """A module is made in float32; float64 weights are not rounded on their way into it."""
+    precise = {"a.weight": torch.eye(2).double() / 3, "a.bias": torch.zeros(2).double()}
+    flow = own_flow(tmp_path, "self.a(x)", precise)
+    assert torch.equal(flow.state_dict()["module.a.weight"], precise["a.weight"])
+
+
+def test_weights_that_are_no_safetensors(tmp_path: Path) -> None:
+    pickled = tmp_path / "my.pt"
+    torch.save(Own().state_dict(), pickled)
+    with pytest.raises(UserError, match=r"my.pt: not safetensors .*save_file"):
+        own_flow(tmp_path, "self.a(x)", file=str(own_file(tmp_path, "x")), weights=str(pickled))
+    for weights, says in (
+        ({"a.weight": torch.ones(2, 2)}, r"Missing key\(s\).*a.bias"),
+        ({**Own().state_dict(), "more": torch.ones(1)}, "Unexpected key"),
+    ):
+        with pytest.raises(UserError, match=says) as caught:
+            own_flow(tmp_path, "self.a(x)", weights)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("v = 1", "'velocity' must be a function that makes a torch module, found nothing"),
+        ("velocity = 3", "found 3"),
+        ("def velocity(width): pass", "missing 1 required positional argument"),
+        ("def velocity(): return 3", "must make a torch module, found 3"),
+        ("def velocity(): raise SystemExit(0)", "raised SystemExit"),
+        ("def velocity(:", "import failed: SyntaxError"),
+    ],
+)
+def test_files_without_a_velocity(tmp_path: Path, code: str, says: str) -> None:
+    file = tmp_path / "bare.py"
+    file.write_text(code)
+    with pytest.raises(UserError, match=says):
+        own_flow(tmp_path, "self.a(x)", file=str(file), weights=None)
+
+
+def test_no_circles_and_no_walls(tmp_path: Path) -> None:
+    """Where space is a ring, two images of a sample may be one point, and weights mean nothing."""
+    for domain in (
+        Domain((None, (0.0, 1.0))),
+        Domain((None, None), (None, (0.0, 1.0))),
+    ):
+        with pytest.raises(UserError, match="periodic or lies between walls"):
+            own_flow(tmp_path, "self.a(x)", domain=domain)
+
+
+def test_random_parameters_are_the_same_again(tmp_path: Path) -> None:
+    any_values, file = {"a": torch.ones(1)}, str(own_file(tmp_path, "self.a(x)"))
+    torch.manual_seed(7)
+    state = torch.random.get_rng_state()
+    one, two = (
+        own_flow(tmp_path, "self.a(x)", any_values, file=file, weights=None) for _ in range(2)
+    )
+    assert torch.equal(one.state_dict()["module.a.weight"], two.state_dict()["module.a.weight"])
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_all_files_that_it_is_made_of_are_known(tmp_path: Path) -> None:
+    """Modules beside it and data that it opens: a change of any of them is another flow."""
+    (tmp_path / "mine").mkdir()
+    folder = tmp_path / "mine"
+    (folder / "my_net.py").write_text("SCALE = 2.0\n")
+    (folder / "width.txt").write_text("2")
+    file = folder / "my_velocity.py"
+    file.write_text(
+        "import torch\nfrom pathlib import Path\nimport my_net\n"
+        "def velocity():\n"
+        "    n = int((Path(__file__).parent / 'width.txt').open().read())\n"
+        "    return Only(n)\n"
+        "class Only(torch.nn.Module):\n"
+        "    def __init__(self, n):\n        super().__init__(); self.n = n\n"
+        "    def forward(self, x, t):\n        return x * t / self.n * my_net.SCALE\n"
+    )
+    flows = {"f": {"network": {"kind": "torch", "file": str(file)}}}
+
+    def digests() -> dict[str, str]:
+        found = with_velocities(flows, lambda key, name: Path(name))["f"]["network"]["digests"]
+        assert isinstance(found, dict)
+        return found
+
+    before = digests()
+    assert set(before) == {"my_velocity.py", "my_net.py", "width.txt"}
+    flow = own_flow(tmp_path, "x", file=str(file), weights=None, digests=before)
+    save_flow(tmp_path / "flow.safetensors", flow, "hash")
+    load_flow(tmp_path / "flow.safetensors", "hash")
+    (folder / "my_net.py").write_text("SCALE = 3.0\n")
+    assert digests() != before
+    with pytest.raises(UserError, match=r"my_net.py: changed while the workflow runs"):
+        load_flow(tmp_path / "flow.safetensors", "hash")
+
+
+def test_it_goes_from_the_base_to_the_target(tmp_path: Path) -> None:
+    network = {"kind": "torch", "file": str(own_file(tmp_path, "self.a(x)"))}
+    _, experiment = wells(tmp_path, network, {}, flow={"levels": "all"})
+    with pytest.raises(UserError, match="allowed: levels: last"):
+        check_flow(experiment.flow("f"), Base(Domain.euclidean(2)))
+
+
+def test_a_file_from_elsewhere_is_not_executed_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jeffreysflow import commands
+
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
+    elsewhere.mkdir()
+    here.mkdir()
+    network = {"kind": "torch", "file": str(own_file(elsewhere, "self.a(x)"))}
+    layout, experiment = wells(here, network, {})
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(commands, "check_seal", lambda config: None)
+    with pytest.raises(UserError, match="from outside the working folder"):
+        commands._trusted(layout.config, trust=False)
+    assert isinstance(commands._trusted(layout.config, trust=True), Experiment)
+    assert experiment.name == "wells"
