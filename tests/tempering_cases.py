@@ -5,6 +5,7 @@ from typing import Any
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.tempering.communicator import SerialCommunicator
 
 
 def linear_ladder(intervals: int) -> tuple[float, ...]:
@@ -56,6 +57,53 @@ REFERENCES: dict[str, dict[str, Any]] = {
     },
 }
 
+_MINIBATCHES: dict[str, Any] = {
+    "ladder": {"kind": "fixed", "values": [0, 0.1, 0.4, 1]},
+    "swap": "seo",
+    "walkers": 30,
+    "warmup_rounds": 32,
+    "rounds": 40,
+    "local_steps": 2,
+    "checkpoint_seconds": 0,
+}
+NOISY: dict[str, dict[str, Any]] = {
+    # the levels of a walker share a batch, which swaps see again; their blocks are spread
+    "reused": {
+        **_MINIBATCHES,
+        "kernel": {"name": "sgld", "step_size": 0.01, "parameters": {"batch": 1}},
+        "swap_rule": {"name": "naive", "parameters": {"batch": "reused"}},
+        "tile": {"walkers": 15, "replicas": 2},
+    },
+    # every replica has its own, and the noise of swaps is measured in warm-up
+    "measured": {
+        **_MINIBATCHES,
+        "kernel": {
+            "name": "tamed_sgld",
+            "step_size": 0.01,
+            "parameters": {"batch": 2, "batches": "replica", "control_variate": True},
+        },
+        "swap_rule": {"name": "penalty"},
+        "tile": {"walkers": 10},
+    },
+}
+
+
+class Interrupted(SerialCommunicator):
+    """Dies at the n-th message; the agreement about checkpoints is one every round here."""
+
+    def __init__(self, messages: int) -> None:
+        self.left = messages
+
+    def broadcast(self, value):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return value
+
+    def all_gather(self, value):
+        # the agreement; what else is gathered is a dict
+        return [self.broadcast(value) if isinstance(value, tuple) else value]
+
 
 def experiment_in(results: Path, **changes: Any) -> tuple[Layout, Experiment]:
     """An experiment with the references above, its `config.json` written under ``results``.
@@ -64,16 +112,27 @@ def experiment_in(results: Path, **changes: Any) -> tuple[Layout, Experiment]:
     """
     seed = changes.pop("seed", 3)
     references = {**REFERENCES, "blocks": {**REFERENCES["blocks"], **changes}}
+    return _written(results, "wells", "multi_well", seed, references)
+
+
+def noisy_experiment_in(results: Path) -> tuple[Layout, Experiment]:
+    """One with the references that see mini-batches of a sum."""
+    return _written(results, "noisy", "noisy_mixture_2d", 3, NOISY)
+
+
+def _written(
+    results: Path, name: str, potential: str, seed: int, references: dict[str, dict[str, Any]]
+) -> tuple[Layout, Experiment]:
     experiment = Experiment.model_validate(
         {
-            "name": "wells",
+            "name": name,
             "title": "a test",
             "scale": "smoke",
             "seed": seed,
-            "potential": {"name": "multi_well"},
+            "potential": {"name": potential},
             "base": {"sd": 2.2},
             "references": references,
-            "flows": {"f": {"reference": "blocks", "theta": 0.5}},
+            "flows": {"f": {"reference": next(iter(references)), "theta": 0.5}},
         }
     )
     layout = Layout(results, experiment.name)

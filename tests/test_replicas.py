@@ -14,7 +14,7 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.replicas import Replicas, verify_replicas
 from jeffreysflow.tempering.communicator import SerialCommunicator
 from seal_cases import rewrite
-from tempering_cases import contents, experiment_in
+from tempering_cases import Interrupted, contents, experiment_in
 
 SMALL = {"walkers": 30, "tile": {"walkers": 12, "replicas": 3}, "rounds": 40, "thin": 3}
 
@@ -162,23 +162,6 @@ def test_an_unfinished_or_absent_store_is_refused(
         verify_replicas(folder / "store.zarr", experiment.reference_hash("blocks"))
     with pytest.raises(UserError, match="no Zarr store"):
         verify_replicas(tmp_path / "nowhere.zarr")
-
-
-class Interrupted(SerialCommunicator):
-    """Dies at the n-th message; the agreement about checkpoints is one every round here."""
-
-    def __init__(self, messages: int) -> None:
-        self.left = messages
-
-    def broadcast(self, value):
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-        return value
-
-    def all_gather(self, value):
-        # the agreement; what else is gathered is a dict
-        return [self.broadcast(value) if isinstance(value, tuple) else value]
 
 
 @pytest.mark.parametrize("messages", [6, 30, 60])

@@ -13,11 +13,19 @@ import psutil
 import pytest
 
 from forked import forking_python
+from jeffreysflow.config import Experiment
 from jeffreysflow.stages import temper
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.replicas import verify_replicas
 from jeffreysflow.tempering.communicator import SerialCommunicator
-from tempering_cases import REFERENCES, contents, experiment_in
+from tempering_cases import (
+    NOISY,
+    REFERENCES,
+    Interrupted,
+    contents,
+    experiment_in,
+    noisy_experiment_in,
+)
 
 pytestmark = pytest.mark.mpi
 
@@ -30,12 +38,11 @@ from pathlib import Path
 from jeffreysflow.config import load_experiment
 from jeffreysflow.stages import temper
 from jeffreysflow.stores.layout import Layout
-config = Path(sys.argv[1])
-experiment = load_experiment(config)
-for reference in experiment.references:
-    temper.run(Layout.of_config(config), experiment, reference, expect_ranks=int(sys.argv[2]))
+for config in map(Path, sys.argv[2:]):
+    layout, experiment = Layout.of_config(config), load_experiment(config)
+    for reference in experiment.references:
+        temper.run(layout, experiment, reference, expect_ranks=int(sys.argv[1]))
 """
-
 
 COUNTED = """
 import sys
@@ -83,16 +90,21 @@ def launch_temper(
     return launch(ranks, "-m", "jeffreysflow", "temper", *config, *more, python=python)
 
 
+def experiments_in(folder: Path) -> list[tuple[Layout, Experiment]]:
+    return [experiment_in(folder), noisy_experiment_in(folder)]
+
+
 @pytest.fixture(scope="module")
 def on_one_rank(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
     """The contents of the stores that one rank without MPI makes."""
-    layout, experiment = experiment_in(tmp_path_factory.mktemp("one"))
     stores = {}
-    for reference in REFERENCES:
-        temper.run(layout, experiment, reference, communicator=SerialCommunicator())
-        store = layout.reference(reference).replicas / "store.zarr"
-        verify_replicas(store, experiment.reference_hash(reference))
-        stores[reference] = contents(store)
+    for layout, experiment in experiments_in(tmp_path_factory.mktemp("one")):
+        for reference in experiment.references:
+            temper.run(layout, experiment, reference, communicator=SerialCommunicator())
+            store = layout.reference(reference).replicas / "store.zarr"
+            verify_replicas(store, experiment.reference_hash(reference))
+            stores[reference] = contents(store)
+    assert stores.keys() == REFERENCES.keys() | NOISY.keys()
     assert "x/c/1/0/2/0" in stores["blocks"]  # two chunks of draws, three blocks of walkers
     return stores
 
@@ -101,15 +113,30 @@ def on_one_rank(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
 def test_stores_have_the_same_bits_for_every_number_of_ranks(
     ranks: int, on_one_rank: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
-    layout, _ = experiment_in(tmp_path)
-    process = launch(ranks, "-c", ALL_REFERENCES, str(layout.config), str(ranks))
+    layouts = [layout for layout, _ in experiments_in(tmp_path)]
+    configs = [str(layout.config) for layout in layouts]
+    process = launch(ranks, "-c", ALL_REFERENCES, str(ranks), *configs)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     for reference, expected in on_one_rank.items():
-        folder = layout.reference(reference).replicas
+        folder = layouts[reference in NOISY].reference(reference).replicas
         assert contents(folder / "store.zarr") == expected
         assert json.loads((folder / "done.json").read_text())["ranks"] == ranks
         assert not (folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("reference", NOISY)
+def test_mini_batches_go_on_where_a_run_was_stopped(
+    reference: str, on_one_rank: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    layout, experiment = noisy_experiment_in(tmp_path)
+    for messages in (12, 40):
+        with pytest.raises(KeyboardInterrupt):
+            temper.run(layout, experiment, reference, communicator=Interrupted(messages))
+    temper.run(layout, experiment, reference, communicator=SerialCommunicator())
+    folder = layout.reference(reference).replicas
+    assert json.loads((folder / "done.json").read_text())["resumed_at_round"] > 0
+    assert contents(folder / "store.zarr") == on_one_rank[reference]
 
 
 @pytest.mark.parametrize(("reference", "rounds"), [("spread", 120), ("blocks", 0)])
