@@ -187,8 +187,8 @@ def _project(options: argparse.Namespace) -> Project:
 
 
 def _validate(options: argparse.Namespace) -> None:
+    from jeffreysflow.launch.flow_notes import flow_notes
     from jeffreysflow.launch.ladder_notes import ladder_notes
-    from jeffreysflow.launch.mask_notes import mask_notes
 
     project = _project(options)
     experiments = resolve_project(project, Path())
@@ -211,7 +211,7 @@ def _validate(options: argparse.Namespace) -> None:
             for note in ladder_notes(experiment, reference):
                 print(f"  {reference}: {note}")
         for flow in experiment.flows:
-            for note in mask_notes(experiment, flow):
+            for note in flow_notes(experiment, flow):
                 print(f"  {flow}: {note}")
 
 

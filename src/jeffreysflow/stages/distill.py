@@ -17,9 +17,9 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.launch.cards import hold_cards
 from jeffreysflow.launch.device import use_device
+from jeffreysflow.launch.flow_notes import flow_notes
 from jeffreysflow.launch.flow_settings import level_settings
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.launch.mask_notes import mask_notes
 from jeffreysflow.launch.target import build_flow_path
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.potentials.path import interpolated
@@ -78,7 +78,7 @@ def run(
     path.target.to(device)
 
     what = f"distill {experiment.name}/{flow}" + ("" if steps == 1 else f" level {level}/{steps}")
-    for note in mask_notes(experiment, flow) if level == 1 else ():
+    for note in flow_notes(experiment, flow) if level == 1 else ():
         print(f"{what}: {note}", flush=True)
     lam_0, lam_1, reference = _task(layout, experiment, flow, level)
     below: Ensemble | None = None

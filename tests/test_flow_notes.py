@@ -1,4 +1,4 @@
-"""Too few coupling layers for the dimension are told before they are trained, enough are not."""
+"""What a flow has no use for, or too little of, is told before it is trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
-from jeffreysflow.launch.mask_notes import mask_notes
+from jeffreysflow.launch.flow_notes import flow_notes
 from jeffreysflow.stages import distill, gather, temper
 from jeffreysflow.stores.layout import Layout
 
@@ -45,12 +45,12 @@ def experiment(d: int, **network: object) -> Experiment:
 
 
 def test_up_to_three_pairs_are_named_with_the_layers_that_would_do() -> None:
-    (note,) = mask_notes(experiment(7, layers=4), "f")
+    (note,) = flow_notes(experiment(7, layers=4), "f")
     assert note == (
         "network.layers 4 leaves coordinates apart: 1 never says how 2 moves, 2 never says "
         "how 1 moves, 3 never says how 4 moves; 6 would do"
     )
-    (one,) = mask_notes(experiment(2, layers=1), "f")
+    (one,) = flow_notes(experiment(2, layers=1), "f")
     assert one == "network.layers 1 leaves coordinates apart: 1 never says how 2 moves; 2 would do"
 
 
@@ -59,7 +59,7 @@ def test_up_to_three_pairs_are_named_with_the_layers_that_would_do() -> None:
     [(4, {"layers": 4}), (8, {"layers": 6}), (8, {"layers": 7}), (40, {}), (1, {"layers": 1})],
 )
 def test_enough_layers_need_no_word(d: int, network: dict[str, object]) -> None:
-    assert mask_notes(experiment(d, **network), "f") == []
+    assert flow_notes(experiment(d, **network), "f") == []
 
 
 def test_validate_and_the_log_of_distill_tell(
@@ -72,3 +72,18 @@ def test_validate_and_the_log_of_distill_tell(
     gather.run(layout, e, "r")
     distill.run(layout, e, "f", 1)
     assert "distill e/f: network.layers 2 leaves coordinates apart" in capsys.readouterr().out
+
+
+def test_settings_that_a_trained_velocity_has_no_use_for_are_named(tmp_path: Path) -> None:
+    velocity = tmp_path / "velocity.py"
+    velocity.write_text("import torch\ndef velocity():\n    return torch.nn.Identity()\n")
+
+    def notes(**settings: object) -> list[str]:
+        content = experiment(2).model_dump()
+        network = {"kind": "torch", "file": str(velocity)}
+        content["flows"] = {"f": {"reference": "r", "network": network, **settings}}
+        return flow_notes(Experiment.model_validate(content), "f")
+
+    (note,) = notes(theta=0.5, training={"steps": 9})
+    assert note == "its map comes trained: theta, training are not used"
+    assert notes(ensemble=400) == []
