@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import nn
 
 from jeffreysflow.distillation.batches import FreshBatches, KnownSamples, ShuffledBatches
 from jeffreysflow.distillation.ensemble import Ensemble, log_evidence, log_evidence_error
@@ -29,6 +27,7 @@ from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potentia
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.streams import Stream
 from jeffreysflow.truth.exact_map import exact_samples
+from velocity_cases import own_flow
 
 LINE = Domain.euclidean(2)
 NARROW = 0.5
@@ -294,39 +293,9 @@ def test_maps_and_losses_that_do_not_fit() -> None:
             untrained(Base(LINE), **settings)
 
 
-OWN = """
-import torch
-class V(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a = torch.nn.Linear(2, 2)
-    def forward(self, x, t):
-        return {what}
-def velocity():
-    return V()
-"""
-
-
-class Own(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Linear(2, 2)
-
-
-def own(folder: Path, what: str, weights: dict[str, torch.Tensor] | None = None) -> TransportMap:
-    file = folder / "my_velocity.py"
-    file.write_text(OWN.replace("{what}", what))
-    stored = folder / "my.safetensors"
-    save_file(weights or Own().state_dict(), stored)
-    base = Base(LINE)
-    settings = {"file": str(file), "weights": str(stored), "steps": 10, "jacobian": "brute_force"}
-    box = spline_box(base, base.sample(10, Stream(1)))
-    return build_map("torch", settings, box, base, Stream(2)).to(torch.float64)
-
-
 def test_a_users_velocity_has_exact_weights(tmp_path: Path) -> None:
     weights = {"a.weight": torch.tensor([[0.5, 0.0], [0.2, -0.3]]), "a.bias": torch.ones(2)}
-    flow = own(tmp_path, "self.a(x)", weights)
+    flow = own_flow(tmp_path, "self.a(x)", weights)
     z = Stream(3).normal(50, 2)
     x, log_det = flow.weighted(z, z[:, :0])
     # the divergence of x A is that of A
@@ -351,7 +320,7 @@ def test_a_users_velocity_has_exact_weights(tmp_path: Path) -> None:
 )
 def test_a_users_velocity_that_is_none(tmp_path: Path, what: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
-        own(tmp_path, what)
+        own_flow(tmp_path, what)
     assert "my_velocity.py" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -361,4 +330,4 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     bad = {"a.weight": torch.full((2, 2), torch.nan), "a.bias": torch.ones(2)}
     for weights, says in ((wrong, "size mismatch"), (bad, "'a.weight' holds a number")):
         with pytest.raises(UserError, match=says):
-            own(tmp_path, "self.a(x)", weights)
+            own_flow(tmp_path, "self.a(x)", weights)

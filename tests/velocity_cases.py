@@ -31,11 +31,13 @@ def velocity():
 
 
 class Own(nn.Module):
-    """The parameters of that module."""
+    """The parameters of that module, always the same."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.a = nn.Linear(2, 2)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.a = nn.Linear(2, 2)
 
 
 def own_file(folder: Path, what: str) -> Path:
@@ -53,7 +55,7 @@ def own_flow(
     domain: Domain | None = None,
     **settings: Any,
 ) -> TransportMap:
-    """The map of that file, with parameters that are always the same."""
+    """The map of that file, with the parameters of `Own`."""
     stored = folder / "my.safetensors"
     save_file(values or Own().state_dict(), stored)
     base = Base(domain or Domain.euclidean(2))
