@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from jeffreysflow.analysis.imported_angles import check_angles, in_period
+from jeffreysflow.analysis.imported_angles import check_angles
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.streams import Stream
@@ -24,7 +24,7 @@ def test_unwrapped_radians_are_taken_however_far_they_went() -> None:
     x = path()
     assert float(x[..., 1].abs().max()) > 6 * math.pi
     check_angles(x, DOMAIN, "here")
-    turned = in_period(x, DOMAIN)
+    turned = DOMAIN.turned(x)
     assert torch.equal(turned[..., 0], x[..., 0])
     assert -math.pi <= float(turned[..., 1].min()) <= float(turned[..., 1].max()) < math.pi
     torch.testing.assert_close(turned[..., 1].cos(), x[..., 1].cos())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _extras import without_openmm
 
 from jeffreysflow.config import load_project, resolve_project
 from jeffreysflow.launch.molecule import build_molecule, model_of
@@ -33,10 +34,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("replica_exchange"))
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
-    try:
-        import openmm.app  # noqa: F401
-    except ImportError:
-        print("OpenMM is not installed: make setup EXTRAS=molecules")
+    if without_openmm():
         return
     if options.tiny:
         options.temperatures, options.runs, options.draws, options.steps = [600, 300], 2, 3, 2

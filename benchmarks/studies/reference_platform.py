@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _extras import without_openmm
 
 from jeffreysflow.config.molecule import MoleculeConfig
 from jeffreysflow.launch.molecule import model_of
@@ -56,10 +57,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of 1 fs between configurations")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
-    try:
-        import openmm.app  # noqa: F401
-    except ImportError:
-        print("OpenMM is not installed: make setup EXTRAS=molecules")
+    if without_openmm():
         return
     if options.tiny:
         options.configurations, options.steps = 4, 2

@@ -114,15 +114,10 @@ class Domain:
         rounded = x.to(dtype)
         return self.wrap(rounded) if self.walls else rounded
 
-    def fold(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """``x`` [n, d] brought back, and the sign [n, d] of each coordinate's direction there: -1
-        after an odd number of reflections; None where nothing reflects.
-
-        A function f of the folded point is, on the unfolded line, even about every wall, with the
-        derivative ``sign f'``.
-        """
-        if self.is_euclidean:
-            return x, None
+    def turned(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` [..., d] with periodic coordinates in [lower, upper), all others as they are."""
+        if all(period is None for period in self.periods):
+            return x
         columns = list(x.unbind(dim=-1))
         for i, period in enumerate(self.periods):
             if period is not None:
@@ -130,8 +125,19 @@ class Domain:
                 wrapped = lower + torch.remainder(columns[i] - lower, upper - lower)
                 # remainder may round up to the period itself
                 columns[i] = torch.where(wrapped >= upper, wrapped.new_tensor(lower), wrapped)
+        return torch.stack(columns, dim=-1)
+
+    def fold(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``x`` [n, d] brought back, and the sign [n, d] of each coordinate's direction there: -1
+        after an odd number of reflections; None where nothing reflects.
+
+        A function f of the folded point is, on the unfolded line, even about every wall, with the
+        derivative ``sign f'``.
+        """
+        x = self.turned(x)
         if not self.walls:
-            return torch.stack(columns, dim=-1), None
+            return x, None
+        columns = list(x.unbind(dim=-1))
         signs = [torch.ones_like(column) for column in columns]
         for i, wall in enumerate(self.walls):
             if wall is not None:

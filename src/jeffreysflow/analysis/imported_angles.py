@@ -1,4 +1,4 @@
-"""Angles of imported samples: brought into their period, and refused in another unit."""
+"""Angles of imported samples, refused in another unit than that of their period."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 
-__all__ = ["check_angles", "in_period"]
+__all__ = ["check_angles"]
 
 _FAR_PERIODS = 3.0
 _FAR_SHARE = 0.01
@@ -45,17 +45,3 @@ def _is_unwrapped(angle: torch.Tensor, lower: float, upper: float) -> bool:
         return False
     jumps = angle.diff(dim=0).abs() > 0.5 * (upper - lower) * (1 + 1e-9)
     return float(jumps.double().mean()) <= _JUMPS
-
-
-def in_period(x: torch.Tensor, domain: Domain) -> torch.Tensor:
-    """Samples [..., d] with their periodic coordinates in the period; others stay, even where they
-    are beyond walls.
-    """
-    columns = list(x.unbind(dim=-1))
-    for i, period in enumerate(domain.periods):
-        if period is not None:
-            lower, upper = period
-            turned = lower + torch.remainder(columns[i] - lower, upper - lower)
-            # remainder may round up to the period itself
-            columns[i] = torch.where(turned >= upper, turned.new_tensor(lower), turned)
-    return torch.stack(columns, dim=-1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jeffreysflow.analysis.imported_angles import check_angles, in_period
+from jeffreysflow.analysis.imported_angles import check_angles
 from jeffreysflow.analysis.imported_energies import check_energies
 from jeffreysflow.analysis.imported_overlap import overlap_advice
 from jeffreysflow.analysis.imported_weights import (
@@ -106,7 +106,7 @@ class ImportedLevels:
             parts.append(_taken(read, section))
         x = torch.from_numpy(np.concatenate([part.x for part in parts], axis=1))
         copies = duplicated(x)
-        x = in_period(x, self._path.domain)
+        x = self._path.domain.turned(x)
         inside = _inside(x, self._path.domain)
         flat = x.flatten(0, 1)
         U_0, V = _energies(self._path, flat, inside.flatten())

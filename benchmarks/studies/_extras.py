@@ -1,0 +1,15 @@
+"""Packages that only some studies need."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+__all__ = ["without_openmm"]
+
+
+def without_openmm() -> bool:
+    """Whether OpenMM is missing, which is said."""
+    if find_spec("openmm") is not None:
+        return False
+    print("OpenMM is not installed: make setup EXTRAS=molecules")
+    return True
