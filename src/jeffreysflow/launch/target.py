@@ -66,12 +66,12 @@ def _named_or_own(experiment: Experiment) -> Potential:
     return get_potential(section.name, **section.parameters)
 
 
-def near_structure(potential: Potential) -> Start:
+def near_structure(path: AnnealingPath) -> Start:
     """Samples near the reference structure of a molecule."""
     from jeffreysflow.molecules.molecule import Molecule, NearStructure
 
-    assert isinstance(potential, Molecule)
-    return NearStructure(potential)
+    assert isinstance(path.target, Molecule)
+    return NearStructure(path.target, path.counted)
 
 
 def _of_structure(experiment: Experiment) -> Potential:
@@ -167,7 +167,7 @@ def build_tempering(
     path = build_path(experiment, reference)
     start: Start = build_base(experiment, path.target)
     if experiment.tempering(reference).start == "structure":
-        start = near_structure(path.target)
+        start = near_structure(path)
     for part in (path.target, path.base, start):
         if part is not None:
             part.to(device)

@@ -15,6 +15,7 @@ from jeffreysflow.molecules.chart import Chart, Frames
 from jeffreysflow.molecules.geometry import dihedral
 from jeffreysflow.molecules.topology import Topology
 from jeffreysflow.molecules.units import GAS_CONSTANT
+from jeffreysflow.potentials.descent import descended
 from jeffreysflow.potentials.potential import Potential
 from jeffreysflow.streams import Stream
 
@@ -156,20 +157,27 @@ class Molecule(Potential):
 
 class NearStructure(nn.Module):
     """Independent samples near the reference structure of a molecule, from which replicas start:
-    normal, .3 units around it.
+    normal, .3 units around it, and followed down where atoms clash, to 2 d kT above the structure.
+
+    Parameters
+    ----------
+    counted : the molecule's energy and gradient, where their evaluations are counted.
     """
 
     mean: torch.Tensor
 
-    def __init__(self, molecule: Molecule) -> None:
+    def __init__(self, molecule: Molecule, counted: Potential) -> None:
         super().__init__()
-        self._domain = molecule.domain
+        self._domain, self._counted = molecule.domain, counted
         self.register_buffer("mean", molecule.structure)
 
     def sample(self, n: int, stream: Stream, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         """[n, d]."""
-        spread = stream.normal(n, len(self.mean), dtype=dtype, device=self.mean.device)
-        return self._domain.wrap(self.mean.to(dtype) + _NEAR * spread)
+        d, mean = len(self.mean), self.mean.to(dtype)
+        spread = stream.normal(n, d, dtype=dtype, device=self.mean.device)
+        near = self._domain.wrap(mean + _NEAR * spread)
+        lowest = float(self._counted.energy(mean[None])[0])
+        return descended(self._counted.energy_and_gradient, near, self._domain, lowest + 2 * d)
 
 
 def _measure(chart: Chart | Cartesian, x: torch.Tensor) -> torch.Tensor:
