@@ -21,7 +21,7 @@ from jeffreysflow.streams import Stream
 
 __all__ = ["Molecule", "NearStructure", "VolumeElement"]
 
-_NEAR = 0.3
+_NEAR, _STEEPEST = 0.3, 50.0
 _MOST_PAIRS, _FEWEST_ROWS = 1 << 22, 64
 _UNITS = 3.0
 """Between units of length there is more, between a molecule and itself less."""
@@ -157,7 +157,8 @@ class Molecule(Potential):
 
 class NearStructure(nn.Module):
     """Independent samples near the reference structure of a molecule, from which replicas start:
-    normal, .3 units around it, and followed down where atoms clash, to 2 d kT above the structure.
+    normal, .3 units around it, and followed down from where atoms clash, until the energy changes
+    by at most 50 kT a unit.
 
     Parameters
     ----------
@@ -176,8 +177,7 @@ class NearStructure(nn.Module):
         d, mean = len(self.mean), self.mean.to(dtype)
         spread = stream.normal(n, d, dtype=dtype, device=self.mean.device)
         near = self._domain.wrap(mean + _NEAR * spread)
-        lowest = float(self._counted.energy(mean[None])[0])
-        return descended(self._counted.energy_and_gradient, near, self._domain, lowest + 2 * d)
+        return descended(self._counted.energy_and_gradient, near, self._domain, _STEEPEST)
 
 
 def _measure(chart: Chart | Cartesian, x: torch.Tensor) -> torch.Tensor:
