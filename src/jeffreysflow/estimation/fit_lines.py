@@ -48,7 +48,9 @@ def fit_lines(
         share = torch.ones(n, 1).double()
         if number > 1:
             share = _shares(_expectation_maximisation(some, number, stream), training)
-        tried = [_maximised(training, share, nu * p) for nu in _SHRINKAGES[: 1 + 3 * (number > 1)]]
+        # of a single one all are the same
+        shrinkages = _SHRINKAGES if number > 1 else _SHRINKAGES[:1]
+        tried = [_maximised(training, share, nu * p) for nu in shrinkages]
         found = [float(mixture.log_density(held_out).mean()) for mixture in tried]
         if best is not None and max(found) < score + _GAIN:
             break

@@ -8,7 +8,7 @@ from itertools import product
 
 import torch
 
-from jeffreysflow.potentials.trigonometric import TrigonometricMeans
+from jeffreysflow.potentials.trigonometric import TrigonometricMeans, waves
 
 __all__ = ["fit_means"]
 
@@ -41,7 +41,7 @@ def fit_means(
     frequencies = _as_many_as(groups, angles.shape[1], enough)
     if not len(frequencies) or n < _SAMPLES_A_FEATURE * p:
         return None
-    columns, held = _waves(angles, frequencies), _waves(held_angles, frequencies)
+    columns, held = (torch.cat(waves(a, frequencies), dim=1) for a in (angles, held_angles))
     centre = columns.mean(dim=0)
     columns, held = columns - centre, held - centre
     gram, cross = columns.T @ columns, columns.T @ (y - y.mean(dim=0))
@@ -53,11 +53,6 @@ def fit_means(
         if found > score:
             score, best = found, TrigonometricMeans(frequencies, *coefficients.chunk(2))
     return best
-
-
-def _waves(angles: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
-    phases = angles @ frequencies.to(angles).T
-    return torch.cat([phases.cos(), phases.sin()], dim=1)
 
 
 def _as_many_as(groups: Sequence[Sequence[int]], m: int, features: int) -> torch.Tensor:
@@ -75,10 +70,10 @@ def _frequencies(groups: Sequence[Sequence[int]], m: int, order: int) -> torch.T
     """
     found = set()
     for group in groups:
-        for waves in product(range(-order, order + 1), repeat=len(group)):
-            if 0 < sum(map(abs, waves)) <= order and next(n for n in waves if n) > 0:
+        for numbers in product(range(-order, order + 1), repeat=len(group)):
+            if 0 < sum(map(abs, numbers)) <= order and next(n for n in numbers if n) > 0:
                 row = [0] * m
-                for j, n in zip(group, waves, strict=True):
+                for j, n in zip(group, numbers, strict=True):
                     row[j] = n
                 found.add(tuple(row))
     return torch.tensor(sorted(found), dtype=torch.int64).reshape(-1, m)

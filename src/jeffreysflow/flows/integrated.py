@@ -12,7 +12,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import Box
 from jeffreysflow.flows.discrete import DiscreteFlow
 from jeffreysflow.flows.integrator import get_integrator
-from jeffreysflow.flows.jacobian import get_jacobian
+from jeffreysflow.flows.jacobian import Jacobian, get_jacobian
 from jeffreysflow.flows.map import TransportMap
 
 __all__ = ["IntegratedFlow", "refuse_bounded"]
@@ -99,22 +99,22 @@ class IntegratedFlow(TransportMap):
         return x, log_det
 
     def inverse(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        flow, log_det = self._discrete(), torch.zeros_like(x[:, 0])
-        for k in reversed(range(self._steps)):
-            log_det = log_det + flow.log_det_back(k, x)
-            x = flow.back(k, x)
-        self.evaluations += flow.evaluations
-        return x, log_det
+        return self._pulled(x, get_jacobian("brute_force"), x[:, :0])
 
     @property
     def pulls(self) -> bool:
         return not self.jacobian.moves
 
     def pulled(self, x: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        flow = self._discrete()
         with torch.no_grad():
-            states = flow.backward(x)
-            log_r = self.jacobian.factors(flow, states, normals)
+            return self._pulled(x, self.jacobian, normals)
+
+    def _pulled(
+        self, x: torch.Tensor, jacobian: Jacobian, normals: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        flow = self._discrete()
+        states = flow.backward(x)
+        log_r = jacobian.factors(flow, states, normals)
         self.evaluations += flow.evaluations
         return states[0], -log_r
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["TrigonometricMeans"]
+__all__ = ["TrigonometricMeans", "waves"]
 
 
 class TrigonometricMeans(nn.Module):
@@ -33,5 +33,11 @@ class TrigonometricMeans(nn.Module):
 
     def forward(self, angles: torch.Tensor) -> torch.Tensor:
         """``m`` [n, p] at angles [n, m]."""
-        phases = angles @ self.frequencies.to(angles).T
-        return phases.cos() @ self.cosines.to(angles) + phases.sin() @ self.sines.to(angles)
+        cosines, sines = waves(angles, self.frequencies)
+        return cosines @ self.cosines.to(angles) + sines @ self.sines.to(angles)
+
+
+def waves(angles: torch.Tensor, frequencies: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``cos(n_f . a)`` and ``sin(n_f . a)``, each [n, F], of angles [n, m] and integers [F, m]."""
+    phases = angles @ frequencies.to(angles).T
+    return phases.cos(), phases.sin()
