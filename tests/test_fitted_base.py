@@ -186,12 +186,12 @@ def test_what_can_be_fitted_needs_no_flow() -> None:
     base = fit_base(
         x[:18_000], x[18_000:], target.domain, None, 8, 8, lambda purpose: Stream(8, purpose)
     )
-    found = weighed(AnnealingPath(base, target), 1 << 13, Stream(8, "weighed"))
+    found = weighed(AnnealingPath(base, target), 1.0, 1 << 13, Stream(8, "weighed"))
     log_z = 2 * math.log(2 * math.pi) + float(target.factor.diagonal().log().sum())
     assert found["ess"] > 0.99
     assert abs(found["log_z"] - log_z) < 4 * found["log_z_error"]
     # the control: with independent coordinates
-    plain = weighed(AnnealingPath(Base(target.domain), target), 1 << 13, Stream(8, "weighed"))
+    plain = weighed(AnnealingPath(Base(target.domain), target), 1.0, 1 << 13, Stream(8, "weighed"))
     assert plain["ess"] < 0.3
 
 
@@ -264,13 +264,13 @@ def test_a_flow_starts_as_the_identity_on_it(tmp_path: Path) -> None:
     gather.run(layout, experiment, "r")
     with pytest.raises(UserError, match="run the stage that makes it first"):
         distill.run(layout, experiment, "f", 1)
-    base_stage.run(layout, experiment)
+    base_stage.run(layout, experiment, "last")
     distill.run(layout, experiment, "f", 1)
     generate.run(layout, experiment, "f")
     truth.run(layout, experiment)
     estimate.run_reference(layout, experiment, "r")
     estimate.run_flow(layout, experiment, "f")
-    record = read_record(layout.base / "done.json")
+    record = read_record(layout.base("last") / "done.json")
     assert record["pairs"] == [["x2", "x3"]]
     assert record["ess"] > 0.95
     rows = {row.quantity: row for row in read_table(layout.flow("f").estimates, EstimateRow)}

@@ -102,13 +102,13 @@ def test_it_is_found_again_and_what_needs_means_is_poor_without(tmp_path: Path) 
     base = fit_base(x[:9000], x[9000:], DOMAIN, None, 4, 8, lambda purpose: Stream(4, purpose))
     assert base.means is not None
     stream = Stream(4, "weighed")
-    found = weighed(AnnealingPath(base, _Target()), 1 << 13, stream)
+    found = weighed(AnnealingPath(base, _Target()), 1.0, 1 << 13, stream)
     assert found["ess"] > 0.95
     assert abs(found["log_z"]) < 4 * found["log_z_error"]
     without = FittedBase(
         DOMAIN, fit_lines(x[:, [0, 2]], x[:, [0, 2]], 1, stream), [[1, 3]], base.circles
     )
-    assert weighed(AnnealingPath(without, _Target()), 1 << 13, stream)["ess"] < 0.5
+    assert weighed(AnnealingPath(without, _Target()), 1.0, 1 << 13, stream)["ess"] < 0.5
     save_base(tmp_path / "base.safetensors", base, "hash")
     again = load_base(tmp_path / "base.safetensors", DOMAIN, "hash")
     assert torch.equal(again.energy(x), base.energy(x))
@@ -143,16 +143,16 @@ def test_far_clusters_are_components(d: int, distance: float, n: int) -> None:
     fit = x[: 3 * n // 4], x[3 * n // 4 :], target.domain, None
     base = fit_base(*fit, 4, 4, lambda purpose: Stream(6, purpose))
     path = AnnealingPath(base, target)
-    assert weighed(path, 1 << 12, stream)["ess"] > (0.98 if n > 5000 else 0.5)
+    assert weighed(path, 1.0, 1 << 12, stream)["ess"] > (0.98 if n > 5000 else 0.5)
     # the control: one Gaussian for both
     one = AnnealingPath(fit_base(*fit, 1, 4, lambda purpose: Stream(6, purpose)), target)
-    assert weighed(one, 1 << 12, stream)["ess"] < 0.1
+    assert weighed(one, 1.0, 1 << 12, stream)["ess"] < 0.1
 
 
 def test_a_base_that_is_worth_nothing_says_so() -> None:
     target, n = _Clusters(2, 10.0), 1 << 12
     near, far, none = (
-        worth(weighed(AnnealingPath(base, energy), n, Stream(7, "x")), n)
+        worth(weighed(AnnealingPath(base, energy), 1.0, n, Stream(7, "x")), n)
         for base, energy in (
             (Base(target.domain, 3.0, 5.0), target),
             (Base(target.domain, 80.0, 1.0), target),

@@ -57,7 +57,7 @@ def test_too_few_frames_are_one_line_of_the_stage(tmp_path: Path) -> None:
         layout = Layout(tmp_path / "results", experiment.name)
         gather.run(layout, experiment, "r")
         with pytest.raises(UserError, match="what never changes has no density"):
-            base_stage.run(layout, experiment)
+            base_stage.run(layout, experiment, "last")
 
 
 @pytest.mark.parametrize("case", ["few", "collinear", "clusters", "seam"])

@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from jeffreysflow import __version__, commands
 from jeffreysflow.config import (
@@ -24,6 +24,7 @@ from jeffreysflow.config import (
     schemas,
     settings_of,
 )
+from jeffreysflow.config.fitted import LevelOfBase
 from jeffreysflow.config.folders import check_writable
 from jeffreysflow.config.paper import load_paper
 from jeffreysflow.config.size import refuse_what_does_not_fit
@@ -143,7 +144,8 @@ def _parser() -> argparse.ArgumentParser:
         "gather", "demultiplex the replicas of a reference into levels", commands.run_gather
     )
     gather.add_argument("--reference", required=True)
-    add_stage("base", "fit the base to the samples of a reference", commands.run_base)
+    base = add_stage("base", "fit the base to the samples of a reference", commands.run_base)
+    base.add_argument("--level", required=True, choices=get_args(LevelOfBase))
     distill = add_stage("distill", "train one level of a flow", commands.run_distill)
     distill.add_argument("--flow", required=True)
     distill.add_argument("--level", type=int, required=True)

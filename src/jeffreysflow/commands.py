@@ -144,13 +144,15 @@ def run_gather(options: argparse.Namespace) -> None:
 
 
 def run_base(options: argparse.Namespace) -> None:
-    """Fit the base."""
+    """Fit the base to a level."""
     from jeffreysflow.stages import base
 
     layout, experiment = _resolved(options)
-    hash = "" if experiment.base_reference is None else experiment.base_hash()
-    with SoleWriter(layout.base), _measured(options, experiment, "base", "all", hash):
-        base.run(layout, experiment)
+    level = options.level
+    base.check_fitted_to(experiment, level)
+    hash = experiment.base_hash(level)
+    with SoleWriter(layout.base(level)), _measured(options, experiment, "base", level, hash):
+        base.run(layout, experiment, level)
 
 
 def run_distill(options: argparse.Namespace) -> None:

@@ -69,6 +69,7 @@ wildcard_constraints:
     reference="[^/]+",
     flow="[^/]+",
     k="[0-9]+",
+    level="first|last",
 
 
 def write_resolved_configs():
@@ -105,7 +106,7 @@ def flow_hash(wildcards):
 
 
 def base_hash(wildcards):
-    return experiment_of(wildcards).base_hash()
+    return experiment_of(wildcards).base_hash(wildcards.level)
 
 
 def generation_hash(wildcards):
@@ -144,7 +145,12 @@ def memory(stage):
     """What a stage may need, from the sizes of its experiment: a function for `mem_mb`."""
 
     def mem_mb(wildcards, threads):
-        source = wildcards.get("reference") or wildcards.get("flow") or ""
+        source = (
+            wildcards.get("reference")
+            or wildcards.get("flow")
+            or wildcards.get("level")
+            or ""
+        )
         ranks = threads if stage in ("pilot", "temper") else 1
         return memory_mb(experiment_of(wildcards), stage, source, ranks)
 
@@ -172,12 +178,21 @@ def levels_of_base(wildcards):
     return [layout.reference(reference).levels / "done.json"]
 
 
+def base_of_flow(wildcards):
+    """The fitted base that a flow starts from, where there is one."""
+    experiment = experiment_of(wildcards)
+    if not experiment.base_reference:
+        return []
+    level = experiment.base_level(wildcards.flow)
+    return [Layout(RESULTS, wildcards.experiment).base(level) / "done.json"]
+
+
 def levels_of_flow(wildcards):
     """What level k of a flow is trained from: a demultiplexed reference, or level k of a flow,
     the last where there is one level only."""
     experiment, layout = experiment_of(wildcards), Layout(RESULTS, wildcards.experiment)
     section = experiment.flow(wildcards.flow)
-    base = [layout.base / "done.json"] if experiment.base_reference else []
+    base = base_of_flow(wildcards)
     tempered = (
         layout.reference(experiment.tempered(wildcards.flow)).levels / "done.json"
     )

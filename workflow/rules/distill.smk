@@ -2,11 +2,11 @@ rule base:
     input:
         levels_of_base,
     output:
-        LAYOUT.base / "done.json",
+        LAYOUT.base("{level}") / "done.json",
     log:
-        LOGS / "base.log",
+        LOGS / "base_{level}.log",
     benchmark:
-        LOGS / "base.tsv"
+        LOGS / "base_{level}.tsv"
     threads: 1
     resources:
         mem_mb=memory("base"),
@@ -15,7 +15,7 @@ rule base:
         config=CONFIG,
         hash=base_hash,
     shell:
-        "python -m jeffreysflow base --trust --config {params.config:q} 2>&1 | tee {log:q}"
+        "python -m jeffreysflow base --trust --config {params.config:q} --level {wildcards.level:q} 2>&1 | tee {log:q}"
 
 
 rule distill:

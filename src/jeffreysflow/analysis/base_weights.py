@@ -22,9 +22,9 @@ _FEWEST = 10.0
 
 
 @torch.no_grad()
-def weighed(path: AnnealingPath, n: int, stream: Stream) -> dict[str, float]:
-    """``n`` samples of the base of a path with their exact weights ``exp(-V)``: ``ess`` and
-    ``log_z``, each with its ``_error``, and ``pareto_k``.
+def weighed(path: AnnealingPath, lam: float, n: int, stream: Stream) -> dict[str, float]:
+    """``n`` samples of the base of a path with their exact weights ``exp(U_base - U_lambda)`` at
+    ``lam``: ``ess`` and ``log_z``, each with its ``_error``, and ``pareto_k``.
 
     Raises
     ------
@@ -32,8 +32,10 @@ def weighed(path: AnnealingPath, n: int, stream: Stream) -> dict[str, float]:
     """
     assert path.base is not None
     x = path.base.sample(n, stream)
-    V = torch.cat([path.energies(part)[1] for part in torch.split(x, _ROWS)])
-    log_weights = torch.where(V.isfinite(), -V, -math.inf)
+    log_ratios = torch.cat(
+        [path.base.energy(part) - path.energy(part, lam) for part in torch.split(x, _ROWS)]
+    )
+    log_weights = torch.where(log_ratios.isfinite(), log_ratios, -math.inf)
     none = torch.empty(n, 0).double()
     size = n // _GROUPS
     groups = [

@@ -14,7 +14,7 @@ from jeffreysflow.flows.directions import row_normals
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.flows.sizes import MOST_ROWS
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.target import build_path_from_base
 from jeffreysflow.potentials import AnnealingPath, Potential
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
@@ -61,7 +61,7 @@ def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> Exact
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
     if not all(each.invertible for each in flows):
         return None
-    path = build_path(experiment, layout=layout)
+    path = build_path_from_base(experiment, flow, layout)
     stream = Stream(experiment.seed, experiment.name, flow, "exact samples")
     try:
         y, log_weights = _exact_samples(path.counted, experiment.truth, stream)

@@ -8,7 +8,7 @@ from jeffreysflow.analysis.exact_divergence import pulled_back
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.target import build_path_from_base
 from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels
@@ -53,6 +53,7 @@ def share_of_reference_beyond(
     rows = spread_rows(len(samples.x), _ROWS if exact else _ROWS_OF_VELOCITIES)
     y, U_0, V = (field[rows] for field in samples)
     U = None if experiment.is_classical(experiment.tempered(flow)) else U_0 + V
-    path, address = build_path(experiment, layout=layout), (experiment.name, flow, "pulled back")
-    found = pulled_back(flows, path, y, U, lambda tile: Stream(experiment.seed, *address, tile))
+    path = build_path_from_base(experiment, flow, layout)
+    address = (experiment.seed, experiment.name, flow, "pulled back")
+    found = pulled_back(flows, path, y, U, lambda tile: Stream(*address, tile))
     return beyond_the_largest(found, largest)

@@ -16,7 +16,7 @@ from jeffreysflow.distillation.divergences import Energy
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.estimation.observables import Observable, parse_observables
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.target import build_path, build_path_from_base
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.report.data import Interval, Plane
 from jeffreysflow.stores.ensembles import open_ensemble
@@ -56,7 +56,7 @@ def read_planes(layout: Layout, experiment: Experiment) -> list[Plane]:
     """
     if not experiment.views:
         return []
-    path = build_path(experiment, layout=layout)
+    path = build_path(experiment)
     d, named = path.domain.dimension, getattr(path.target, "observables", {})
     views = {view: parse_observables(view, d, named) for view in experiment.views}
     planes, extents = [], {}
@@ -102,7 +102,7 @@ def _clouds(
         yield from _tempered(layout, experiment, name)
     for name in experiment.flows:
         if not experiment.generates(name):
-            yield from _sequence(layout, experiment, path, name, energy)
+            yield from _sequence(layout, experiment, name, energy)
             continue
         store = layout.flow(name).generated / "store.zarr"
         generated = open_ensemble(store, "generated", experiment.generation_hash(name))
@@ -112,7 +112,7 @@ def _clouds(
         if experiment.flow(name).levels == "last":
             yield _cloud(f"ensemble:{name}", None, Ensemble(x, log_weights, U_0, V))
         else:
-            yield from _sequence(layout, experiment, path, name, energy)
+            yield from _sequence(layout, experiment, name, energy)
 
 
 def _tempered(layout: Layout, experiment: Experiment, name: str) -> Iterator[_Cloud]:
@@ -146,15 +146,16 @@ def _exact(
 
 
 def _sequence(
-    layout: Layout, experiment: Experiment, path: AnnealingPath, name: str, energy: Energy
+    layout: Layout, experiment: Experiment, name: str, energy: Energy
 ) -> Iterator[_Cloud]:
     """The weighted ensemble at some levels; the last is also that of the target."""
-    assert path.base is not None
+    base = build_path_from_base(experiment, name, layout).base
+    assert base is not None
     steps = flow_steps(layout, experiment, name)
     source = f"ensemble:{name}"
     for level in shown_levels(steps):
         if level == 0:
-            x = path.base.sample(_SAMPLES, Stream(experiment.seed, name, "figures", "base"))
+            x = base.sample(_SAMPLES, Stream(experiment.seed, name, "figures", "base"))
             yield _Cloud(source, 0.0, x, energy(x), torch.zeros_like(x[:, 0]))
             continue
         store = layout.flow(name).level(level) / "ensemble.zarr"

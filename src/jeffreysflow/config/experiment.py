@@ -12,7 +12,7 @@ from jeffreysflow.config.bias_parts import check_bias_parts
 from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.equal_weights import check_equal_weights
 from jeffreysflow.config.expressions import check_expressions, check_regions
-from jeffreysflow.config.fitted import check_fitted, fitted_to
+from jeffreysflow.config.fitted import LevelOfBase, check_fitted, fitted_to, level_for
 from jeffreysflow.config.flow import FlowConfig, GenerationConfig
 from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig, check_beside_paths
@@ -142,6 +142,15 @@ class Experiment(Section):
         """The reference that the base is fitted to, where it is."""
         return fitted_to(self.base, self.references) if self.base.kind == "fitted" else None
 
+    def base_level(self, flow: str) -> LevelOfBase:
+        """The level that the base of a flow is fitted to, where it is."""
+        return level_for(self.base, self.flow(flow))
+
+    @property
+    def base_levels(self) -> list[LevelOfBase]:
+        """The levels that bases are fitted to; none where they are not."""
+        return sorted({self.base_level(flow) for flow in self.flows}) if self.base_reference else []
+
     def tempered(self, flow: str) -> str:
         """The tempering reference at the root of a flow: its own, or that of the flow before."""
         name = self.flow(flow).reference
@@ -208,9 +217,9 @@ class Experiment(Section):
         """Hash of all that determines the ladder a reference's pilot suggests."""
         return hashes.pilot_hash(self, name)
 
-    def base_hash(self) -> str:
-        """Hash of all that determines a fitted base."""
-        return hashes.base_hash(self)
+    def base_hash(self, level: LevelOfBase) -> str:
+        """Hash of all that determines the base that is fitted to a level."""
+        return hashes.base_hash(self, level)
 
     def flow_hash(self, name: str) -> str:
         """Hash of all that determines a trained flow (but the device)."""

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.potential import BaseConfig
 from jeffreysflow.config.reference import AnyReference
 from jeffreysflow.errors import allowed_names, shown
 
-__all__ = ["check_fitted", "fitted_to"]
+__all__ = ["LevelOfBase", "check_fitted", "fitted_to", "level_for"]
+
+LevelOfBase = Literal["first", "last"]
 
 
 def fitted_to(base: BaseConfig, references: Mapping[str, AnyReference]) -> str:
     """The reference that a base is fitted to."""
     return base.reference or next(iter(references))
+
+
+def level_for(base: BaseConfig, flow: FlowConfig) -> LevelOfBase:
+    """The level that the base of a flow is fitted to: by default the one that it goes to first."""
+    if base.level != "auto":
+        return base.level
+    return "first" if flow.levels == "all" else "last"
 
 
 def check_fitted(

@@ -10,6 +10,7 @@ from jeffreysflow.config.bias_parts import fixed_levels
 
 if TYPE_CHECKING:
     from jeffreysflow.config.experiment import Experiment
+    from jeffreysflow.config.fitted import LevelOfBase
     from jeffreysflow.config.flow import FlowConfig
 
 __all__ = [
@@ -39,7 +40,7 @@ _NOT_TRAINED: dict[str, Any] = {
 _OF_PILOT = {"path", "target", "kernel", "ladder", "tile", "device", "local_steps", "swap"}
 """Of a reference: what its pilot depends on."""
 
-FORMAT = 14
+FORMAT = 15
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 
 
@@ -86,14 +87,14 @@ def pilot_hash(experiment: Experiment, name: str) -> str:
     )
 
 
-def base_hash(experiment: Experiment) -> str:
-    """Hash of all that determines a fitted base."""
+def base_hash(experiment: Experiment, level: LevelOfBase) -> str:
+    """Hash of all that determines the base that is fitted to a level."""
     name = experiment.base_reference
     assert name is not None
     return _hash(
         {
             "reference": reference_hash(experiment, name),
-            "fit": experiment.base.fit(),
+            "fit": experiment.base.fit(level),
             "seed": experiment.seed,
         }
     )
@@ -101,14 +102,16 @@ def base_hash(experiment: Experiment) -> str:
 
 def flow_hash(experiment: Experiment, name: str) -> str:
     """Hash of all that determines a trained flow (but the device)."""
-    flow = experiment.flow(name)
+    flow, base = experiment.flow(name), {}
+    if experiment.base_reference:
+        base = {"base": base_hash(experiment, experiment.base_level(name))}
     return _hash(
         {
             "reference": _reference_or_flow_hash(experiment, flow.reference),
             "name": name,
             "flow": _trained(flow),
         }
-        | ({"base": base_hash(experiment)} if experiment.base_reference else {})
+        | base
     )
 
 

@@ -113,8 +113,9 @@ class BaseConfig(Section):
     say where tempering starts."""
     reference: str | None = None
     """Of a fitted base: the reference; the only one if it is left out."""
-    level: Literal["last", "first"] = "last"
-    """Of a fitted base: which level of it, that of the target or the hottest."""
+    level: Literal["auto", "first", "last"] = "auto"
+    """Of a fitted base: which level of it, that of the target (`last`) or the hottest (`first`);
+    `auto`: for every flow the one that it goes to first, so that there may be one of each."""
     components: int = Field(default=8, ge=1, le=32)
     """Of a fitted base: Gaussians at most; as many as held-out samples gain by."""
     circle_components: int = Field(default=32, ge=1, le=32)
@@ -128,9 +129,9 @@ class BaseConfig(Section):
         without = {"walls"} if self.walls == "uniform" else set()
         return self.model_dump(exclude=_OF_FIT | without)
 
-    def fit(self) -> dict[str, Any]:
-        """All that determines the law that is fitted, beside the samples."""
-        return self.model_dump(include=_OF_FIT)
+    def fit(self, level: str) -> dict[str, Any]:
+        """All that determines the law that is fitted to a level, beside the samples."""
+        return self.model_dump(include=_OF_FIT) | {"level": level}
 
     @model_validator(mode="after")
     def _fit_has_its_keys(self) -> Self:

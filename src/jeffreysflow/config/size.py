@@ -66,8 +66,7 @@ def _stages(experiment: Experiment) -> Iterator[tuple[str, str]]:
                 yield "pilot", name
             yield "temper", name
         yield from (("gather", name), ("estimate", name))
-    if experiment.base_reference is not None:
-        yield "base", ""
+    yield from (("base", level) for level in experiment.base_levels)
     for name in experiment.flows:
         yield "distill", name
         if experiment.generates(name):

@@ -13,9 +13,9 @@ __all__ = ["MadeByStage", "made_by_stages"]
 
 
 class MadeByStage(NamedTuple):
-    """``output`` tells that a ``stage`` is done ``of`` a reference or flow, or of `all`, with
-    settings of this ``hash``; of a sequence, of one ``level``. Where it ends in `.json` it is a
-    record of how it went.
+    """``output`` tells that a ``stage`` is done ``of`` a reference or flow, of `all`, or of a base
+    by the level that it is fitted to, with settings of this ``hash``; of a sequence, of one
+    ``level``. Where it ends in `.json` it is a record of how it went.
     """
 
     of: str
@@ -41,8 +41,9 @@ def made_by_stages(
             yield MadeByStage(name, "temper", hash, files.replicas / "done.json")
         yield MadeByStage(name, "gather", hash, files.levels / "done.json")
         yield MadeByStage(name, "estimate_reference", estimated, files.estimates)
-    if experiment.base_reference is not None:
-        yield MadeByStage("all", "base", experiment.base_hash(), layout.base / "done.json")
+    for base in experiment.base_levels:
+        done = layout.base(base) / "done.json"
+        yield MadeByStage(base, "base", experiment.base_hash(base), done)
     for name in experiment.flows:
         flow, hash = layout.flow(name), experiment.flow_hash(name)
         for level in range(1, levels_of(name) + 1):

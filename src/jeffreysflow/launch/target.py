@@ -24,6 +24,7 @@ __all__ = [
     "build_base",
     "build_flow_path",
     "build_path",
+    "build_path_from_base",
     "build_potential",
     "build_tempering",
     "counted",
@@ -120,23 +121,11 @@ def build_base(experiment: Experiment, potential: Potential) -> Base:
     return Base(potential.domain, section.mean, section.sd, section.tails, section.walls)
 
 
-def build_path(
-    experiment: Experiment, reference: str | None = None, layout: Layout | None = None
-) -> AnnealingPath:
-    """The annealing path of an experiment, or the path a reference is tempered along.
-
-    A fitted base is in the results folder, of which ``layout`` tells; without, the path starts
-    where tempering does.
-
-    Raises
-    ------
-    UserError : the fitted base is missing, foreign or damaged.
+def build_path(experiment: Experiment, reference: str | None = None) -> AnnealingPath:
+    """The annealing path of an experiment, from where tempering starts, or the path a reference is
+    tempered along.
     """
     potential = build_potential(experiment)
-    if layout is not None and reference is None and experiment.base_reference is not None:
-        file = layout.base / "base.safetensors"
-        fitted = load_base(file, potential.domain, experiment.base_hash())
-        return AnnealingPath(fitted, potential, EVALUATIONS)
     base = build_base(experiment, potential)
     if reference is None:
         return AnnealingPath(base, potential, EVALUATIONS)
@@ -148,13 +137,26 @@ def build_path(
     return AnnealingPath(None if section.path == "power" else base, target, EVALUATIONS)
 
 
-def build_flow_path(
-    experiment: Experiment, flow: str, layout: Layout | None = None
-) -> AnnealingPath:
-    """The path that a flow follows, from the base on: that of its reference, or where it has one
-    level, any. The base as for ``build_path``.
+def build_path_from_base(experiment: Experiment, flow: str, layout: Layout) -> AnnealingPath:
+    """The annealing path from the base of a flow, which may be a fitted one, to the target.
+
+    Raises
+    ------
+    UserError : the fitted base is missing, foreign or damaged.
     """
-    path = build_path(experiment, layout=layout)
+    if experiment.base_reference is None:
+        return build_path(experiment)
+    potential, level = build_potential(experiment), experiment.base_level(flow)
+    file = layout.base(level) / "base.safetensors"
+    fitted = load_base(file, potential.domain, experiment.base_hash(level))
+    return AnnealingPath(fitted, potential, EVALUATIONS)
+
+
+def build_flow_path(experiment: Experiment, flow: str, layout: Layout) -> AnnealingPath:
+    """The path that a flow follows, from its base on: that of its reference, or where it has one
+    level, any. The base as for ``build_path_from_base``.
+    """
+    path = build_path_from_base(experiment, flow, layout)
     reference = experiment.references[experiment.tempered(flow)]
     power = experiment.flow(flow).levels == "all" and reference.path == "power"
     return AnnealingPath(path.base, path.target, EVALUATIONS, power=power)

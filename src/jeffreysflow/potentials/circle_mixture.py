@@ -43,7 +43,7 @@ class CircleMixture(nn.Module):
             "kappas": kappas,
             "_log_norm": weights.log() - log_norm,
         }.items():
-            self.register_buffer(name, value.to(torch.float64))
+            self.register_buffer(name, value.to(torch.float64).contiguous())
 
     @property
     def log_peaks(self) -> torch.Tensor:

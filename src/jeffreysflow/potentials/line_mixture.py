@@ -40,7 +40,7 @@ class LineMixture(nn.Module):
             "_inverses": torch.linalg.solve_triangular(factors, one, upper=False),
             "_log_norm": weights.log() - log_det - 0.5 * p * math.log(2 * math.pi),
         }.items():
-            self.register_buffer(name, value.to(torch.float64))
+            self.register_buffer(name, value.to(torch.float64).contiguous())
 
     @property
     def mean(self) -> torch.Tensor:

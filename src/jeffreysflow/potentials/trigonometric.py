@@ -28,7 +28,7 @@ class TrigonometricMeans(nn.Module):
         if not frequencies.shape[0] == cosines.shape[0] == sines.shape[0]:
             raise ValueError("every frequency needs a cosine and a sine")
         for name, value in {"cosines": cosines, "sines": sines}.items():
-            self.register_buffer(name, value.to(torch.float64))
+            self.register_buffer(name, value.to(torch.float64).contiguous())
         self.register_buffer("frequencies", frequencies.to(torch.int64))
 
     def forward(self, angles: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.analysis.base_weights import weighed, worth
 from jeffreysflow.config import Experiment
+from jeffreysflow.config.fitted import LevelOfBase
 from jeffreysflow.distillation.parts import of_walkers
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
@@ -22,34 +23,33 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
 from jeffreysflow.streams import Stream
 
-__all__ = ["run"]
+__all__ = ["check_fitted_to", "run"]
 
 _SAMPLES = 1 << 15
 
 
-def run(layout: Layout, experiment: Experiment) -> None:
-    """Write `base/base.safetensors`, and what its samples are worth without any flow.
+def run(layout: Layout, experiment: Experiment, level: LevelOfBase) -> None:
+    """Write `base/<level>/base.safetensors`, and what its samples are worth without any flow.
 
     Raises
     ------
-    UserError : no fitted base is asked for, its reference is missing, foreign or damaged, or a pair
-        of coordinates is not on circles.
+    UserError : no base is to be fitted to this level, its reference is missing, foreign or damaged,
+        or a pair of coordinates is not on circles.
     """
     started = time.time()
-    name = experiment.base_reference
-    if name is None:
-        raise UserError(f"{experiment.name}: base.kind is not 'fitted', so that nothing is fitted")
-    files, hash = layout.reference(name), experiment.base_hash()
+    name = check_fitted_to(experiment, level)
+    files, hash = layout.reference(name), experiment.base_hash(level)
     levels_hash = experiment.reference_hash(name)
     read_record(files.levels / "done.json", levels_hash)
     levels = open_levels(files.levels / "store.zarr", levels_hash)
     target, section = build_potential(experiment), experiment.base
-    samples = levels.samples(-1 if section.level == "last" else 0)
+    at = -1 if level == "last" else 0
+    samples = levels.samples(at)
     parts = of_walkers(samples.x, levels.walkers)
     held_out = torch.cat([side for side in (parts.test, parts.watched) if side is not None])
 
     def stream(purpose: str) -> Stream:
-        return Stream(experiment.seed, experiment.name, "base", purpose)
+        return Stream(experiment.seed, experiment.name, "base", level, purpose)
 
     base = fit_base(
         *(parts.training, held_out, target.domain, _couplings(experiment, target.domain)),
@@ -57,15 +57,30 @@ def run(layout: Layout, experiment: Experiment) -> None:
     )
     facts: dict[str, Any] = {"held_out_log_density": float(-base.energy(held_out).mean())}
     facts |= _sizes(base)
-    if section.level == "last":
-        path = AnnealingPath(base, counted(target))
-        facts |= weighed(path, _SAMPLES, stream("weighed"))
-    save_base(layout.base / "base.safetensors", base, hash)
-    write_record(layout.base / "done.json", "base", hash, started, **facts)
-    line = f"{experiment.name}/base: fitted to {name}"
-    if "ess" in facts:
-        line += f"; {worth(facts, _SAMPLES)}"
-    print(line, flush=True)
+    path = AnnealingPath(base, counted(target), power=True)
+    facts |= weighed(path, float(levels.lam[at]), _SAMPLES, stream("weighed"))
+    save_base(layout.base(level) / "base.safetensors", base, hash)
+    write_record(layout.base(level) / "done.json", "base", hash, started, **facts)
+    fitted = f"{experiment.name}/base: fitted to the {level} level of {name}"
+    print(f"{fitted}; {worth(facts, _SAMPLES)}", flush=True)
+
+
+def check_fitted_to(experiment: Experiment, level: LevelOfBase) -> str:
+    """The reference to whose level a base is fitted.
+
+    Raises
+    ------
+    UserError : none is.
+    """
+    name = experiment.base_reference
+    if name is None:
+        raise UserError(f"{experiment.name}: base.kind is not 'fitted', so that nothing is fitted")
+    if level not in experiment.base_levels:
+        raise UserError(
+            f"{experiment.name}: no flow starts from a base fitted to the {level} level; allowed: "
+            f"{', '.join(experiment.base_levels)}"
+        )
+    return name
 
 
 def _couplings(experiment: Experiment, domain: Domain) -> list[tuple[int, int]] | None:

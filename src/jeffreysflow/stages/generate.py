@@ -22,7 +22,7 @@ from jeffreysflow.distillation.sampler import (
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.launch.target import build_path
+from jeffreysflow.launch.target import build_path_from_base
 from jeffreysflow.launch.weight_facts import weight_facts
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.progress import Progress
@@ -47,7 +47,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     section, hash = experiment.generation, experiment.generation_hash(flow)
     flow_hash, files = experiment.flow_hash(flow), layout.flow(flow)
     device = use_device(experiment.device, experiment.flow(flow).training.threads)
-    path = build_path(experiment, layout=layout)
+    path = build_path_from_base(experiment, flow, layout)
     assert path.base is not None
     flows = []
     for level in range(1, flow_steps(layout, experiment, flow) + 1):

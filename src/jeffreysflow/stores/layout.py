@@ -99,10 +99,9 @@ class Layout:
     def config(self) -> Path:
         return self.folder / "config.json"
 
-    @property
-    def base(self) -> Path:
-        """Folder of a fitted base, with `base.safetensors` and `done.json`."""
-        return self.folder / "base"
+    def base(self, level: str) -> Path:
+        """Folder of a base fitted to a level, with `base.safetensors` and `done.json`."""
+        return self.folder / "base" / level
 
     @property
     def truth(self) -> Path:

@@ -1,0 +1,110 @@
+"""A fitted base stands where its flow begins: at the hottest level of a sequence, or the target."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import i0e
+
+from jeffreysflow.config import Experiment
+from jeffreysflow.config.hashes import base_hash, flow_hash
+from jeffreysflow.errors import UserError
+from jeffreysflow.launch.made_by_stages import made_by_stages
+from jeffreysflow.stages import base, distill, estimate, gather, generate, truth
+from jeffreysflow.stores.completion import read_record
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.tables import EstimateRow, read_table
+from sample_cases import experiment_of
+
+STIFF, DEEP, HOT = 25.0, 8.0, 0.1
+ENERGY = f"""
+import torch
+
+dimension = 2
+periodic = {{1: (-torch.pi, torch.pi)}}
+
+
+def energy(x):
+    return {STIFF / 2} * (x[:, 0] - 1) ** 2 - {DEEP} * torch.cos(x[:, 1])
+"""
+BODY = """
+title: one base for each way
+potential: {{file: energy.py}}
+base: {{kind: fitted{more}}}
+observables: [x1]
+references:
+  r:
+    kind: samples
+    files:
+{files}
+flow_defaults:
+  reference: r
+  theta: 0.5
+  renyi: 1
+  network: {{layers: 2, hidden: 8, bins: 4}}
+  training: {{steps: 4, batch: 100, learning_rate: 1e-9}}
+  ensemble: 4000
+flows:
+  single: {{}}
+  sequence: {{levels: all, rejuvenation_steps: 5}}
+generation: {{samples: 8192}}
+"""
+FILES = "      - {file: hot.npz, lam: 0.1}\n      - {file: cold.npz, lam: 1}"
+
+
+def log_z(lam: float) -> float:
+    kappa = DEEP * lam
+    circle = math.log(2 * math.pi * i0e(kappa)) + kappa
+    return 0.5 * math.log(2 * math.pi / (STIFF * lam)) + circle
+
+
+def one_of_each(folder: Path, more: str = "") -> Experiment:
+    (folder / "energy.py").write_text(ENERGY)
+    rng = np.random.default_rng(5)
+    for name, lam in {"hot": HOT, "cold": 1.0}.items():
+        x = 1 + rng.normal(size=(200, 16)) / math.sqrt(STIFF * lam)
+        np.savez(folder / f"{name}.npz", x=np.stack([x, rng.vonmises(0, DEEP * lam, x.shape)], -1))
+    return experiment_of(folder, files=FILES, body=BODY.replace("{more}", more))
+
+
+def test_each_flow_has_the_base_of_the_level_that_it_goes_to_first(tmp_path: Path) -> None:
+    experiment = one_of_each(tmp_path)
+    assert experiment.base_levels == ["first", "last"]
+    layout = Layout(tmp_path / "results", experiment.name)
+    gather.run(layout, experiment, "r")
+    for level, lam in {"first": HOT, "last": 1.0}.items():
+        base.run(layout, experiment, level)
+        record = read_record(layout.base(level) / "done.json")
+        assert record["ess"] > 0.95
+        assert abs(record["log_z"] - log_z(lam)) < 4 * record["log_z_error"]
+    distill.run(layout, experiment, "single", 1)
+    for level in (1, 2):
+        distill.run(layout, experiment, "sequence", level)
+    truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
+    for flow, name in {"single": "log_z", "sequence": "ensemble_log_z"}.items():
+        generate.run(layout, experiment, flow)
+        estimate.run_flow(layout, experiment, flow)
+        rows = read_table(layout.flow(flow).estimates, EstimateRow)
+        found = [row for row in rows if row.quantity == name][-1]
+        assert found.stderr is not None
+        assert abs(found.value - log_z(1.0)) < 4 * found.stderr
+    cess = {row.level: row.value for row in rows if row.quantity == "cess"}
+    # flows that are not trained: the base is good for the hot level, and only for that
+    assert cess[1] > 0.95
+    assert cess[2] < 0.5
+
+
+def test_one_level_for_all_may_be_asked_for(tmp_path: Path) -> None:
+    auto = one_of_each(tmp_path)
+    last, first = (one_of_each(tmp_path, f", level: {level}") for level in ("last", "first"))
+    assert (last.base_levels, first.base_levels) == (["last"], ["first"])
+    assert flow_hash(auto, "single") == flow_hash(last, "single") != flow_hash(first, "single")
+    assert flow_hash(auto, "sequence") == flow_hash(first, "sequence")
+    assert base_hash(auto, "first") == base_hash(first, "first") != base_hash(last, "last")
+    layout = Layout(tmp_path / "results", last.name)
+    made = [made.of for made in made_by_stages(layout, auto, lambda _: 1) if made.stage == "base"]
+    assert made == ["first", "last"]
+    with pytest.raises(UserError, match="fitted to the first level; allowed: last"):
+        base.run(layout, last, "first")
