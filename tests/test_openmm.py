@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from functools import cache
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import numpy as np
@@ -234,6 +236,32 @@ def test_frames_become_a_reference(tempered: tuple[Layout, Experiment], tmp_path
     # a DCD keeps seven digits of a position
     assert (V[:, 0] * alanine().unit).tolist() == pytest.approx(known.tolist(), abs=0.2)
     assert V[:, 1].tolist() == pytest.approx(V[:, 0].flip(0).tolist(), abs=0.1)
+
+
+def test_the_experiment_of_openmm_takes_the_files_of_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = ROOT / "workflow" / "experiments" / "imported" / "alanine_dipeptide_openmm.yaml"
+    file = tmp_path / shipped.name
+    file.write_text(shipped.read_text())
+    project = load_project(ROOT / "config.yaml", {"experiments": str(file)})
+    with pytest.raises(UserError, match=r"T1200\.npz: no such file"):
+        resolve_project(project, ROOT)
+    studies, folder = ROOT / "benchmarks" / "studies", tmp_path / "alanine_dipeptide"
+    monkeypatch.syspath_prepend(studies)
+    temperatures = [1200, 850, 600, 425, 300]
+    few = {"runs": 2, "draws": 3, "steps": 2, "tiny": True, "folder": folder}
+    asked = Namespace(experiment="alanine_dipeptide", temperatures=temperatures, **few)
+    run_path(str(studies / "openmm_replica_exchange.py"))["sample"](asked)
+    experiment = resolve_project(project, ROOT)[shipped.stem]
+    layout = Layout(tmp_path, shipped.stem)
+    layout.folder.mkdir()
+    gather.run(layout, experiment, "openmm")
+    store = layout.reference("openmm").levels / "store.zarr"
+    levels = open_levels(store, experiment.reference_hash("openmm"))
+    assert (levels.draws, levels.walkers) == (3, 2)
+    assert list(levels.lam) == pytest.approx([300 / T for T in temperatures])
+    assert experiment.base_levels == ["first", "last"]
 
 
 def test_a_peptide_of_138_atoms() -> None:
