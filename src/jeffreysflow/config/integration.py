@@ -89,7 +89,8 @@ class ContinuousNetwork(_Integrated):
     kind: Literal["continuous"]
     """A velocity, integrated."""
     velocity: str = "gated"
-    """The network of the velocity: `gated`, or `particles`, which looks at pairs."""
+    """The network of the velocity: `gated`; `mixture`, which begins with Gaussians fitted to the
+    reference; or `particles`, which looks at pairs."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Its settings, e.g. `hidden`."""
 

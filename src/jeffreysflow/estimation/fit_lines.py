@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -26,6 +27,7 @@ _GAIN = 1e-2
 _FEWEST = 2
 """Samples a number of each mean: with fewer no more components are tried."""
 _SHRINKAGES = (0.1, 1.0, 10.0, 100.0)
+_DIAGONALS = (0.0, 0.1, 0.5, 1.0)
 
 
 def fit_lines(
@@ -36,21 +38,23 @@ def fit_lines(
 
     Covariances are drawn towards their mean, ``(n_k S_k + nu S) / (n_k + nu)`` with S_k those of
     the n_k samples of a component and ``S = sum_k n_k S_k / n``, so that a small component needs
-    fewer samples than a covariance has numbers; nu is p times .1, 1, 10 or 100, whichever the
-    held-out samples like best.
+    fewer samples than a covariance has numbers; then each is drawn towards its diagonal. nu is p
+    times .1, 1, 10 or 100, and the shares of diagonals 0, .1, .5 or 1, whichever the held-out
+    samples like best.
     """
     n, p = training.shape
     best, score = None, -math.inf
-    for number in (k for k in _NUMBERS if k <= most):
+    for number in [k for k in _NUMBERS if k < most] + [most]:
         if number > 1 and n < _FEWEST * number * (p + 1):
             break
         some = training[spread_rows(n, _ROWS)]
         share = torch.ones(n, 1).double()
         if number > 1:
             share = _shares(_expectation_maximisation(some, number, stream), training)
+        moments = _moments(training, share)
         # of a single one all are the same
         shrinkages = _SHRINKAGES if number > 1 else _SHRINKAGES[:1]
-        tried = [_maximised(training, share, nu * p) for nu in shrinkages]
+        tried = [_towards_diagonals(moments.mixture(nu * p), held_out) for nu in shrinkages]
         found = [float(mixture.log_density(held_out).mean()) for mixture in tried]
         if best is not None and max(found) < score + _GAIN:
             break
@@ -60,15 +64,30 @@ def fit_lines(
     return best
 
 
+def _towards_diagonals(mixture: LineMixture, held_out: torch.Tensor) -> LineMixture:
+    """Each covariance with the share of its diagonal that its held-out samples like best."""
+    shares, factors = _shares(mixture, held_out), []
+    for k, factor in enumerate(mixture.factors):
+        covariance, one = factor @ factor.T, torch.ones(1).double()
+        tried = [
+            torch.linalg.cholesky(covariance.lerp(torch.diag(covariance.diagonal()), share))
+            for share in _DIAGONALS
+        ]
+        alone = [LineMixture(one, mixture.means[k : k + 1], L[None]) for L in tried]
+        found = [float(shares[:, k] @ law.log_density(held_out)) for law in alone]
+        factors.append(tried[found.index(max(found))])
+    return LineMixture(mixture.weights, mixture.means, torch.stack(factors))
+
+
 def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> LineMixture:
     n, p = x.shape
     scaled = (x - x.mean(dim=0)) / x.std(dim=0).clamp(min=1e-300)
     chosen = far_apart(n, number, lambda k: torch.cdist(scaled, scaled[k]).square(), stream)
     nearest = torch.cdist(scaled, scaled[chosen]).argmin(dim=1)
-    share = torch.nn.functional.one_hot(nearest, number).double()
+    share = _apart_by_variances(scaled, torch.nn.functional.one_hot(nearest, number).double())
     before = -math.inf
     for _ in range(_STEPS):
-        mixture = _maximised(x, share, p)
+        mixture = _moments(x, share).mixture(p)
         terms = mixture.log_terms(x)
         total = terms.logsumexp(dim=1)
         now = float(total.mean())
@@ -78,21 +97,61 @@ def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> L
     return mixture
 
 
+def _apart_by_variances(x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """To which component samples belong [n, K], by a mixture of independent coordinates: in many
+    dimensions covariances hold on to the samples that they were made of.
+    """
+    n, squares, before = len(x), x.square(), -math.inf
+    for _ in range(_STEPS):
+        weight = share.sum(dim=0).clamp(min=1.0)
+        means = share.T @ x / weight[:, None]
+        # a single sample is as wide as all of them
+        sums = share.T @ squares - weight[:, None] * means.square() + 1.0
+        inverse = (weight[:, None] + 1.0) / sums.clamp(min=_FLOOR)
+        quadratic = squares @ inverse.T - 2 * x @ (means * inverse).T
+        norms = (weight / n).log() + 0.5 * (inverse.log() - means.square() * inverse).sum(dim=1)
+        terms = norms - 0.5 * quadratic
+        total = terms.logsumexp(dim=1)
+        share, now = (terms - total[:, None]).exp(), float(total.mean())
+        if now - before < _SAME:
+            break
+        before = now
+    return share
+
+
 def _shares(mixture: LineMixture, x: torch.Tensor) -> torch.Tensor:
     """To which component samples belong [n, K]."""
     return mixture.log_terms(x).softmax(dim=1)
 
 
-def _maximised(x: torch.Tensor, share: torch.Tensor, nu: float) -> LineMixture:
+class _Moments(NamedTuple):
+    """Of the samples of each component: their ``number`` [K], ``means`` [K, p] and ``scatter``
+    [K, p, p]; and the ``ridge`` [p] of all variances.
+    """
+
+    number: torch.Tensor
+    means: torch.Tensor
+    scatter: torch.Tensor
+    ridge: torch.Tensor
+
+    def mixture(self, nu: float) -> LineMixture:
+        """With covariances that are drawn together as if by ``nu`` samples."""
+        n = self.number.sum()
+        pooled = self.scatter.sum(dim=0) / n
+        covariances = (self.scatter + nu * pooled) / (self.number + nu)[:, None, None]
+        factors = torch.linalg.cholesky(covariances + torch.diag(self.ridge))
+        return LineMixture(self.number / n, self.means, factors)
+
+
+def _moments(x: torch.Tensor, share: torch.Tensor) -> _Moments:
     n, p = x.shape
     # at least a sample each: a component that has lost all of its own is no error
-    weight = share.sum(dim=0).clamp(min=1.0)
-    means = share.T @ x / weight[:, None]
-    sums = torch.stack([_scatter(x - mean, of) for mean, of in zip(means, share.T, strict=True)])
-    pooled = sums.sum(dim=0) / n
-    ridge = (_RIDGE + p / (n + p) * 0.01) * pooled.diagonal() + _FLOOR * x.var(dim=0)
-    covariances = (sums + nu * pooled) / (weight + nu)[:, None, None] + torch.diag(ridge)
-    return LineMixture(weight / weight.sum(), means, torch.linalg.cholesky(covariances))
+    number = share.sum(dim=0).clamp(min=1.0)
+    means = share.T @ x / number[:, None]
+    scatter = torch.stack([_scatter(x - mean, of) for mean, of in zip(means, share.T, strict=True)])
+    variances = scatter.sum(dim=0).diagonal() / n
+    ridge = (_RIDGE + p / (n + p) * 0.01) * variances + _FLOOR * x.var(dim=0)
+    return _Moments(number, means, scatter, ridge)
 
 
 def _scatter(offset: torch.Tensor, share: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from jeffreysflow.flows import maps
 from jeffreysflow.flows.box import Box
 from jeffreysflow.flows.sizes import rows_at_once
 from jeffreysflow.potentials import Base
+from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.streams import Stream
 
 __all__ = ["TransportMap", "build_map", "check_map", "map_class", "map_names"]
@@ -34,6 +35,8 @@ class TransportMap(nn.Module, ABC):
     """Whether it is a velocity ``v(x, t)``, integrated, which is what is trained."""
     is_trained: bool = False
     """Whether it comes trained, and is used as it is."""
+    components: int = 0
+    """How many Gaussians, fitted to the reference, it begins with at most; 0: none."""
 
     settings: dict[str, Any]
 
@@ -98,6 +101,9 @@ class TransportMap(nn.Module, ABC):
         """Learn, once training is over, what its weights need, from source samples ``z`` [n, d]
         that no estimate uses; ``normals`` draws [n, m].
         """
+
+    def start_at(self, law: LineMixture) -> None:
+        """Begin as the map from the base to Gaussians, where it has ``components``."""
 
     def start_from(self, below: TransportMap) -> None:
         """Take over what the map of the level below, of the same kind and settings, has learnt."""

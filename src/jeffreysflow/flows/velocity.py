@@ -12,6 +12,7 @@ from torch import nn
 
 from jeffreysflow.discovery import check_takes, find, names_in
 from jeffreysflow.flows import velocities
+from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.streams import Stream
 
 __all__ = ["Velocity", "check_velocity", "linear", "time_features", "velocity_names"]
@@ -21,7 +22,7 @@ TIME_FEATURES = 1 + 2 * _FREQUENCIES
 
 
 class Velocity(nn.Module, ABC):
-    """``v(x, t)``, 0 to begin with.
+    """``v(x, t)``, 0 to begin with, or that of Gaussians fitted to samples.
 
     Its constructor takes the ``mean`` and ``sd`` of each coordinate of the samples that begin to
     move, the ``stream`` of its weights (without one they are zero, to be loaded), and settings of
@@ -30,6 +31,12 @@ class Velocity(nn.Module, ABC):
 
     particle_dimension: int | None = None
     """Of particles, the dimension of their space: v does not move their centroid."""
+
+    components: int = 0
+    """How many Gaussians it begins with at most; 0: none."""
+
+    def start_at(self, law: LineMixture) -> None:
+        """Begin as the velocity that carries the base to Gaussians."""
 
     @abstractmethod
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

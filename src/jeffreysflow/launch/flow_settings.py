@@ -48,12 +48,29 @@ def check_flow(section: FlowConfig, base: Base) -> None:
         kind, settings = section.network.kind, section.network.settings
         built = build_map(kind, settings, spline_box(base), base, Stream(0))
         assert isinstance(built, IntegratedFlow)
+        if built.components:
+            _check_components(section)
         rows = finishing_rows(section.ensemble, section.islands)
         if built.jacobian.fewest > rows:
             raise UserError(
                 f"{built.jacobian.kind} learns from {rows} samples, half of an ensemble of "
                 f"{section.ensemble} and 4096 at most, and needs {built.jacobian.fewest} or more"
             )
+
+
+def _check_components(section: FlowConfig) -> None:
+    """
+    Raises
+    ------
+    UserError : a map that begins with Gaussians does not begin at the base, or its loss is for
+        other paths than that from the base to Gaussians.
+    """
+    what = "velocity 'mixture' is that of straight paths from the base to Gaussians"
+    if section.levels != "last":
+        raise UserError(f"{what}; allowed: levels: last, found {section.levels}")
+    pairing = section.loss.parameters.get("pairing", "independent")
+    if (section.loss.kind, pairing) != ("flow_matching", "independent"):
+        raise UserError(f"{what}; allowed: loss: {{kind: flow_matching}} without pairing")
 
 
 def level_settings(

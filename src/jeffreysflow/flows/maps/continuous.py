@@ -11,14 +11,15 @@ from jeffreysflow.flows.box import Box
 from jeffreysflow.flows.integrated import IntegratedFlow, refuse_bounded
 from jeffreysflow.flows.velocity import check_velocity
 from jeffreysflow.potentials import Base
+from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.streams import Stream
 
 __all__ = ["ContinuousFlow"]
 
 
 class ContinuousFlow(IntegratedFlow):
-    """``dx/dt = v(x, t)`` from t = 0 to 1 in discrete steps (`DiscreteFlow`), v a network; the
-    identity to begin with.
+    """``dx/dt = v(x, t)`` from t = 0 to 1 in discrete steps (`DiscreteFlow`), v a network; to
+    begin with the identity, or what carries the base to Gaussians.
 
     Parameters
     ----------
@@ -50,6 +51,11 @@ class ContinuousFlow(IntegratedFlow):
             **self.how,
         }
         self.network = network
+        self.components = network.components
+        self.is_trained = not any(True for _ in network.parameters())
+
+    def start_at(self, law: LineMixture) -> None:
+        self.network.start_at(law)
 
     @classmethod
     def for_level(

@@ -1,0 +1,149 @@
+"""The velocity that begins with Gaussians fitted to the reference."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jeffreysflow.distillation.ensemble import effective_sample_size, log_evidence
+from jeffreysflow.domain import Domain
+from jeffreysflow.errors import UserError
+from jeffreysflow.flows.box import spline_box
+from jeffreysflow.flows.map import TransportMap, build_map
+from jeffreysflow.launch.flow_settings import check_flow
+from jeffreysflow.potentials import Base
+from jeffreysflow.potentials.line_mixture import LineMixture
+from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
+from jeffreysflow.stores.flows import load_flow, save_flow
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.tables import EstimateRow, read_table
+from jeffreysflow.streams import Stream
+from velocity_cases import wells
+
+BASE = Base(Domain.euclidean(3), [1.0, 0.0, -2.0], [2.0, 0.5, 1.0])
+
+
+def t(values: object) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def a_factor() -> torch.Tensor:
+    return t([[0.8, 0.0, 0.0], [0.3, 0.4, 0.0], [-0.2, 0.1, 1.5]])
+
+
+def begun(law: LineMixture, steps: int = 30, **parameters: Any) -> TransportMap:
+    """The map of this velocity from ``BASE`` to a mixture."""
+    settings = {
+        "velocity": "mixture",
+        "steps": steps,
+        "parameters": {"components": 3, "hidden": 0, **parameters},
+    }
+    box = spline_box(BASE, BASE.sample(10, Stream(1)))
+    flow = build_map("continuous", settings, box, BASE, Stream(2)).double()
+    flow.start_at(law)
+    return flow
+
+
+def two() -> LineMixture:
+    factors = torch.stack([a_factor(), torch.diag(t([0.3, 0.9, 0.5]))])
+    return LineMixture(t([0.3, 0.7]), t([[4.0, 1.0, 0.0], [-3.0, 0.0, 1.0]]), factors)
+
+
+def log_weights(flow: TransportMap, law: LineMixture, n: int = 1000) -> torch.Tensor:
+    z = BASE.sample(n, Stream(4, "z"))
+    x, log_det = flow(z)
+    return law.log_density(x) + BASE.energy(z) + log_det
+
+
+def test_one_gaussian_is_reached_by_its_linear_map() -> None:
+    mean, factor = t([[2.0, -1.0, 0.5]]), a_factor()
+    flow = begun(LineMixture(t([1.0]), mean, factor[None]))
+    z = BASE.sample(4, Stream(3, "z"))
+    sd = BASE.sd
+    variances, axes = torch.linalg.eigh((factor / sd[:, None]) @ (factor / sd[:, None]).T)
+    root = axes @ torch.diag(variances.sqrt()) @ axes.T
+    expected = mean + ((z - BASE.mean) / sd @ root.T) * sd
+    x, log_det = flow(z)
+    torch.testing.assert_close(x, expected, atol=1e-4, rtol=0)
+    assert float(log_det[0]) == pytest.approx(float(variances.log().sum()) / 2, abs=1e-4)
+
+
+def test_two_gaussians_have_equal_weights_and_those_of_another_mixture_do_not() -> None:
+    law = two()
+    found = log_weights(begun(law), law)
+    assert effective_sample_size(found) > 0.999
+    assert abs(log_evidence(found)) < 5e-3
+    other = LineMixture(t([0.5, 0.5]), law.means, law.factors)
+    assert effective_sample_size(log_weights(begun(other), law)) < 0.9
+
+
+def test_what_is_learnt_begins_at_nothing_and_all_is_stored(tmp_path: Path) -> None:
+    law, z = two(), BASE.sample(4, Stream(5, "z"))
+    alone, learning = begun(law, 5), begun(law, 5, hidden=8, layers=1, features=4)
+    assert alone.is_trained
+    assert not learning.is_trained
+    torch.testing.assert_close(alone(z), learning(z))
+    save_flow(tmp_path / "flow.safetensors", alone, "hash")
+    again = load_flow(tmp_path / "flow.safetensors", "hash").double()
+    assert torch.equal(again(z)[0], alone(z)[0])
+    assert again.is_trained
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_a_level_begins_with_what_is_fitted_to_its_reference(tmp_path: Path, hidden: int) -> None:
+    network = {
+        **{"kind": "continuous", "velocity": "mixture", "steps": 20},
+        "parameters": {"components": 4, "hidden": hidden, "layers": 1, "features": 4},
+        "jacobian": {"kind": "brute_force"},
+    }
+    layout, experiment = wells(
+        tmp_path, network, {"samples": 2048, "batch": 1024}, base={"sd": 0.45}
+    )
+    run_all(layout, experiment)
+    rows = {row.quantity: row for row in read_table(layout.flow("f").estimates, EstimateRow)}
+    # half of the samples are of the well of a quarter: .8 at most
+    assert rows["ess"].value > 0.65
+    found = rows["observable:x1 < 0"]
+    assert found.stderr is not None
+    assert abs(found.value - 0.25) < 4 * found.stderr
+    assert math.isfinite(rows["log_z"].value)
+
+
+def run_all(layout: Layout, experiment: Any) -> None:
+    temper.run(layout, experiment, "r")
+    gather.run(layout, experiment, "r")
+    distill.run(layout, experiment, "f", 1)
+    generate.run(layout, experiment, "f")
+    truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
+    estimate.run_flow(layout, experiment, "f")
+
+
+@pytest.mark.parametrize(
+    ("flow", "message"),
+    [
+        ({"levels": "all"}, "allowed: levels: last, found all"),
+        ({"loss": {"kind": "v_prediction"}}, r"allowed: loss: \{kind: flow_matching\}"),
+        (
+            {"loss": {"kind": "flow_matching", "parameters": {"pairing": "optimal"}}},
+            "without pairing",
+        ),
+    ],
+)
+def test_what_does_not_begin_at_the_base_is_one_line(
+    tmp_path: Path, flow: dict[str, Any], message: str
+) -> None:
+    network = {"kind": "continuous", "velocity": "mixture", "parameters": {"components": 2}}
+    _, experiment = wells(tmp_path, network, {}, flow=flow)
+    with pytest.raises(UserError, match=message):
+        check_flow(experiment.flow("f"), Base(Domain.euclidean(2)))
+
+
+@pytest.mark.parametrize("components", [0, -1, 2.5, "two"])
+def test_a_number_of_components_that_is_none(components: object) -> None:
+    with pytest.raises(UserError, match="components"):
+        begun(two(), components=components)
