@@ -17,6 +17,8 @@ from jeffreysflow.distillation.residual import ResidualSettings, learned_increme
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
+from jeffreysflow.judgement.doubts import is_trusted
+from jeffreysflow.judgement.flow_doubts import doubts_about_learned
 from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.potentials import AnnealingPath, Base
 from jeffreysflow.stores.completion import read_record
@@ -187,13 +189,36 @@ def test_noisy_gradients_from_tempering_to_estimates(tmp_path: Path) -> None:
         z = [found[f"learned:{name}:z_against_exact:{o}", 3].value for o in ("sin(x1)", "cos(x2)")]
         largest = found[f"learned:{name}:largest_z_against_exact", 3].value
         assert largest == pytest.approx(max(map(abs, z)))
-        assert found[f"learned:{name}:trusted", 3].value == float(largest <= 4)
+        ess = found[f"learned:{name}:ess", 3].value
+        trusted = largest <= 4 and ess >= 0.1
+        assert found[f"learned:{name}:trusted", 3].value == float(trusted)
     # a full sum has been evaluated for the ensemble anyway, a mini-batch costs its terms
     assert found["learned:full:evaluations", 2].value == 0
     n = 100 * 250 + 250 + 2 * 500
     assert found["learned:stochastic:evaluations", 2].value == 2 * n
     record = read_record(layout.reference("r").replicas / "done.json")
     assert record["evaluations_recorded"] > 0
+
+
+@pytest.mark.parametrize(
+    ("largest", "ess", "says"),
+    [
+        (3.9, 0.4, None),
+        (6.1, 0.4, "largest deviation from exact ones is 6.1 standard errors"),
+        # an error as large as that hides any deviation
+        (1.2, 0.002, "ESS is 0.20%, below 10 %"),
+        (math.nan, 0.4, "too few islands"),
+    ],
+)
+def test_a_verdict_on_learned_weights(largest: float, ess: float, says: str | None) -> None:
+    rows = [
+        EstimateRow(1, "ess", 0.9),
+        EstimateRow(2, "ess", ess),
+        EstimateRow(2, "largest_z_against_exact", largest),
+    ]
+    doubts = doubts_about_learned(rows)
+    assert is_trusted(doubts) == (says is None)
+    assert says is None or says in doubts[0].text
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.estimates import from_groups
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, group_errors
 from jeffreysflow.estimation.jackknife import left_out
-from jeffreysflow.judgement.scores import LARGEST_Z, deviation
+from jeffreysflow.judgement.doubts import is_trusted
+from jeffreysflow.judgement.flow_doubts import doubts_about_learned
+from jeffreysflow.judgement.scores import deviation
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.measured import Measured
 from jeffreysflow.stores.completion import read_record
@@ -36,7 +38,7 @@ def learned_rows(
     ``z_against_exact``, their deviations from the averages by exact weights over the same islands,
     errors by leaving out one island of both at a time.
 
-    ``trusted`` is 1 where none of these deviations exceeds four standard errors.
+    ``trusted`` is 1 where there are no grave ``doubts_about_learned``.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def learned_rows(
             table.add(f"z_against_exact:{observable.name}", z)
         known = [abs(z) for z in scores if not math.isnan(z)]
         table.add("largest_z_against_exact", max(known, default=math.nan))
-        table.add("trusted", float(bool(known) and max(known) <= LARGEST_Z))
+        table.add("trusted", float(is_trusted(doubts_about_learned(table.rows))))
         rows += [row._replace(quantity=f"learned:{name}:{row.quantity}") for row in table.rows]
     return rows
 

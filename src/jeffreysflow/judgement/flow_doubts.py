@@ -102,19 +102,22 @@ def doubts_about_ensemble(
 
 
 def doubts_about_learned(rows: Sequence[EstimateRow]) -> list[Doubt]:
-    """Whether learned weights give other averages than the exact ones of the same samples."""
+    """Whether learned weights give other averages than the exact ones of the same samples, and
+    whether they are worth enough samples to tell.
+    """
     last = {row.quantity: row for row in rows}
-    if "trusted" not in last or last["trusted"].value:
+    if "largest_z_against_exact" not in last:
         return []
     largest = last["largest_z_against_exact"].value
+    ess = last["ess"].value if "ess" in last else math.nan
     if math.isnan(largest):
         return [Doubt("too few islands to compare learned weights with exact ones")]
-    return [
-        Doubt(
-            "learned weights are biased: their largest deviation from exact ones is "
-            f"{largest:.1f} standard errors"
-        )
-    ]
+    doubts = []
+    if largest > LARGEST_Z:
+        text = "learned weights are biased: their largest deviation from exact ones is "
+        doubts.append(Doubt(f"{text}{largest:.1f} standard errors"))
+    warnings = trust_warnings(ess, math.nan, math.nan, math.nan)
+    return doubts + [Doubt(f"learned weights: {text}", grave) for text, grave in warnings]
 
 
 def _about_weights(last: Mapping[str, EstimateRow], ess: str) -> list[Doubt]:

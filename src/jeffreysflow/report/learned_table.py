@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from jeffreysflow.judgement.doubts import is_trusted
+from jeffreysflow.judgement.flow_doubts import doubts_about_learned
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
 from jeffreysflow.report.numbers import MISSING, percent
@@ -47,7 +49,7 @@ def _flow(found: Results, records: Sequence[StageRecord], flow: str) -> list[lis
                 _bias(found.estimate(source, "bias")),
                 _number(found.estimate(source, "largest_z_against_exact"), "{:.1f}"),
                 _number(found.estimate(source, "loss"), "{:.2g}"),
-                _verdict(found.estimate(source, "trusted")),
+                _verdict(found.estimates.get(source, ())),
                 *_cost(found, records, source),
             ]
         )
@@ -75,7 +77,10 @@ def _number(row: EstimateRow | None, form: str) -> Cell:
     return Cell(MISSING if row is None else form.format(row.value))
 
 
-def _verdict(row: EstimateRow | None) -> Cell:
-    if row is None:
+def _verdict(rows: Sequence[EstimateRow]) -> Cell:
+    if not rows:
         return Cell(MISSING)
-    return Cell("yes", tone="good") if row.value else Cell("no", "they are biased", "bad")
+    doubts = doubts_about_learned(rows)
+    if is_trusted(doubts):
+        return Cell("yes", tone="good")
+    return Cell("no", "; ".join(doubt.text for doubt in doubts), "bad")
