@@ -24,7 +24,8 @@ class Mixture(Velocity):
     With ``C_k = Q_k diag(c_k) Q_k^T`` and ``m_k = (1 - t)^2 + t^2 c_k`` it is in closed form
     ``v = sum_k r_k (mu_k + Q_k diag((t c_k - 1 + t) / m_k) Q_k^T (x - t mu_k))``, r_k the
     probability of k at x and t: the velocity that `flow_matching` learns from samples of that
-    mixture, with as few samples as a covariance needs. Two products with matrices a component.
+    mixture, with as few samples as a covariance needs. Two products with matrices a component, none
+    where its covariance is diagonal.
 
     Parameters
     ----------
@@ -37,6 +38,7 @@ class Mixture(Velocity):
     _centres: torch.Tensor
     _axes: torch.Tensor
     _variances: torch.Tensor
+    _turned: torch.Tensor
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Mixture(Velocity):
             "_centres": torch.zeros(components, d).double(),
             "_axes": torch.eye(d).double().expand(components, d, d).clone(),
             "_variances": torch.ones(components, d).double(),
+            "_turned": torch.zeros(components),
         }.items():
             self.register_buffer(name, value)
         learnt = hidden, layers, features
@@ -70,6 +73,10 @@ class Mixture(Velocity):
         here, sd = slice(len(law.weights)), self._sd
         factors = law.factors / sd[:, None]
         variances, axes = torch.linalg.eigh(factors @ factors.mT)
+        turned = (law.factors.tril(-1) != 0).flatten(1).any(dim=1)
+        axes[~turned] = torch.eye(len(sd), dtype=axes.dtype)
+        variances[~turned] = factors[~turned].diagonal(dim1=1, dim2=2).square()
+        self._turned[here] = turned.to(self._turned.dtype)
         self._log_weights.fill_(_NOBODY)
         self._log_weights[here] = law.weights.log()
         self._variances[here], self._axes[here] = variances, axes
@@ -79,15 +86,14 @@ class Mixture(Velocity):
         sd = self._sd.to(x)
         y = (x - self._mean.to(x)) / sd
         logits, velocities = [], []
-        for log_weight, centre, axes, variance in zip(
-            *(self._log_weights, self._centres, self._axes, self._variances), strict=True
-        ):
-            if log_weight > _NOBODY:
-                c, mu = variance.to(x), centre.to(x)
-                m = (1 - t).square() + t.square() * c
-                offset = y @ axes.to(x) - t * mu
-                logits.append(log_weight - 0.5 * (m.log() + offset.square() / m).sum(dim=1))
-                velocities.append((mu + (t * c - 1 + t) / m * offset) @ axes.to(x).T)
+        for k in (self._log_weights > _NOBODY).nonzero().flatten():
+            c, mu, axes = self._variances[k].to(x), self._centres[k].to(x), self._axes[k].to(x)
+            turned = bool(self._turned[k])
+            m = (1 - t).square() + t.square() * c
+            offset = (y @ axes if turned else y) - t * mu
+            logits.append(self._log_weights[k] - 0.5 * (m.log() + offset.square() / m).sum(dim=1))
+            v = mu + (t * c - 1 + t) / m * offset
+            velocities.append(v @ axes.T if turned else v)
         shares = torch.stack(logits, dim=1).softmax(dim=1)
         v = torch.einsum("nk,nkd->nd", shares, torch.stack(velocities, dim=1)) * sd
         return v if self.learnt is None else v + self.learnt(x, t)
