@@ -12,6 +12,7 @@ import torch
 from jeffreysflow.distillation.ensemble import effective_sample_size, log_evidence
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.fit_base import fit_gaussians
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.map import TransportMap, build_map
 from jeffreysflow.launch.flow_settings import check_flow
@@ -147,3 +148,9 @@ def test_what_does_not_begin_at_the_base_is_one_line(
 def test_a_number_of_components_that_is_none(components: object) -> None:
     with pytest.raises(UserError, match="components"):
         begun(two(), components=components)
+
+
+def test_samples_that_never_change_are_one_line() -> None:
+    x = torch.cat([BASE.sample(100, Stream(6, "x"))[:, :2], torch.ones(100, 1).double()], dim=1)
+    with pytest.raises(UserError, match=r"x3.*never changes"):
+        fit_gaussians(x[:80], x[80:], 2, Stream(7, "c"))

@@ -21,7 +21,7 @@ from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Transport
-from jeffreysflow.estimation.fit_lines import fit_lines
+from jeffreysflow.estimation.fit_base import fit_gaussians
 from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.map import TransportMap, build_map
@@ -135,7 +135,7 @@ class Step:
         if flow.components:
             test, watched = self.reference.test, self.reference.watched
             samples = self.reference.training, test if watched is None else watched
-            flow.start_at(fit_lines(*samples, flow.components, self._stream("components")))
+            flow.start_at(fit_gaussians(*samples, flow.components, self._stream("components")))
         return flow
 
     def start(self, flow_below: TransportMap | None) -> TransportMap | None:

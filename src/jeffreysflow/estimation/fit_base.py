@@ -14,9 +14,10 @@ from jeffreysflow.estimation.fit_lines import fit_lines
 from jeffreysflow.estimation.fit_means import fit_means
 from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.potentials.fitted_base import FittedBase, angles_of, on_the_line
+from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.streams import Stream
 
-__all__ = ["fit_base"]
+__all__ = ["fit_base", "fit_gaussians"]
 
 _ROWS = 60_000
 
@@ -44,7 +45,7 @@ def fit_base(
     ------
     UserError : a coordinate is the same in all samples, or its variance is beyond double precision.
     """
-    some = [x[spread_rows(len(x), _ROWS).to(x.device)].double().cpu() for x in (training, held_out)]
+    some = _some(training, held_out)
     circular = domain.periodic.nonzero()[:, 0].tolist()
     line = (~domain.periodic).nonzero()[:, 0].tolist()
     _check_spread(some[0], range(domain.dimension))
@@ -70,6 +71,24 @@ def fit_base(
             points = [y - means(a) for y, a in zip(points, angles, strict=True)]
         lines = fit_lines(*_two(points), components, stream("lines"))
     return FittedBase(domain, lines, groups, circles, means)
+
+
+def fit_gaussians(
+    training: torch.Tensor, held_out: torch.Tensor, components: int, stream: Stream
+) -> LineMixture:
+    """Of up to so many ``components``, for samples [n, d] and, of other origin, [m, d].
+
+    Raises
+    ------
+    UserError : as ``fit_base``.
+    """
+    some = _some(training, held_out)
+    _check_spread(some[0], range(training.shape[1]))
+    return fit_lines(*_two(some), components, stream)
+
+
+def _some(*samples: torch.Tensor) -> list[torch.Tensor]:
+    return [x[spread_rows(len(x), _ROWS).to(x.device)].double().cpu() for x in samples]
 
 
 def _check_spread(x: torch.Tensor, coordinates: Sequence[int]) -> None:
