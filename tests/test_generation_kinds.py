@@ -30,6 +30,9 @@ from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
 from jeffreysflow.potentials.fitted_base import FittedBase
 from jeffreysflow.potentials.line_mixture import LineMixture
+from jeffreysflow.report.data import Results
+from jeffreysflow.report.provenance import StageRecord
+from jeffreysflow.report.random_weights import random_weights_table
 from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
@@ -342,3 +345,21 @@ def test_biased_weights_are_marked_with_and_without_fresh_samples(
     assert rows[f"{prefix}unbiased_weights"] == 0
     assert rows[f"{prefix}trusted"] == 0
     assert "its weights are biased" in capsys.readouterr().out
+
+
+def test_what_random_weights_cost_is_told(tmp_path: Path) -> None:
+    _, experiment = wells(tmp_path, SMALL, {})
+    rows = [
+        EstimateRow(1, "passes", 1234.0),
+        EstimateRow(1, "log_weight_excess", 0.21, 0.05),
+        EstimateRow(1, "log_weight_excess_between:x1 < 0", -0.3),
+        EstimateRow(1, "ess", 0.48),
+    ]
+    took = StageRecord("f", {"stage": "generate", "samples": 320, "wall_seconds": 160.0})
+    table = random_weights_table(Results(experiment, {"f": rows}), [took])
+    assert table is not None
+    cells = dict(zip(table.headings, table.rows[0], strict=True))
+    assert cells["passes a sample"].text == "1,234"
+    assert cells["seconds a sample"].text == "0.5"
+    assert cells["variance of log w beyond exact (kT²)"].text == "0.210 ± 0.050"
+    assert random_weights_table(Results(experiment, {})) is None

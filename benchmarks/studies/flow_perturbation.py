@@ -2,15 +2,17 @@
 
     python benchmarks/studies/flow_perturbation.py [--dimensions 10 100] [--seed 1]
 
-A flow is trained by flow matching on as many exact samples of both wells (`--training`), and the
-same base samples are weighed by each estimator: passes and seconds a sample, the variance of the
-log weight beyond that of exact weights (the mean over base samples of that over random numbers, at
-the same base sample), how much larger it is in the well of a quarter than in the other, the ESS,
-and the weight of that well, which must be .25. Of exact weights fewer samples are taken
-(`--exact`): each takes as many passes as there are coordinates.
+A flow is trained by flow matching on as many exact samples of both wells, or with `--velocity
+mixture` has that of two Gaussians fitted to them, and the same base samples are weighed by each
+estimator: passes and seconds a sample, the variance of the log weight beyond that of exact weights
+(the mean over base samples of that over random numbers, at the same base sample), how much larger
+it is in the well of a quarter than in the other, the ESS, and the weight of that well, which must
+be .25. Of exact weights fewer samples are taken (`--exact`): each takes as many passes as there are
+coordinates.
 
 The same arithmetic (float64), steps and integrator for all; one thread. Seconds of forwards passes
-are those of batches of 250 samples, of exact weights those of what memory holds.
+are those of batches of 250 samples, of exact weights those of what memory holds. `--figure out.svg`
+draws cost and variance against the dimension.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -27,11 +30,20 @@ from jeffreysflow.distillation.batches import FreshBatches, KnownSamples, Shuffl
 from jeffreysflow.distillation.ensemble import effective_sample_size
 from jeffreysflow.distillation.loss import get_loss
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
+from jeffreysflow.estimation.fit_base import fit_gaussians
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.jacobian import get_jacobian
 from jeffreysflow.flows.map import build_map
 from jeffreysflow.flows.maps.continuous import ContinuousFlow
 from jeffreysflow.potentials import Base, get_potential
+from jeffreysflow.report.style import (
+    FULL_WIDTH,
+    PALETTE,
+    PUBLISHED,
+    look,
+    new_figure,
+    plain_log_ticks,
+)
 from jeffreysflow.streams import Stream
 from jeffreysflow.truth.exact_map import exact_samples
 
@@ -46,6 +58,8 @@ ESTIMATORS: dict[str, tuple[str, dict[str, object]]] = {
     "Hutchinson, signs, corrected (biased)": ("hutchinson", {"corrected": True}),
 }
 BATCH = 250
+PUBLISHED_EXCESS = {"stepwise": [0.211, 0.417], "single step": [8.64, 26.5]}
+"""At D = 100 and 1000, arXiv 2601.21177."""
 
 
 class Sizes(NamedTuple):
@@ -65,15 +79,24 @@ USUAL = {10: Sizes(4000, 512, 20_000, 10_000, 1000), 100: Sizes(3000, 512, 20_00
 LARGE = Sizes(1500, 256, 20_000, 64, 2)
 
 
-def trained(d: int, sizes: Sizes, seed: int) -> tuple[ContinuousFlow, Base, float]:
+def trained(d: int, sizes: Sizes, seed: int, velocity: str) -> tuple[ContinuousFlow, Base, float]:
     """A flow (float64), its base, and the seconds of its training."""
     target = get_potential("two_wells", dimension=d)
     base = Base(target.domain, 0.0, 0.45)
     x, _ = exact_samples(target, sizes.training, Stream(seed, "training", d))
-    settings = {"steps": 20 if d > 4 else 2}
+    settings: dict[str, object] = {"steps": 20 if d > 4 else 2, "velocity": velocity}
+    if velocity == "mixture":
+        settings["parameters"] = {"components": 2, "hidden": 0}
     box = spline_box(base, x)
     flow = build_map("continuous", settings, box, base, Stream(seed, "weights", d)).float()
     assert isinstance(flow, ContinuousFlow)
+    if flow.components:
+        started, held_out = time.perf_counter(), len(x) // 10
+        x = x[Stream(seed, "order", d).permutation(len(x))]
+        fit = x[held_out:], x[:held_out], flow.components, Stream(seed, "components", d)
+        flow = flow.double()
+        flow.start_at(fit_gaussians(*fit))
+        return flow, base, time.perf_counter() - started
     fresh, batch = Stream(seed, "source", d), sizes.batch
     known = KnownSamples(x.float(), target.energy, torch.zeros(len(x)))
     sides = (
@@ -117,10 +140,22 @@ def weighed(flow: ContinuousFlow, z: torch.Tensor, stream: Callable[[int], Strea
     return Weighed(x, torch.stack(log_r), seconds, (flow.evaluations - already) / n)
 
 
-def study(d: int, sizes: Sizes, seed: int) -> None:
+class Measured(NamedTuple):
+    """Of an estimator in ``d`` dimensions."""
+
+    label: str
+    d: int
+    seconds: float
+    passes: float
+    excess: float
+    error: float
+
+
+def study(d: int, sizes: Sizes, seed: int, velocity: str) -> list[Measured]:
     """Train, weigh by every estimator, print a table."""
     target = get_potential("two_wells", dimension=d)
-    flow, base, seconds = trained(d, sizes, seed)
+    flow, base, seconds = trained(d, sizes, seed, velocity)
+    measured = []
     print(f"\n{d} dimensions: trained in {seconds:.0f} s\n")
     headings = (
         *("weights", "passes a sample", "s a sample", "exact / this", "variance of log w"),
@@ -148,15 +183,47 @@ def study(d: int, sizes: Sizes, seed: int) -> None:
         error = float((weights * (small.double() - share)).norm())
         row = [label, f"{found.passes:,.0f}", f"{found.seconds:.3g}"]
         row += [f"{exact_seconds / found.seconds:.1f}", f"{float(log_w.var()):.3f}"]
+        excess = uncertain = 0.0
         if len(found.log_r) == 2:
             each = 0.5 * (found.log_r[0] - found.log_r[1]).square()
             uncertain = float(each.std()) / math.sqrt(len(each))
             more = float(each[small].mean() - each[~small].mean())
-            row += [f"{float(each.mean()):.3f}({uncertain:.3f})", f"{more:+.3f}"]
+            excess = float(each.mean())
+            row += [f"{excess:.3f}({uncertain:.3f})", f"{more:+.3f}"]
         else:
             row += ["0", "0"]
         row += [f"{100 * effective_sample_size(log_w):.1f}", f"{share:.4f}({error:.4f})"]
         print("| " + " | ".join(row) + " |", flush=True)
+        measured.append(Measured(label, d, found.seconds, found.passes, excess, uncertain))
+    return measured
+
+
+def draw(measured: list[Measured], file: Path) -> None:
+    """Cost and variance against the dimension."""
+    with look():
+        figure = new_figure(FULL_WIDTH, 2.8)
+        cost, variance = figure.subplots(1, 2)
+        for k, (label, (kind, _)) in enumerate(ESTIMATORS.items()):
+            rows = [each for each in measured if each.label == label]
+            d = [each.d for each in rows]
+            drawn = {"color": PALETTE[k % len(PALETTE)], "marker": "osD^vPXp"[k], "linewidth": 0.8}
+            cost.plot(d, [each.seconds for each in rows], label=label, **drawn)
+            if kind != "brute_force":
+                excesses, errors = [each.excess for each in rows], [each.error for each in rows]
+                variance.errorbar(d, excesses, errors, **drawn)
+            if label in PUBLISHED_EXCESS:
+                edge = {"markeredgecolor": drawn["color"]}
+                variance.plot([100, 1000], PUBLISHED_EXCESS[label], **{**PUBLISHED, **edge})
+        for ax, label in (
+            (cost, "seconds a weighted sample"),
+            (variance, "variance of log w beyond exact (kT²)"),
+        ):
+            ax.set(xscale="log", yscale="log", xlabel="dimension", ylabel=label)
+            plain_log_ticks(ax.xaxis)
+            plain_log_ticks(ax.yaxis)
+        variance.set_title("stars: published, for flows of their own")
+        cost.legend()
+        figure.savefig(file, metadata={"Date": None})
 
 
 def main() -> None:
@@ -166,14 +233,19 @@ def main() -> None:
     parser.add_argument("--exact", type=int, help="samples of exact weights")
     parser.add_argument("--samples", type=int, help="samples of all others")
     parser.add_argument("--steps", type=int, help="of training")
+    parser.add_argument("--velocity", choices=["gated", "mixture"], default="gated")
+    parser.add_argument("--figure", type=Path, help="an SVG file")
     parser.add_argument("--tiny", action="store_true", help="a try: what it measures means nothing")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    measured: list[Measured] = []
     for d in [4] if given.tiny else given.dimensions:
         sizes = TINY if given.tiny else USUAL.get(d, LARGE)
         changed = {key: getattr(given, key) for key in ("exact", "samples", "steps")}
         sizes = sizes._replace(**{key: value for key, value in changed.items() if value})
-        study(d, sizes, given.seed)
+        measured += study(d, sizes, given.seed, given.velocity)
+    if given.figure:
+        draw(measured, given.figure)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def _content(chapter: Chapter) -> dict[str, object]:
             for group in experiment.equal_weights
         },
         "Regions": region_table(found),
-        "Weights of continuous flows": random_weights_table(found),
+        "Weights of continuous flows": random_weights_table(found, records),
     }
     return {
         "experiment": experiment,

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from jeffreysflow.config.integration import ContinuousNetwork, OwnVelocity
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, percent
+from jeffreysflow.report.provenance import StageRecord, samples_a_second
 from jeffreysflow.report.table import Cell, Table
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = ["random_weights_table"]
 
 _HEADINGS = (
-    *("flow", "Jacobian by", "passes a sample", "variance of log w beyond exact (kT²)"),
+    *("flow", "Jacobian by", "passes a sample", "seconds a sample"),
+    "variance of log w beyond exact (kT²)",
     *("largest difference between regions", "ESS", "moves accepted", "temperatures"),
 )
 _BETWEEN = "log_weight_excess_between:"
 
 
-def random_weights_table(found: Results) -> Table | None:
+def random_weights_table(found: Results, records: Sequence[StageRecord] = ()) -> Table | None:
     """A row a flow that is a velocity and is drawn from; None where none is."""
-    rows = []
+    rows, rates = [], samples_a_second(records)
     for name, flow in found.experiment.flows.items():
         network = flow.network
         if isinstance(network, ContinuousNetwork | OwnVelocity) and name in found.estimates:
@@ -29,11 +33,11 @@ def random_weights_table(found: Results) -> Table | None:
             biased = found.estimate(name, "unbiased_weights")
             tone = "bad" if biased is not None and not biased.value else ""
             jacobian = Cell(how, "biased" if tone else "", tone)
-            rows.append([Cell(name, about), jacobian, *_numbers(found, name, tone)])
+            rows.append([Cell(name, about), jacobian, *_numbers(found, name, tone, rates)])
     return Table(_HEADINGS, rows) if rows else None
 
 
-def _numbers(found: Results, flow: str, tone: str) -> list[Cell]:
+def _numbers(found: Results, flow: str, tone: str, rates: Mapping[str, float]) -> list[Cell]:
     excess = found.estimate(flow, "log_weight_excess")
     differences = {
         row.quantity.removeprefix(_BETWEEN): row.value
@@ -47,6 +51,7 @@ def _numbers(found: Results, flow: str, tone: str) -> list[Cell]:
     ess, acceptance = found.estimate(flow, "ess"), found.estimate(flow, "acceptance")
     return [
         _number(found.estimate(flow, "passes"), "{:,.0f}"),
+        Cell(f"{1 / rates[flow]:.2g}" if flow in rates else MISSING),
         Cell(MISSING)
         if excess is None
         else Cell(f"{excess.value:.3f} ± {excess.stderr or 0:.3f}", "biased" if tone else "", tone),
