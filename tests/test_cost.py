@@ -217,6 +217,16 @@ def test_what_an_observable_costs() -> None:
     assert [row[0].text for row in table.rows] == ["x1", "x2", "rare"]
 
 
+def test_so_does_the_population_of_a_region() -> None:
+    results = found()
+    rare = EstimateRow(2, "region:left", 0.01, 0.001, n_eff=50.0)
+    for source in ("reference:tempered", "ensemble:sequence", "sequence"):
+        results.estimates[source].append(rare)
+    table = observable_cost_table(results, records(), "sequence")
+    assert table is not None
+    assert [cell.text for cell in table.rows[-1][:4]] == ["P(left)", "50.0", "50.0", "50.0"]
+
+
 def test_costs_are_rows_of_the_summary() -> None:
     values = {(row.flow, row.quantity): row.value for row in cost_rows(found(), records())}
     assert values["reference:tempered", "core_seconds:warmup"] == 20

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from jeffreysflow.config import SamplesConfig
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.provenance import StageRecord
-from jeffreysflow.stores.tables import PRIMITIVE
+from jeffreysflow.stores.tables import PRIMITIVE, REGION
 from jeffreysflow.tempering.kernels import get_kernel
 
 __all__ = [
@@ -45,8 +45,6 @@ __all__ = [
     "total",
     "training_cost",
 ]
-
-_OBSERVABLE = "observable:"
 
 
 @dataclass(frozen=True)
@@ -151,8 +149,8 @@ class ObservableCost(NamedTuple):
 def observable_costs(
     found: Results, records: Sequence[StageRecord], flow: str
 ) -> list[ObservableCost]:
-    """Every observable of a flow beside the reference at its root; none of a path integral, whose
-    reference averages no beads.
+    """Every observable of a flow, and the population of every region, beside the reference at its
+    root; none of a path integral, whose reference averages no beads.
     """
     reference = found.experiment.tempered(flow)
     if found.experiment.path_integral is not None:
@@ -162,7 +160,8 @@ def observable_costs(
     generated, trusted = generation_cost(records, flow), is_trusted(found, flow)
     costs = []
     for row in found.estimates.get(flow, ()):
-        if not row.quantity.startswith(_OBSERVABLE):
+        name = _averaged(row.quantity)
+        if name is None:
             continue
         n, island, m = (
             _positive(found.value(source, row.quantity, "n_eff"))
@@ -175,8 +174,20 @@ def observable_costs(
         if not trusted:
             # errors that are too small make a flow look cheap, so "never" stands all the same
             pays = [number if number == math.inf else math.nan for number in pays]
-        costs.append(ObservableCost(row.quantity.removeprefix(_OBSERVABLE), n, island, m, *pays))
+        costs.append(ObservableCost(name, n, island, m, *pays))
     return costs
+
+
+def _averaged(quantity: str) -> str | None:
+    """What an average is called; None of all else.
+
+    >>> _averaged("observable:x1"), _averaged("region:left"), _averaged("ess")
+    ('x1', 'P(left)', None)
+    """
+    kind, _, name = quantity.partition(":")
+    if kind == "observable":
+        return name
+    return f"P({name})" if f"{kind}:" == REGION else None
 
 
 def is_trusted(found: Results, flow: str) -> bool:
