@@ -13,6 +13,8 @@ from jeffreysflow.flows.discrete import DiscreteFlow
 from jeffreysflow.flows.jacobian import Jacobian, unit_rows
 
 _SAMPLES_A_CLUSTER = 4
+_PASSES_A_STEP = 400
+"""Of each cluster, unless a single sample takes more."""
 
 
 class Stepwise(Jacobian):
@@ -98,8 +100,9 @@ class Stepwise(Jacobian):
             raise UserError(f"stepwise: {self._clusters} clusters of {len(x)} samples")
         centres, _ = kmeans2(x.cpu().numpy(), self._clusters, minit="++", rng=0)
         self._centres.copy_(torch.from_numpy(centres))
+        few = max(1, min(_SAMPLES_A_CLUSTER, _PASSES_A_STEP // x.shape[1]))
         for cluster, centre in enumerate(self._centres.to(x)):
-            near = (x - centre).square().sum(dim=1).argsort()[:_SAMPLES_A_CLUSTER]
+            near = (x - centre).square().sum(dim=1).argsort()[:few]
             for k, ends in enumerate(states[1:]):
                 B = flow.jacobian_back(k, ends[near]).mean(dim=0)
                 inverse = torch.linalg.inv(B).to(self._inverses.dtype)
