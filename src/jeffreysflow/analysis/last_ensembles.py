@@ -15,7 +15,7 @@ __all__ = ["read_last_ensembles"]
 
 
 def read_last_ensembles(layout: Layout, experiment: Experiment) -> Mapping[str, WeightedSamples]:
-    """Those of all sequences; none where no figure shows them.
+    """Those of all sequences, of the islands that estimate; none where no figure shows them.
 
     Raises
     ------
@@ -29,7 +29,8 @@ def read_last_ensembles(layout: Layout, experiment: Experiment) -> Mapping[str, 
             level = layout.flow(name).level(flow_steps(layout, experiment, name))
             hash = experiment.flow_hash(name)
             store = open_ensemble(level / "ensemble.zarr", "ensemble", hash)
-            x, log_weights, *_ = store.samples()
-            learned = {of: store.learned(of).numpy() for of in store.learned_names}
+            rows = store.estimating
+            x, log_weights, *_ = store.samples().rows(rows)
+            learned = {of: store.learned(of)[rows].numpy() for of in store.learned_names}
             found[name] = WeightedSamples(x[:, :2].numpy(), log_weights.numpy(), learned)
     return found

@@ -12,11 +12,7 @@ __all__ = ["add_level"]
 _CALLED = {
     "lam": "lam",
     "ess": "ess",
-    "ess_trained": "ess_trained",
-    "ess_held_out": "ess_held_out",
     "cess": "cess",
-    "cess_trained": "cess_trained",
-    "cess_held_out": "cess_held_out",
     "cess_identity": "cess_identity",
     "base_ess": "base_ess",
     "base_log_z": "base_log_z",
@@ -45,10 +41,21 @@ _CALLED = {
 }
 """The name of a number in the record, and what a row of it is called."""
 
+_WHERE_TRAINED_ON = {
+    "ess": "ess_all",
+    "ess_trained": "ess_trained",
+    "ess_held_out": "ess",
+    "cess": "cess_all",
+    "cess_trained": "cess_trained",
+    "cess_held_out": "cess",
+}
+"""The same where some islands were trained on: sizes are those of the islands that estimate."""
+
 
 def add_level(table: EstimateTable, record: Mapping[str, Any], level: int) -> None:
     """Add the facts in the record of one level, each with its error if there is one."""
-    for fact, quantity in _CALLED.items():
+    called = _CALLED | (_WHERE_TRAINED_ON if "cess_trained" in record else {})
+    for fact, quantity in called.items():
         # of a single flow, the headline is the ESS of fresh samples
         name = "ensemble_ess" if (quantity, table.level) == ("ess", 1) else quantity
         if record.get(fact) is not None:

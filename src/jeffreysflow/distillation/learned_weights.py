@@ -28,6 +28,7 @@ def learned_weights(
     one ``below``, and facts about them; see ``distill_level``.
     """
     ensemble, increments, _ = pushed
+    estimate = step.rows["estimate"]
     found: dict[str, torch.Tensor] = {}
     facts: dict[str, float] = {}
     for name, residual in settings.residual_weights.items():
@@ -47,8 +48,8 @@ def learned_weights(
         before = below.get(name, step.below.log_weights)
         found[name] = before + learned.increments
         facts |= {
-            f"learned_ess:{name}": effective_sample_size(found[name]),
-            f"learned_cess:{name}": conditional_ess(before, learned.increments),
+            f"learned_ess:{name}": effective_sample_size(found[name][estimate]),
+            f"learned_cess:{name}": conditional_ess(before[estimate], learned.increments[estimate]),
             f"learned_loss:{name}": learned.loss,
             f"learned_evaluations:{name}": float(path.evaluations - already),
         }

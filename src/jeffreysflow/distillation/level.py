@@ -129,7 +129,7 @@ def distill_level(
     losses and all others (pushing, moving, weighing); ``train_seconds``, ``push_seconds``,
     ``skipped`` steps and samples in ``walls`` (of all of them), ``resampled`` and
     ``rejuvenation_acceptance``. Of learned weights, by their name: ``learned_ess`` and
-    ``learned_cess`` over the whole ensemble, ``learned_loss`` (kT^2) without its floor, and
+    ``learned_cess`` over the islands that estimate, ``learned_loss`` (kT^2) without its floor, and
     ``learned_evaluations``.
     """
     already = path.evaluations

@@ -20,7 +20,7 @@ _HEADINGS = (
 )
 _SHOWN = 4
 _LEVEL_HEADINGS = (
-    *("level", "λ", "CESS", "published", "held out", "identity", "ESS", "θ", "α", "trainings"),
+    *("level", "λ", "CESS", "published", "all islands", "identity", "ESS", "θ", "α", "trainings"),
     *("start", "moves accepted"),
 )
 
@@ -131,7 +131,7 @@ def _level(found: Results, name: str, level: int) -> list[Cell]:
             tone="good" if better else "",
         ),
         _percent(published),
-        _percent(value.get("cess_held_out")),
+        _percent(value.get("cess_all")),
         _percent(value.get("cess_identity")),
         replace(_percent(value.get("ess")), note="resampled" if value.get("resampled") else ""),
         _number(value.get("theta")),

@@ -125,6 +125,15 @@ class Ensembles:
         )
 
     @property
+    def estimating(self) -> torch.Tensor:
+        """The rows [k] of the islands that no flow was trained on or chosen by; all where the store
+        does not tell islands.
+        """
+        islands = int(self.attributes.get("islands", 1))
+        those = torch.tensor(self.attributes.get("estimate_islands", range(islands)))
+        return torch.arange(len(self)).reshape(islands, -1)[those].flatten()
+
+    @property
     def learned_names(self) -> list[str]:
         """The names of the learned weights."""
         return list(self._learned)
