@@ -101,7 +101,9 @@ def two_wells(results: Path, hidden: int) -> tuple[Layout, Experiment]:
         "parameters": {"components": 2, "hidden": hidden, "layers": 1, "features": 4},
         "jacobian": {"kind": "brute_force"},
     }
-    layout, experiment = wells(results, network, {"samples": 1024}, base={"sd": 0.45})
+    layout, experiment = wells(
+        results, network, {"samples": 1024, "batch": 1024}, base={"sd": 0.45}
+    )
     temper.run(layout, experiment, "r")
     gather.run(layout, experiment, "r")
     distill.run(layout, experiment, "f", 1)

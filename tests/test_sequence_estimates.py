@@ -297,7 +297,12 @@ def test_the_facts_of_every_level_are_kept(tmp_path: Path) -> None:
     for level in (1, 2):
         at = {row.quantity: row for row in rows if row.level == level}
         assert at["lam"].value == 0.5 * level
-        renamed = {"log_z": "ensemble_log_z", "jeffreys_gap": "step_jeffreys_gap"}
+        renamed = {
+            **{"log_z": "ensemble_log_z", "jeffreys_gap": "step_jeffreys_gap"},
+            # what a level is worth is what the islands say that it was not trained on
+            **{"ess": "ess_all", "ess_held_out": "ess"},
+            **{"cess": "cess_all", "cess_held_out": "cess"},
+        }
         for fact, value in FACTS.items():
             if not fact.endswith("_error"):
                 assert at[renamed.get(fact, fact)].value == value
