@@ -160,7 +160,8 @@ def _sequence(
             continue
         store = layout.flow(name).level(level) / "ensemble.zarr"
         ensemble = open_ensemble(store, "ensemble", experiment.flow_hash(name))
-        samples = ensemble.samples().rows(ensemble.estimating[:_SAMPLES])
+        rows = ensemble.estimating[:_SAMPLES]
+        samples = ensemble.samples(0, int(rows.max()) + 1).rows(rows)
         yield _cloud(source, float(ensemble.attributes["lam"]), samples)
         if level == steps:
             yield _cloud(source, None, samples)
