@@ -179,6 +179,14 @@ def test_cautions_pass_on_advice_and_find_missing_mass() -> None:
     assert "log Z differs from that of the reference tempered by -0.507" in line.text
 
 
+def test_skipped_steps_are_told_of_all_that_were_taken() -> None:
+    training = {"steps": 50, "first_steps": 400}
+    flows = {"all": {"reference": "tempered", "theta": 0.5, "levels": "all", "training": training}}
+    rows = [EstimateRow(level, "attempts", tries) for level, tries in ((1, 2.0), (2, 1.0))]
+    lines = cautions(Results(an_experiment(flows=flows), {"all": rows}), {}, {"all": 7})
+    assert any(line.text.startswith("7 of 850 training steps were skipped") for line in lines)
+
+
 def test_the_ess_that_counts_is_that_of_fresh_samples() -> None:
     """An ensemble that was resampled on the way looks better than what the flow generates."""
     flows = {"all": {"reference": "tempered", "theta": 0.5, "levels": "all"}}

@@ -55,6 +55,10 @@ def reference(**changes: Any) -> dict[str, Any]:
         (flow(network={"layers": 10**9}), "MiB of memory", "flows.f.network.layers"),
         (flow(training={"batch": 10**8}), "MiB of memory", "flows.f.training.batch"),
         (flow(training={"steps": 10**13}), "evaluations", "flows.f.training.steps"),
+        (
+            flow(levels="all", training={"first_steps": 10**13}),
+            *("evaluations", "flows.f.training.first_steps"),
+        ),
         (flow(ensemble=10**10), "MiB of memory", "flows.f.ensemble"),
         ({"generation": {"samples": 10**11}}, "MiB on disk", "generation.samples"),
         (

@@ -23,6 +23,9 @@ class TrainingConfig(Section):
 
     steps: int = Field(default=800, ge=1)
     """Optimiser steps."""
+    first_steps: int | None = Field(default=None, ge=1)
+    """Those of the first level of a sequence, whose way from the base is often the longest; as
+    `steps` if left out."""
     batch: int = Field(default=1000, ge=2)
     """Samples of each side a step."""
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -141,6 +144,11 @@ class FlowConfig(Section):
     published_by_level: dict[str, list[float | None]] = Field(default_factory=dict)
     """Published values level by level, by quantity (`cess`, ...); null where there is none."""
 
+    def steps_of(self, level: int) -> int:
+        """Optimiser steps of a training of this level, counted from 1."""
+        first = self.training.first_steps
+        return self.training.steps if first is None or level > 1 else first
+
     @field_validator("rejuvenation_kernel")
     @classmethod
     def _is_a_kernel(cls, name: str) -> str:
@@ -159,6 +167,14 @@ class FlowConfig(Section):
     def _published_is_shown(self) -> Self:
         check_published(self.published, OF_FLOW, "published")
         check_published(self.published_by_level, BY_LEVEL, "published_by_level")
+        return self
+
+    @model_validator(mode="after")
+    def _first_of_several(self) -> Self:
+        if self.training.first_steps is not None and self.levels == "last":
+            raise ValueError(
+                "training.first_steps is for a sequence, levels: all; found levels: last"
+            )
         return self
 
     @model_validator(mode="after")

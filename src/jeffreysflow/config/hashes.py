@@ -40,7 +40,7 @@ _NOT_TRAINED: dict[str, Any] = {
 _OF_PILOT = {"path", "target", "kernel", "ladder", "tile", "device", "local_steps", "swap"}
 """Of a reference: what its pilot depends on."""
 
-FORMAT = 15
+FORMAT = 16
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 
 

@@ -110,8 +110,10 @@ def _evaluations(experiment: Experiment) -> float:
         if isinstance(ladder := reference.ladder, SuggestedLadder):
             total += float(ladder.pilot_rounds) * ladder.pilot_walkers * moves
     for name, flow in experiment.flows.items():
-        training = float(flow.training.steps) * flow.training.batch * _LOSSES * _GRADIENTS
-        total += _steps(experiment, name) * (training + flow.ensemble * flow.rejuvenation_steps)
+        levels = _steps(experiment, name)
+        trained = float(flow.steps_of(1)) + (levels - 1) * float(flow.training.steps)
+        total += trained * flow.training.batch * _LOSSES * _GRADIENTS
+        total += levels * flow.ensemble * flow.rejuvenation_steps
         if experiment.generates(name):
             samples = float(experiment.generation.samples)
             ring = experiment.path_integral
@@ -175,7 +177,7 @@ def refuse_without_memory(
 _KEYS = (
     *("walkers", "rounds", "warmup_rounds", "local_steps", "levels", "max_levels"),
     *("pilot_walkers", "pilot_rounds", "leapfrog_steps", "layers", "hidden", "batch", "steps"),
-    "blocks",
+    *("first_steps", "blocks"),
     *("ensemble", "rejuvenation_steps", "samples", "points", "modes", "action_beads", "bins"),
 )
 

@@ -55,24 +55,24 @@ def log_ratios(
     """
     n = V.shape[1]
     centre = _centre(V)
-    V = V - centre
-    flat, log_n = V.flatten(), math.log(n)
-    energies = _times(lam[:, None], flat)
+    energies = _times(lam, (V - centre).flatten()[:, None])
     shift = (lam - lam[0]) * centre
-    f = _guess(V, lam) if start is None else -start - shift
+    f = _guess(V - centre, lam) if start is None else -start - shift
+    far = 3 if start is None else 0
     for step in range(_STEPS):
-        W = (f[:, None] - energies - _mixture(f, energies, log_n)).exp()
-        score = 1 - W.sum(dim=1)
+        shares = (f - energies).softmax(dim=1)
+        each = shares.sum(dim=0) / n
+        score = 1 - each
         if not bool(score.isfinite().all()):
             break
         if float(score.abs().max()) < _DONE:
             return f[0] - f - shift
-        hessian = torch.diag(W.sum(dim=1)) - n * W @ W.T
+        hessian = torch.diag(each) - shares.T @ shares / n
         move = torch.zeros_like(f)
         # f is known up to a constant: the first stays
         move[1:] = torch.linalg.lstsq(hessian[1:, 1:], score[1:, None]).solution[:, 0]
-        if step < 3 or not bool(move.isfinite().all()) or float(move.abs().max()) > 1:
-            move = -W.sum(dim=1).log()
+        if step < far or not bool(move.isfinite().all()) or float(move.abs().max()) > 1:
+            move = -each.log()
             move = move - move[0].clone()
         f = f + move
     raise ValueError("the levels have too little in common to be reweighted together")
@@ -96,18 +96,14 @@ def _times(lam: torch.Tensor, V: torch.Tensor) -> torch.Tensor:
     return torch.where(lam == 0, torch.zeros_like(V), lam * V)
 
 
-def _mixture(f: torch.Tensor, energies: torch.Tensor, log_n: float) -> torch.Tensor:
-    return (log_n + f[:, None] - energies).logsumexp(dim=0)
-
-
 def _averages(
     V: torch.Tensor, values: torch.Tensor, lam: torch.Tensor, at: torch.Tensor, f: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Means [L, J], ``log Z`` [L] above that of the last level, and ESS [L]."""
     centre = _centre(V)
-    flat, log_n = (V - centre).flatten(), math.log(V.shape[1])
+    flat = (V - centre).flatten()
     f = f - (lam - lam[0]) * centre
-    mixture = _mixture(f, _times(lam[:, None], flat), log_n)
+    mixture = math.log(V.shape[1]) + (f - _times(lam, flat[:, None])).logsumexp(dim=1)
     log_w = -_times(at[:, None], flat) - mixture
     log_z = log_w.logsumexp(dim=1)
     w = (log_w - log_z[:, None]).exp()

@@ -74,10 +74,10 @@ def _check_components(section: FlowConfig) -> None:
 
 
 def level_settings(
-    section: FlowConfig, lam_0: float, lam_1: float, derivatives: int = 2
+    section: FlowConfig, level: int, lam_0: float, lam_1: float, derivatives: int = 2
 ) -> LevelSettings:
-    """The settings of a level, from the configuration of its flow, for an energy with so many
-    derivatives.
+    """The settings of a level, counted from 1, from the configuration of its flow, for an energy
+    with so many derivatives.
     """
     training = section.training
     return LevelSettings(
@@ -85,7 +85,7 @@ def level_settings(
         lam_1=lam_1,
         loss=loss_of(section, derivatives),
         recipe=Recipe(
-            steps=training.steps,
+            steps=section.steps_of(level),
             batch=training.batch,
             learning_rate=training.learning_rate,
             averaging=training.averaging,

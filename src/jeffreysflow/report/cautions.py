@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from jeffreysflow.judgement.doubts import Doubt
 from jeffreysflow.judgement.flow_doubts import (
@@ -76,7 +77,7 @@ def _grave_first(lines: Iterable[Caution]) -> list[Caution]:
 
 
 def _skipped(found: Results, flow: str, steps: int) -> list[str]:
-    attempts = found.total(flow, "attempts")
-    trainings = found.flow_steps(flow) if math.isnan(attempts) else round(attempts)
-    of = found.experiment.flows[flow].training.steps * trainings
+    section = found.experiment.flows[flow]
+    attempts = np.nan_to_num(found.by_level(flow, "attempts"), nan=1.0).tolist()
+    of = sum(round(tries) * section.steps_of(level) for level, tries in enumerate(attempts, 1))
     return [f"{steps} of {of} training steps were skipped as not finite"] if steps else []

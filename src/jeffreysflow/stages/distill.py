@@ -92,13 +92,14 @@ def run(
         learned_below = {name: stored.learned(name).to(device) for name in stored.learned_names}
         flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
 
-    progress = Progress(section.training.steps, what)
+    training_steps = section.steps_of(level)
+    progress = Progress(training_steps, what)
 
     def report(row: HistoryRow) -> None:
         progress.update(row.step + 1, loss=row.loss, theta=row.theta)
 
     def stop(signal: int, step: int) -> None:
-        where = f"at step {step} of {section.training.steps}"
+        where = f"at step {step} of {training_steps}"
         error = SignalledError(signal, where)
         print(f"{what}: {error}", file=sys.stderr, flush=True)
         raise error
@@ -106,7 +107,7 @@ def run(
     with _alongside(layout, experiment, flow, path, device) as alongside:
         result = distill_level(
             path,
-            level_settings(section, lam_0, lam_1, path.target.derivatives),
+            level_settings(section, level, lam_0, lam_1, path.target.derivatives),
             below,
             reference.to(device),
             lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),

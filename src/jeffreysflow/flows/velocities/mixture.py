@@ -39,6 +39,7 @@ class Mixture(Velocity):
     _axes: torch.Tensor
     _variances: torch.Tensor
     _turned: torch.Tensor
+    _present: list[tuple[int, bool]]
 
     def __init__(
         self,
@@ -66,6 +67,10 @@ class Mixture(Velocity):
             "_turned": torch.zeros(components),
         }.items():
             self.register_buffer(name, value)
+        self._note_components()
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda velocity, _: velocity._note_components()
+        )
         learnt = hidden, layers, features
         self.learnt = None if hidden == 0 else Gated(mean, sd, stream, *learnt)
 
@@ -81,14 +86,19 @@ class Mixture(Velocity):
         self._log_weights[here] = law.weights.log()
         self._variances[here], self._axes[here] = variances, axes
         self._centres[here] = (((law.means - self._mean) / sd).unsqueeze(1) @ axes).squeeze(1)
+        self._note_components()
+
+    def _note_components(self) -> None:
+        """Which components are there and turned, as numbers that no device is asked for."""
+        present = (self._log_weights > _NOBODY).nonzero().flatten().tolist()
+        self._present = [(k, bool(self._turned[k])) for k in present]
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         sd = self._sd.to(x)
         y = (x - self._mean.to(x)) / sd
         logits, velocities = [], []
-        for k in (self._log_weights > _NOBODY).nonzero().flatten():
+        for k, turned in self._present:
             c, mu, axes = self._variances[k].to(x), self._centres[k].to(x), self._axes[k].to(x)
-            turned = bool(self._turned[k])
             m = (1 - t).square() + t.square() * c
             offset = (y @ axes if turned else y) - t * mu
             logits.append(self._log_weights[k] - 0.5 * (m.log() + offset.square() / m).sum(dim=1))
