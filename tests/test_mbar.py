@@ -90,3 +90,20 @@ def test_a_large_constant_in_the_energies_costs_no_digits() -> None:
     torch.testing.assert_close(far.errors, plain.errors, rtol=1e-5, atol=0)
     shift = 1e8 * (1 - torch.tensor([0.3, 1.0], dtype=torch.float64))
     torch.testing.assert_close(far.log_z - shift, plain.log_z, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("lam", "connected"), [((0.25, 0.9, 1.0), False), ((0.8, 0.9, 1.0), True)])
+def test_levels_that_nothing_joins_have_no_averages(
+    lam: tuple[float, ...], connected: bool
+) -> None:
+    """Of 300 coordinates: any free energy solves the equations where no sample is of both."""
+    stream = Stream(3, "apart")
+    x = torch.stack([stream.normal(60, 8, 300) / math.sqrt(each) for each in lam])
+    V = 0.5 * x.square().sum(-1)
+    if not connected:
+        with pytest.raises(ValueError, match="too little in common"):
+            reweighted(V, V[..., None], lam, [1.0])
+        return
+    found = reweighted(V, V[..., None], lam, lam)
+    exact = -150 * math.log(lam[0])
+    assert abs(float(found.log_z[0]) - exact) < 4 * float(found.log_z_errors[0])

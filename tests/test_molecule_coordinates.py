@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.molecules.bonded import Angles, PeriodicTorsions, RyckaertBellemans
 from jeffreysflow.molecules.cartesian import Cartesian
 from jeffreysflow.molecules.chart import Chart
 from jeffreysflow.molecules.force_field import ForceField
@@ -132,6 +133,43 @@ def test_units_and_other_molecules_are_refused() -> None:
     with pytest.raises(UserError, match="positions of 11 atoms, for a molecule of 12"):
         molecule.coordinates(r[:11])
     assert len(molecule.coordinates(r).x) == 3
+    r[4, 1, 2] = torch.nan
+    with pytest.raises(UserError, match=r"of 1 of 3 frames are not finite numbers.* frame 2"):
+        molecule.coordinates(r)
+
+
+def test_an_angle_that_is_straight_by_the_force_field_is_refused_too() -> None:
+    bent = torch.tensor([[-0.1, 0, 0], [0, 0, 0], [0.099, 0.014, 0]])
+    chain = Topology(("O", "C", "O"), ((0, 1), (1, 2)))
+    field = ForceField(3, [Angles([[0, 1, 2]], [math.pi], [600.0])], [])
+    with pytest.raises(UserError, match=r"is 180.0 degrees by the force field: no tree.*cartesian"):
+        internal_chart(chain, bent, KT, alike, field)
+
+
+def test_a_straight_angle_has_a_gradient_in_cartesian_coordinates() -> None:
+    straight = torch.tensor([[-0.1, 0, 0], [0, 0, 0], [0.1, 0, 0]]).double()
+    chain = Topology(("O", "C", "O"), ((0, 1), (1, 2)))
+    field = ForceField(3, [Angles([[0, 1, 2]], [math.pi], [600.0])], [])
+    molecule = Molecule(field, Cartesian(straight, 0.01), 300.0, chain)
+    U, gradient = molecule.energy_and_gradient(torch.zeros(1, 9).double())
+    assert float(U) == pytest.approx(-9 * math.log(0.01))
+    assert not bool(gradient.any())
+
+
+def test_nothing_turns_about_a_stiff_bond_however_it_is_written() -> None:
+    """``40 (1 + cos(2 phi - pi))`` as it is, and as a polynomial of the cosine."""
+    atoms = [[0, 4, 7, 10]]
+    for term in (
+        PeriodicTorsions(atoms, [2], [math.pi], [40.0]),
+        RyckaertBellemans(atoms, [[80.0, 0, -80.0, 0, 0, 0]]),
+    ):
+        field = ForceField(CHIRAL.atoms, [term], [])
+        chart = internal_chart(CHIRAL, reference_of(CHIRAL), KT, alike, field)
+        kinds = [offset.kind for offset in chart.plan.offsets]
+        assert "turned about a stiff bond" in kinds
+    weak = ForceField(CHIRAL.atoms, [RyckaertBellemans(atoms, [[8.0, 0, -8.0, 0, 0, 0]])], [])
+    plan = internal_chart(CHIRAL, reference_of(CHIRAL), KT, alike, weak).plan
+    assert "turned about a stiff bond" not in [offset.kind for offset in plan.offsets]
 
 
 def test_hydrogens_that_are_not_alike_are_no_rotor() -> None:
@@ -157,7 +195,7 @@ def test_hydrogens_that_are_not_alike_are_no_rotor() -> None:
         (
             Topology(("O", "C", "O"), ((0, 1), (1, 2))),
             torch.tensor([[-0.1, 0, 0], [0, 0, 0], [0.1, 0, 0]]),
-            r"is 180.0 degrees: no tree.*cartesian",
+            r"is 180.0 degrees by the reference structure: no tree.*cartesian",
         ),
     ],
 )

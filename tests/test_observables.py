@@ -67,7 +67,7 @@ def test_float32_samples_are_evaluated_and_returned_as_numbers() -> None:
         ("'x1'", r"not allowed here"),
         ("True", r"not allowed here"),
         ("x1 in x2", r"not allowed here"),
-        ("sin", r"unknown name 'sin'|not allowed"),
+        ("sin", r"'sin' is a function, such as 'sin\(x1\)' \(position 1\)"),
         ("x0", r"unknown name 'x0'"),
     ],
 )

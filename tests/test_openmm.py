@@ -17,13 +17,16 @@ from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment, load_project, resolve_project
 from jeffreysflow.config.molecule import MoleculeConfig
 from jeffreysflow.errors import UserError
+from jeffreysflow.judgement.import_doubts import doubts_about_import
 from jeffreysflow.launch.molecule import build_molecule
 from jeffreysflow.molecules.openmm_system import force_field_of
-from jeffreysflow.molecules.trajectory import dcd_bytes
+from jeffreysflow.molecules.openmm_worker import openmm_energy
+from jeffreysflow.molecules.trajectory import dcd_bytes, pdb_text
 from jeffreysflow.stages import gather, temper
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
 from jeffreysflow.stores.sealed import write_atomically
+from jeffreysflow.stores.tables import DiagnosticRow, read_table
 from jeffreysflow.userfiles.packaged import packaged_file
 
 openmm = pytest.importorskip("openmm", reason="the extra `molecules` is not installed")
@@ -133,8 +136,19 @@ def system(**changes: Any) -> Any:
 
 
 def test_what_is_not_covered_is_named() -> None:
-    with pytest.raises(UserError, match=r"has 12 constraints.*constraints=None"):
-        force_field_of(system(constraints=app.HBonds))
+    for made in (force_field_of, openmm_energy):
+        with pytest.raises(UserError, match=r"has 12 constraints.*constraints=None") as caught:
+            made(system(constraints=app.HBonds))
+        assert "evaluate: openmm" not in str(caught.value)
+        placed = system()
+        placed.setVirtualSite(5, openmm.TwoParticleAverageSite(4, 6, 0.5, 0.5))
+        with pytest.raises(UserError, match="particle 5 is a virtual site"):
+            made(placed)
+    boxed = system()
+    (bonds,) = (f for f in boxed.getForces() if isinstance(f, openmm.HarmonicBondForce))
+    bonds.setUsesPeriodicBoundaryConditions(True)
+    with pytest.raises(UserError, match="HarmonicBondForce has periodic boundaries"):
+        openmm_energy(boxed)
     cut = system(nonbondedMethod=app.CutoffNonPeriodic)
     with pytest.raises(UserError, match=r"NonbondedForce has a cutoff.*NoCutoff.*evaluate: openmm"):
         force_field_of(cut)
@@ -159,11 +173,18 @@ def test_a_serialised_system(tmp_path: Path) -> None:
     file.write_text("<System")
     with pytest.raises(UserError, match=r"system.xml: OpenMM cannot use it"):
         built(FROM_XML, system=str(file))
+    file.write_bytes(b"\xff\xfe<System")
+    with pytest.raises(UserError, match=r"system.xml: OpenMM cannot use it"):
+        built(FROM_XML, system=str(file))
 
 
 def test_what_a_section_must_say() -> None:
     with pytest.raises(UserError, match=r"no atom '2:CX'; atoms of residue 2: N, H, CA"):
         built(FF96, distances={"r": ["2:CX", "1"]})
+    with pytest.raises(UserError, match="phi is a torsion of the backbone"):
+        built(FF96, distances={"phi": ["2:CA", "1"]})
+    with pytest.raises(UserError, match=r"dihedrals\.b: an atom is there twice"):
+        built(FF96, dihedrals={"b": ["2:CA", "9", "1", "2"]})
     with pytest.raises(UserError, match="atoms: 21, but the topology has 22"):
         built(FF96, atoms=21)
     with pytest.raises(UserError, match="has no such file"):
@@ -207,6 +228,17 @@ def test_frames_for_other_programs(tempered: tuple[Layout, Experiment], tmp_path
     read = app.PDBFile(str(tmp_path / "topology.pdb"))
     assert read.topology.getNumAtoms() == 22
     assert main([*words, "--level", "7", str(tmp_path)]) == 2
+    assert main([*words, "--number", "0", str(tmp_path)]) == 2
+    assert main([*words, str(tmp_path / "frames.csv")]) == 2
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_a_structure_in_another_unit_is_one_line(tmp_path: Path, factor: float) -> None:
+    molecule = alanine()
+    r = molecule.chart.positions(molecule.structure[None])[:, :, 0].numpy()
+    (tmp_path / "a.pdb").write_text(pdb_text(molecule.topology, factor * r))
+    with pytest.raises(UserError, match=r"a\.pdb is no structure of this molecule.*Angstrom"):
+        built(FF96, structure=str(tmp_path / "a.pdb"))
 
 
 def test_frames_become_a_reference(tempered: tuple[Layout, Experiment], tmp_path: Path) -> None:
@@ -215,7 +247,8 @@ def test_frames_become_a_reference(tempered: tuple[Layout, Experiment], tmp_path
     words = ["frames", "--config", str(layout.config), "--trust", "--reference", "temperatures"]
     assert main([*words, "--number", "6", str(tmp_path)]) == 0
     frames = mdtraj.load(str(tmp_path / "frames.dcd"), top=str(tmp_path / "topology.pdb")).xyz
-    (tmp_path / "moved.dcd").write_bytes(dcd_bytes(frames[::-1] + 0.01))
+    moved = frames[::-1] + 0.01
+    (tmp_path / "moved.dcd").write_bytes(dcd_bytes(moved))
     shipped = ROOT / "workflow" / "experiments" / "alanine_dipeptide.yaml"
     body = {k: v for k, v in yaml.safe_load(shipped.read_text()).items() if k in IMPORTED}
     entry = {"file": ["frames.dcd", "moved.dcd"], "temperature": 300}
@@ -236,6 +269,26 @@ def test_frames_become_a_reference(tempered: tuple[Layout, Experiment], tmp_path
     # a DCD keeps seven digits of a position
     assert (V[:, 0] * alanine().unit).tolist() == pytest.approx(known.tolist(), abs=0.2)
     assert V[:, 1].tolist() == pytest.approx(V[:, 0].flip(0).tolist(), abs=0.1)
+    assert foreign_share(there) == 0
+    # one of twelve frames is a mirror image, in a file beside one without any
+    moved[2] *= -1
+    (tmp_path / "moved.dcd").write_bytes(dcd_bytes(moved))
+    experiment = resolve_project(project, ROOT)["imported"]
+    gather.run(there, experiment, "r")
+    assert foreign_share(there) == pytest.approx(1 / 12)
+    moved[2] *= -1
+    moved[1:] *= -1
+    (tmp_path / "moved.dcd").write_bytes(dcd_bytes(moved))
+    experiment = resolve_project(project, ROOT)["imported"]
+    gather.run(there, experiment, "r")
+    doubts = doubts_about_import(read_table(there.reference("r").diagnostics, DiagnosticRow))
+    grave = [doubt.text for doubt in doubts if doubt.grave]
+    assert any("are frames of another molecule" in text for text in grave)
+
+
+def foreign_share(layout: Layout) -> float:
+    rows = read_table(layout.reference("r").diagnostics, DiagnosticRow)
+    return next(row.value for row in rows if row.quantity == "foreign")
 
 
 def test_the_experiment_of_openmm_takes_the_files_of_its_study(

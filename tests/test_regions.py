@@ -2,6 +2,8 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from jeffreysflow.analysis.region_rows import (
     add_free_energies_of_series,
 )
 from jeffreysflow.config import Experiment
+from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.observables import parse_observable
@@ -243,3 +246,25 @@ def test_a_bad_region_is_one_line(tmp_path: Path, regions: str, message: str) ->
 
     with pytest.raises(UserError, match=message):
         build()
+
+
+@pytest.mark.parametrize("text", ["0 < phi < 130", "phi < 180", "2.5 < phi < 3.9", "x1 < -pi * 2"])
+@pytest.mark.parametrize("where", ["observables", "regions"])
+def test_beyond_a_period_nothing_is_compared(text: str, where: str) -> None:
+    potential = SimpleNamespace(
+        dimension=1,
+        domain=Domain(((-math.pi, math.pi),)),
+        observables={"phi": lambda x: x[:, 0]},
+        observable_intervals={"phi": (-math.pi, math.pi)},
+    )
+    names: dict[str, Any] = {"observables": ["x1"], "regions": {}, "profiles": []}
+
+    def measured(text: str) -> Any:
+        said = [text] if where == "observables" else {"a": text}
+        return build_measured(SimpleNamespace(**{**names, where: said}), potential)  # type: ignore[arg-type]
+
+    with pytest.raises(UserError, match=r"is from -3\.14 to 3\.14, so that .* says nothing"):
+        measured(text)
+    # an end may be rounded, and what is no bare angle is no angle
+    for right in ("-3.15 < phi < pi", "phi > 2.5 or phi < -2.4", "2 * phi < 5", "x1 ** 2 < 180"):
+        measured(right)

@@ -78,7 +78,7 @@ def test_a_trajectory_is_read_as_samples(tmp_path: Path) -> None:
     assert between[0] == pytest.approx(between[1], abs=1e-6)
 
 
-def test_frames_of_another_molecule_have_no_weight(
+def test_frames_of_another_molecule_count_for_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("mdtraj", reason="the extra `molecules` is not installed")
@@ -87,9 +87,10 @@ def test_frames_of_another_molecule_have_no_weight(
     file = tmp_path / "run.dcd"
     file.write_bytes(dcd_bytes(frames))
     found = read_samples(file, None, chiral_target())
-    assert "of 5 frames without weight: 2 " in capsys.readouterr().out
-    assert found.log_weights is not None
-    assert np.isfinite(found.log_weights[:, 0]).tolist() == [False, True, True, False, True]
+    assert "of 5 frames left out: 2 " in capsys.readouterr().out
+    assert found.log_weights is None
+    assert found.foreign is not None
+    assert found.foreign[:, 0].tolist() == [True, False, False, True, False]
     assert (found.x[0] == found.x[1]).all()
     assert (found.x[3] == found.x[2]).all()
     file.write_bytes(dcd_bytes(-FRAMES))

@@ -15,6 +15,7 @@ from jeffreysflow.analysis.imported_overlap import overlap_advice
 from jeffreysflow.analysis.imported_weights import (
     different,
     duplicated,
+    foreign,
     given_energies,
     log_weights_of,
 )
@@ -120,17 +121,24 @@ class ImportedLevels:
         pair = given_energies(parts, scaled.reshape(x.shape[:2]))
         if pair is not None:
             self._add(k, lam, "energy_offset", check_energies(*pair, section, where))
-        kept = U.isfinite().reshape(x.shape[:2])
-        beyond = 1 - float(kept.double().mean())
-        if beyond > 1 - _FEWEST_KEPT:
-            raise UserError(
-                f"{where}: {beyond:.0%} of its samples lie where the density is 0, beyond walls "
-                "or of infinite energy: other units, or samples of something else"
-            )
+        others = foreign(parts)
+        beyond = ~others & ~U.isfinite().reshape(x.shape[:2])
+        for those, what in (
+            (others, "are frames of another molecule, such as cis for trans or a mirror image"),
+            (
+                beyond,
+                "lie where the density is 0, beyond walls or of infinite energy: other units, or "
+                "samples of something else",
+            ),
+        ):
+            share = float(those.double().mean())
+            if share > 1 - _FEWEST_KEPT:
+                raise UserError(f"{where}: {share:.0%} of its samples {what}")
         names = [file.name for file in files]
-        log_weights, lost = log_weights_of(parts, kept, names, where)
+        log_weights, shares = log_weights_of(parts, ~(others | beyond), names, where)
         self._add(k, lam, "duplicated", copies)
-        self._add(k, lam, "dropped", lost)
+        self._add(k, lam, "dropped", float(shares[beyond].sum()))
+        self._add(k, lam, "foreign", float(shares[others].sum()))
         rows = torch.arange(len(U)) if log_weights is None else self._resampled(k, lam, log_weights)
         self._add(k, lam, "different", different(flat[rows]))
         level = Samples(flat[rows], U_0[rows], V[rows])

@@ -11,15 +11,15 @@ import torch
 from jeffreysflow.errors import UserError, shown
 from jeffreysflow.stores.sample_files import ReadSamples
 
-__all__ = ["different", "duplicated", "given_energies", "log_weights_of"]
+__all__ = ["different", "duplicated", "foreign", "given_energies", "log_weights_of"]
 
 
 def log_weights_of(
     parts: Sequence[ReadSamples], kept: torch.Tensor, names: Sequence[str], where: str
-) -> tuple[torch.Tensor | None, float]:
-    """Log weights [draw, walker] of the samples of all ``parts``, the files of a level, and the
-    weight that is lost with those that are not ``kept`` [draw, walker], a share. None where all
-    weigh the same.
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Log weights [draw, walker] of the samples of all ``parts``, the files of a level, -inf where
+    they are not ``kept`` [draw, walker], and their shares [draw, walker] of the weight of all,
+    before that. None where all weigh the same.
 
     Raises
     ------
@@ -28,9 +28,9 @@ def log_weights_of(
     given = [part.log_weights for part in parts]
     weighted = [values for values in given if values is not None]
     if not weighted:
-        lost = 1 - float(kept.double().mean())
         zero = torch.zeros(kept.shape, dtype=torch.float64)
-        return (zero.masked_fill(~kept, -math.inf) if lost else None), lost
+        left = None if bool(kept.all()) else zero.masked_fill(~kept, -math.inf)
+        return left, torch.full_like(zero, 1 / zero.numel())
     if len(weighted) < len(given):
         without = next(n for n, v in zip(names, given, strict=True) if v is None)
         raise UserError(
@@ -41,8 +41,16 @@ def log_weights_of(
     left = log_weights.masked_fill(~kept, -math.inf)
     if bool((left == -math.inf).all()):
         raise UserError(f"{where}: all samples where the density is not 0 have the weight 0")
-    lost = float(torch.softmax(log_weights.flatten(), dim=0)[~kept.flatten()].sum())
-    return left, lost
+    return left, torch.softmax(log_weights.flatten(), dim=0).reshape(kept.shape)
+
+
+def foreign(parts: Sequence[ReadSamples]) -> torch.Tensor:
+    """Which samples [draw, walker] of all files of a level stand for nothing."""
+    masks = [
+        np.zeros(part.x.shape[:2], dtype=bool) if part.foreign is None else part.foreign
+        for part in parts
+    ]
+    return torch.from_numpy(np.concatenate(masks, axis=1))
 
 
 def given_energies(

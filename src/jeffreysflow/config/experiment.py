@@ -93,6 +93,13 @@ class Experiment(Section):
             starts_from = reference.start if isinstance(reference, ReferenceConfig) else "base"
             if starts_from == "structure" and self.potential.structure is None:
                 raise ValueError(f"references.{name}.start: structure is for a molecule only")
+            structure = self.potential.structure
+            told = getattr(reference, "temperature", None)
+            if structure is not None and told not in (None, structure.temperature):
+                raise ValueError(
+                    f"references.{name}.temperature: that of the target, "
+                    f"{structure.temperature:g} as in potential; found {told:g}"
+                )
             if reference.target == "classical" and self.path_integral is None:
                 raise ValueError(f"references.{name}.target: classical is for a path_integral only")
         for name, flow in self.flows.items():

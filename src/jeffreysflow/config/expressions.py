@@ -7,12 +7,17 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from keyword import iskeyword
 
 from jeffreysflow.errors import shown
 
-__all__ = ["check_expressions", "check_regions"]
+__all__ = ["check_expressions", "check_name", "check_regions"]
 
 _LARGEST_DEPTH = 400
+_RESERVED = {
+    *("U", "energy", "pi"),
+    *("sin", "cos", "tan", "atan", "exp", "log", "sqrt", "abs", "tanh"),
+}
 
 
 def check_expressions(key: str, expressions: Sequence[str]) -> None:
@@ -32,6 +37,18 @@ def check_expressions(key: str, expressions: Sequence[str]) -> None:
                 raise ValueError(f"{key}: {shown(expression)} is nested too deeply")
             if isinstance(node, ast.Constant) and _is_too_large(node.value):
                 raise ValueError(f"{key}: {shown(expression)} holds a number that is too large")
+
+
+def check_name(key: str, name: str) -> None:
+    """
+    Raises
+    ------
+    ValueError : an observable of this name could not be told from what else is in expressions.
+    """
+    if not name.isidentifier() or iskeyword(name):
+        raise ValueError(f"{key}: {shown(name)} is no name, of letters, digits and '_'")
+    if name in _RESERVED or re.fullmatch(r"x\d+", name):
+        raise ValueError(f"{key}: {name} has a meaning in expressions; take another name")
 
 
 def check_regions(regions: Mapping[str, str], *, paths: bool) -> None:

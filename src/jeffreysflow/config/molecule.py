@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from jeffreysflow.config.expressions import check_name
 from jeffreysflow.config.section import Section
 from jeffreysflow.errors import shown
 
@@ -38,12 +39,18 @@ class _Structure(Section):
             ("distances", self.distances, 2),
         ):
             for name, atoms in groups.items():
+                check_name(key, name)
                 bad = [atom for atom in atoms if not _ATOM.fullmatch(atom)]
                 if len(atoms) != size or bad:
                     raise ValueError(
                         f"{key}.{name}: {size} atoms, each residue:name ('2:CA') or a number from "
                         f"1; found {shown(atoms)}"
                     )
+                if len(set(atoms)) < size:
+                    raise ValueError(f"{key}.{name}: {size} different atoms; found {shown(atoms)}")
+        both = sorted(self.dihedrals.keys() & self.distances.keys())
+        if both:
+            raise ValueError(f"distances.{both[0]}: there is a dihedral of that name")
         return self
 
     @property

@@ -24,6 +24,8 @@ __all__ = ["Reweighted", "log_ratios", "reweighted"]
 _STEPS = 200
 _DONE = 1e-10
 _GROUPS = 16
+_FEWEST_SHARED = 1.0
+"""Samples that belong as much to one part of the levels as to the other."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ def log_ratios(
         score = 1 - each
         if not bool(score.isfinite().all()):
             break
-        if float(score.abs().max()) < _DONE:
-            return f[0] - f - shift
         hessian = torch.diag(each) - shares.T @ shares / n
+        if float(score.abs().max()) < _DONE:
+            if not _are_connected(hessian, n):
+                break
+            return f[0] - f - shift
         move = torch.zeros_like(f)
         # f is known up to a constant: the first stays
         move[1:] = torch.linalg.lstsq(hessian[1:, 1:], score[1:, None]).solution[:, 0]
@@ -76,6 +80,14 @@ def log_ratios(
             move = move - move[0].clone()
         f = f + move
     raise ValueError("the levels have too little in common to be reweighted together")
+
+
+def _are_connected(hessian: torch.Tensor, n: int) -> bool:
+    """Whether samples join all levels, of n each. Where none does, any f solves the equations: the
+    second eigenvalue of their overlap, one minus that of the ``hessian``, is 1.
+    """
+    joined = n * torch.linalg.eigvalsh(hessian)[1:]
+    return bool((joined > _FEWEST_SHARED).all())
 
 
 def _centre(V: torch.Tensor) -> torch.Tensor:

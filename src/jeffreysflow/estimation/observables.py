@@ -226,8 +226,10 @@ class _Parser:
             raise self._error(node, f"there is no coordinate '{name}', the last is '{last}'")
         if name in self._named:
             return _of_user(name, self._named[name])
+        if name in _FUNCTIONS:
+            raise self._error(node, f"'{name}' is a function, such as '{name}(x1)'")
         coordinates = [f"x{i + 1}" for i in range(self._dimension)]
-        names = [*coordinates, "U", *_CONSTANTS, *_FUNCTIONS, *self._named]
+        names = [*coordinates, "U", *_CONSTANTS, *self._named]
         raise self._error(node, f"unknown name '{name}'; {allowed_names(name, names)}")
 
     def _call(self, node: ast.expr, name: str, argument: ast.expr) -> Function:

@@ -15,6 +15,9 @@ _GRAVE_OFF = 0.02
 """Of an inverse temperature: so far off populations that differ by 3 kT are, by 6 %."""
 _FAR_OFF = 2.0
 _GRAVE_SHARE = 0.01
+_MUCH_ELSE = 0.1
+"""What is left of hot levels is right without the few frames that went over to cis; so many have
+another cause."""
 _FEWEST = 50.0
 """Samples of equal weight: of fewer no average has an error."""
 
@@ -33,6 +36,13 @@ def doubts_about_import(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
             "dropped",
             "lie beyond walls or have an infinite energy: they were left out, and are not of this "
             "target",
+        ),
+        *_shares(
+            diagnostics,
+            "foreign",
+            "are frames of another molecule, such as cis for trans or a mirror image: they were "
+            "left out",
+            _MUCH_ELSE,
         ),
     ]
 
@@ -95,11 +105,16 @@ def _too_few(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
     return [Doubt(text, grave=found[-1] in few)]
 
 
-def _shares(diagnostics: Sequence[DiagnosticRow], quantity: str, what: str) -> list[Doubt]:
+def _shares(
+    diagnostics: Sequence[DiagnosticRow],
+    quantity: str,
+    what: str,
+    grave_share: float = _GRAVE_SHARE,
+) -> list[Doubt]:
     found = [row for row in diagnostics if row.quantity == quantity and row.value > 0]
     if not found:
         return []
     worst = max(found, key=lambda row: row.value)
-    grave = worst.value > _GRAVE_SHARE
+    grave = worst.value > grave_share
     text = f"{worst.value:.2%} of the samples of level {worst.level} {what}"
     return [Doubt(text, grave)]

@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.beyond_period import beyond_period
 from jeffreysflow.estimation.observables import (
     Observable,
     observable_values,
@@ -85,6 +86,13 @@ def build_measured(experiment: Experiment, potential: Potential) -> Measured:
     if isinstance(potential, RingPolymer):
         return Measured((), ())
     named, d = getattr(potential, "observables", {}), potential.dimension
+    intervals = _intervals(potential)
+    for text in experiment.observables:
+        if wrong := beyond_period(text, intervals):
+            raise UserError(f"observable '{text}': {wrong}")
+    for name, text in experiment.regions.items():
+        if wrong := beyond_period(text, intervals):
+            raise UserError(f"regions.{name}: {wrong}")
     return Measured(
         parse_observables(experiment.observables, d, named),
         [
@@ -93,6 +101,13 @@ def build_measured(experiment: Experiment, potential: Potential) -> Measured:
         ],
         [_region(name, text, d, named) for name, text in experiment.regions.items()],
     )
+
+
+def _intervals(potential: Potential) -> dict[str, tuple[float, float]]:
+    """Where periodic coordinates and observables lie, by name."""
+    periods = enumerate(potential.domain.periods, 1)
+    circles = {f"x{i}": period for i, period in periods if period is not None}
+    return circles | dict(getattr(potential, "observable_intervals", {}))
 
 
 def _region(

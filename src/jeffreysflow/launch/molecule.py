@@ -101,7 +101,10 @@ def _bonded(model: Model) -> ForceField | None:
     return force_field_of(system)
 
 
-_BONDED = {"HarmonicAngleForce", "HarmonicBondForce", "PeriodicTorsionForce"}
+_BONDED = {
+    *("HarmonicAngleForce", "HarmonicBondForce"),
+    *("CMAPTorsionForce", "PeriodicTorsionForce", "RBTorsionForce"),
+}
 
 
 def _molecule(
@@ -112,16 +115,39 @@ def _molecule(
     derivatives: int,
     reference: torch.Tensor,
 ) -> Molecule:
-    dihedrals = {**topology.backbone_torsions(), **_atoms(section, "dihedrals", topology)}
+    backbone, distances = topology.backbone_torsions(), _atoms(section, "distances", topology)
+    both = sorted(backbone.keys() & distances.keys())
+    if both:
+        raise UserError(
+            f"potential: distances.{both[0]}: {both[0]} is a torsion of the backbone; take another "
+            "name"
+        )
+    dihedrals = {**backbone, **_atoms(section, "dihedrals", topology)}
     return Molecule(
         energy,
         chart,
         section.temperature,
         topology,
         dihedrals,
-        _atoms(section, "distances", topology),
+        distances,
         derivatives,
-        chart.coordinates(reference.unsqueeze(2)).x[0],
+        _coordinates(section, chart, reference),
+    )
+
+
+def _coordinates(
+    section: MoleculeConfig | AseConfig, chart: Chart | Cartesian, reference: torch.Tensor
+) -> torch.Tensor:
+    """Of the reference structure [atom, 3], nm."""
+    r = reference.unsqueeze(2)
+    found = chart.coordinates(r)
+    if len(found.x):
+        return found.x[0]
+    file = section.structure or getattr(section, "pdb", None)
+    raise UserError(
+        f"potential: {file} is no structure of this molecule ({', '.join(found.dropped)}): its "
+        f"bonds are {chart.stretch(r):.3g} times as long as they should be (PDB files are in "
+        "Angstrom)"
     )
 
 
@@ -134,10 +160,14 @@ def _atoms(
     section: MoleculeConfig | AseConfig, key: str, topology: Topology
 ) -> Mapping[str, tuple[int, ...]]:
     groups: Mapping[str, Sequence[str]] = getattr(section, key)
-    return {
+    found = {
         name: tuple(_atom(each, f"{key}.{name}", topology) for each in atoms)
         for name, atoms in groups.items()
     }
+    for name, atoms in found.items():
+        if len(set(atoms)) < len(atoms):
+            raise UserError(f"potential: {key}.{name}: an atom is there twice")
+    return found
 
 
 def _atom(text: str, where: str, topology: Topology) -> int:

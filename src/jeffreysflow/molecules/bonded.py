@@ -96,6 +96,13 @@ class PeriodicTorsions(Term):
         waves = 1 + torch.cos(self._of("m", r) * phi - self._of("phase", r))
         return (self._of("k", r) * waves).sum(dim=0)
 
+    def waves(self, phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The atoms [term, 4] of each term, and its energy [term, s] at dihedrals ``phi`` [k, s] of
+        the k different ones.
+        """
+        turned = torch.cos(self.m * phi.index_select(0, self.rows) - self.phase)
+        return self.atoms.T[self.rows], self.k * (1 + turned)
+
 
 class RyckaertBellemans(Term):
     """``sum_j c_j cos(phi - pi)^j``, j = 0..5."""
@@ -106,11 +113,18 @@ class RyckaertBellemans(Term):
         )
 
     def forward(self, r: torch.Tensor) -> torch.Tensor:
-        cosine = -torch.cos(dihedral(*self._steps(r)))
-        value = self._of("c5", r).expand_as(cosine)
+        return self._wave(dihedral(*self._steps(r))).sum(dim=0)
+
+    def waves(self, phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The atoms [k, 4] of each term, and its energy [k, s] at dihedrals ``phi`` [k, s]."""
+        return self.atoms.T, self._wave(phi)
+
+    def _wave(self, phi: torch.Tensor) -> torch.Tensor:
+        cosine = -torch.cos(phi)
+        value = self._of("c5", phi).expand_as(cosine)
         for j in range(4, -1, -1):
-            value = value * cosine + self._of(f"c{j}", r)
-        return value.sum(dim=0)
+            value = value * cosine + self._of(f"c{j}", phi)
+        return value
 
 
 class Maps(Term):

@@ -115,8 +115,8 @@ _BINARY: dict[type[ast.operator], Callable[[Value, Value], Value]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
-    ast.Div: lambda a, b: a / b,
-    ast.Pow: lambda a, b: a**b,
+    ast.Div: lambda a, b: _tensor(a) / b,
+    ast.Pow: lambda a, b: _tensor(a) ** b,
 }
 
 

@@ -6,6 +6,8 @@ import torch
 
 __all__ = ["angle", "cross", "dihedral", "dot", "norm"]
 
+_TINY = 1e-300
+
 
 def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """``a . b`` [k, n] of vectors [k, 3, n]."""
@@ -24,8 +26,11 @@ def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def angle(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """The angle [k, n] in [0, pi] between vectors [k, 3, n], to rounding near 0 and pi too."""
-    return torch.atan2(norm(cross(u, v)), dot(u, v))
+    """The angle [k, n] in [0, pi] between vectors [k, 3, n], to rounding near 0 and pi too; its
+    derivative at 0 and pi, where it has none, is 0.
+    """
+    normal = cross(u, v)
+    return torch.atan2(dot(normal, normal).clamp(min=_TINY).sqrt(), dot(u, v))
 
 
 def dihedral(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import torch
 
-from jeffreysflow.molecules.bonded import Angles, Bonds, PeriodicTorsions
+from jeffreysflow.molecules.bonded import Angles, Bonds, PeriodicTorsions, RyckaertBellemans
 from jeffreysflow.molecules.chart import Chart
 from jeffreysflow.molecules.force_field import ForceField
 from jeffreysflow.molecules.geometry import dihedral
 from jeffreysflow.molecules.placing import Internals, Placing
-from jeffreysflow.molecules.plan import made_plan, rotor_candidates
+from jeffreysflow.molecules.plan import made_plan, refuse_straight, rotor_candidates
 from jeffreysflow.molecules.topology import Topology
 from jeffreysflow.molecules.tree import Tree, build_tree
 
@@ -62,6 +62,7 @@ def internal_chart(
     torsions, angles = found.torsions[:, 0].numpy(), found.angles[:, 0].numpy()
     plan = made_plan(topology, tree, torsions, angles, rotors, stiff)
     bonds, bends = _centres(tree, found, force_field)
+    refuse_straight(topology, tree, bends.numpy(), "the force field")
     chart = Chart(tree, plan, bonds, bends)
     return chart.scaled(_scales(chart, found, kT, force_field))
 
@@ -87,12 +88,12 @@ def _stiff(topology: Topology, r: torch.Tensor, field: ForceField) -> set[frozen
     turn = torch.linspace(0, 2 * math.pi, 181, dtype=torch.float64)
     profiles: dict[frozenset[int], torch.Tensor] = {}
     for term in field.bonded:
-        if not isinstance(term, PeriodicTorsions):
+        if not isinstance(term, PeriodicTorsions | RyckaertBellemans):
             continue
         at = [r.index_select(0, atoms) for atoms in term.atoms]
-        phi = dihedral(at[1] - at[0], at[2] - at[1], at[3] - at[2])[term.rows]
-        waves = term.k * torch.cos(term.m * (phi + turn) - term.phase)
-        for atoms, wave in zip(term.atoms.T[term.rows].tolist(), waves, strict=True):
+        phi = dihedral(at[1] - at[0], at[2] - at[1], at[3] - at[2])
+        groups, waves = term.waves(phi + turn)
+        for atoms, wave in zip(groups.tolist(), waves, strict=True):
             # of impropers the atoms are no chain
             if all(frozenset(pair) in bonds for pair in pairwise(atoms)):
                 axis = frozenset(atoms[1:3])

@@ -117,7 +117,7 @@ class Molecule(Potential):
     def _rows(self) -> int:
         """As many configurations at a time as leave the memory of all their pairs small."""
         atoms = self.topology.atoms
-        return max(_FEWEST_ROWS, _MOST_PAIRS // (atoms * (atoms - 1)))
+        return max(_FEWEST_ROWS, _MOST_PAIRS // max(1, atoms * (atoms - 1)))
 
     def _energy(self, x: torch.Tensor) -> torch.Tensor:
         inside = self.chart.inside(x)
@@ -140,11 +140,18 @@ class Molecule(Potential):
 
         Raises
         ------
-        UserError : another number of atoms, or bonds that are ten times too long, as in Angstrom.
+        UserError : another number of atoms, positions that are no numbers, or bonds that are ten
+            times too long, as in Angstrom.
         """
         if r.shape[0] != self.topology.atoms:
             raise UserError(
                 f"positions of {r.shape[0]} atoms, for a molecule of {self.topology.atoms}"
+            )
+        bad = (~r.isfinite()).flatten(0, 1).any(dim=0).nonzero()[:, 0].tolist()
+        if bad:
+            raise UserError(
+                f"positions of {len(bad)} of {r.shape[2]} frames are not finite numbers, first "
+                f"those of frame {bad[0]}"
             )
         stretch = self.chart.stretch(r)
         if not 1 / _UNITS < stretch < _UNITS:

@@ -92,7 +92,7 @@ def system_from_xml(xml: Path, pdb: Path, structure: Path | None) -> Model:
     """Of a serialised System and a PDB file with its topology."""
     openmm = require_openmm(str(xml))
     topology = _read(pdb, openmm.app.PDBFile).topology
-    system = _made(xml, openmm.XmlSerializer.deserialize, xml.read_text())
+    system = _read(xml, lambda file: openmm.XmlSerializer.deserialize(Path(file).read_text()))
     if type(system).__name__ != "System":
         raise UserError(f"{xml}: holds a {type(system).__name__}, not a System")
     return _model(xml, system, topology, structure or pdb)

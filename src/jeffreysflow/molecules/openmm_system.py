@@ -39,7 +39,7 @@ def force_field_of(system: Any) -> ForceField:
     if constraints:
         raise UserError(
             f"the system has {constraints} constraints, and internal coordinates would be fixed: "
-            f"make it with `constraints=None, rigidWater=False`, {_THROUGH_OPENMM}"
+            "make it with `constraints=None, rigidWater=False`"
         )
     sites = [i for i in range(atoms) if system.isVirtualSite(i)]
     if sites:

@@ -21,7 +21,8 @@ def openmm_energy(system: Any, workers: int = 1) -> OtherProgram:
 
     Raises
     ------
-    UserError : constraints, whose lengths positions of any coordinates do not keep.
+    UserError : constraints or virtual sites, which positions of any coordinates do not keep, or
+        periodic boundaries.
     """
     openmm = require_openmm("potential.molecule")
     xml = openmm.XmlSerializer.serialize(system)
@@ -30,6 +31,18 @@ def openmm_energy(system: Any, workers: int = 1) -> OtherProgram:
         raise UserError(
             f"the system has {constraints} constraints, which no coordinates here keep: make it "
             "with `constraints=None, rigidWater=False`"
+        )
+    sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
+    if sites:
+        raise UserError(
+            f"particle {sites[0]} is a virtual site: it is where others put it, and has no "
+            "coordinates of its own"
+        )
+    periodic = [f for f in system.getForces() if f.usesPeriodicBoundaryConditions()]
+    if periodic:
+        raise UserError(
+            f"force {type(periodic[0]).__name__} has periodic boundaries, for which no coordinates "
+            "here are made; make the system with `nonbondedMethod=NoCutoff` or `CutoffNonPeriodic`"
         )
     module = "jeffreysflow.molecules.openmm_worker"
     return OtherProgram("OpenMM", _Evaluate(xml), module, xml, workers)

@@ -14,7 +14,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.topology import Topology
 from jeffreysflow.molecules.tree import Tree
 
-__all__ = ["Kind", "Offset", "Plan", "Rotor", "made_plan", "rotor_candidates"]
+__all__ = ["Kind", "Offset", "Plan", "Rotor", "made_plan", "refuse_straight", "rotor_candidates"]
 
 _PLANAR = math.radians(150)
 _LINEAR = math.radians(5)
@@ -88,7 +88,7 @@ def made_plan(
     ------
     UserError : an angle of the tree is straight, so that no dihedral is defined there.
     """
-    _refuse_straight(topology, tree, angles)
+    refuse_straight(topology, tree, angles)
     free: list[int] = []
     offsets: list[Offset] = []
     turning: list[Rotor] = []
@@ -144,7 +144,14 @@ def _sibling(
     return Offset(site, main, centre, interval, "hydrogens swapped" if hydrogens else "mirrored")
 
 
-def _refuse_straight(topology: Topology, tree: Tree, angles: np.ndarray) -> None:
+def refuse_straight(
+    topology: Topology, tree: Tree, angles: np.ndarray, whose: str = "the reference structure"
+) -> None:
+    """
+    Raises
+    ------
+    UserError : one of the ``angles`` [N - 2] of the tree is 0 or pi, or hardly differs from that.
+    """
     first, second, third = tree.root
     triples = [(first, second, third)]
     triples += [(site.atom, site.parent, site.grand) for site in tree.sites]
@@ -152,8 +159,8 @@ def _refuse_straight(topology: Topology, tree: Tree, angles: np.ndarray) -> None
         if not _LINEAR < value < math.pi - _LINEAR:
             raise UserError(
                 f"the angle of {topology.place(atom)}, {topology.place(parent)} and "
-                f"{topology.place(grand)} is {math.degrees(value):.1f} degrees: no tree of "
-                "internal coordinates covers a straight chain; use `coordinates: cartesian`"
+                f"{topology.place(grand)} is {math.degrees(value):.1f} degrees by {whose}: no "
+                "tree of internal coordinates covers a straight chain; use `coordinates: cartesian`"
             )
 
 

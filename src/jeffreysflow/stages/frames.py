@@ -38,14 +38,18 @@ def write_frames(
     Raises
     ------
     UserError : the energy is no molecule's; a store is missing, foreign or damaged; or there is no
-        such level.
+        such level; ``number`` is none, or ``folder`` a file.
     """
+    if number < 1:
+        raise UserError(f"frames: number must be at least 1, found {number}")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, where a folder is needed")
     molecule = build_potential(experiment)
     if not isinstance(molecule, Molecule):
         raise UserError(f"{experiment.name}: its energy is not of a molecule, which frames show")
     x, log_weights = _samples(layout, experiment, reference, flow, level)
     kept = (log_weights > -torch.inf).nonzero().squeeze(1)
-    count = min(max(number, 1), len(kept))
+    count = min(number, len(kept))
     rows = kept[torch.linspace(0, len(kept) - 1, count).round().long()]
     parts = list(_evaluated(molecule, x[rows]))
     frames = torch.cat([r for r, _ in parts], dim=2).permute(2, 0, 1).numpy()

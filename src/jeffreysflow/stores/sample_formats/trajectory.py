@@ -32,8 +32,8 @@ class Trajectory(SampleFormat):
     """Positions of all atoms, in the order of the molecule that the energy is of, a trajectory a
     file. It is read by `mdtraj`, of the extra `molecules`, a thousand frames at a time.
 
-    Frames of another molecule (cis, mirrored, swapped hydrogens) have no coordinates: the frame
-    before stands there without weight, and how many there were is said.
+    Frames of another molecule (cis, mirrored, swapped hydrogens) have no coordinates: they are
+    foreign, and how many there were is said.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = tuple(_READERS)
@@ -77,12 +77,10 @@ class Trajectory(SampleFormat):
             )
         if kept.all():
             return ReadSamples(x[:, None])
-        print(f"{file}: of {frames} frames without weight: {_told(dropped)}", flush=True)
+        print(f"{file}: of {frames} frames left out: {_told(dropped)}", flush=True)
         there = np.where(kept, np.arange(frames), 0)
         there[: kept.argmax()] = kept.argmax()  # before the first
-        return ReadSamples(
-            x[np.maximum.accumulate(there)][:, None], np.where(kept, 0.0, -np.inf)[:, None]
-        )
+        return ReadSamples(x[np.maximum.accumulate(there)][:, None], foreign=~kept[:, None])
 
 
 def _positions(read: Any) -> np.ndarray:
