@@ -257,6 +257,17 @@ def test_what_speaks_against_a_reference() -> None:
     assert is_trusted(short)
 
 
+def test_a_biased_reference_is_not_trusted_and_an_exact_one_is() -> None:
+    assert is_trusted(doubts_about_reference([row("exact_kernel", 1.0)], []))
+    noisy = [DiagnosticRow("pair", 1, 0.5, "", "swap_kurtosis", 7.0)]
+    for found, tells in (([], False), (noisy, True)):
+        doubts = doubts_about_reference([row("exact_kernel", 0.0)], found)
+        assert not is_trusted(doubts)
+        assert "statistical only" in texts(doubts)
+        assert ("excess kurtosis of up to 7" in texts(doubts)) == tells
+    assert is_trusted(doubts_about_reference([row("exact_kernel", 1.0)], noisy))
+
+
 def test_exact_values_are_missed_by_a_rule_for_all_degrees_of_freedom() -> None:
     miss = row("observable:x1", 5.0, 1.0, exact=0.0)
     assert not is_trusted(doubts_about_values([miss]))

@@ -66,7 +66,10 @@ NOT_HASHED = {
     "references.r.kind": "which settings there are, all of which are in hashes",
     "equal_weights": "a table of estimates that are there",
 }
-PILOT = ("path", "target", "kernel", "ladder", "tile", "local_steps", "swap")
+PILOT = (
+    *("path", "target", "kernel", "ladder", "tile", "local_steps", "swap"),
+    *("swap_rule", "redraw_base"),
+)
 
 Hash = Callable[[Experiment], str]
 HASHES: dict[str, Hash] = {

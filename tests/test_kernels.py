@@ -293,3 +293,17 @@ def test_tamed_tames_each_coordinate_by_its_own_gradient() -> None:
     torch.testing.assert_close(moved.x, x - h * g / (1 + h * g.abs()) + noise)
     by_norm = x - h * g / (1 + h * g.norm(dim=1, keepdim=True)) + noise
     assert not torch.allclose(moved.x, by_norm)
+
+
+def test_any_move_may_leave_where_the_density_is_0() -> None:
+    """And none may go to an energy of -inf."""
+    inf = math.inf
+    start = torch.tensor([inf, inf, 1.0, 1.0]).double()
+    end = torch.tensor([2.0, inf, inf, -inf]).double()
+
+    def point(V: torch.Tensor) -> PathPoint:
+        n = len(V)
+        return PathPoint(torch.zeros(n, 1), torch.zeros(n), V, *torch.zeros(2, n, 1))
+
+    move = metropolis(point(start), point(end), start - end, Stream(1))
+    assert torch.nan_to_num(move.acceptance).tolist() == [1.0, 0.0, 0.0, 0.0]

@@ -22,9 +22,10 @@ from jeffreysflow.report.level_bias_table import level_bias_table
 from jeffreysflow.report.table import filled
 from jeffreysflow.stages import estimate, gather, temper, truth
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, read_table
+from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, LevelTruthRow, read_table
 
 NAMES = ("euler", "noise", "naive")
+SMALL = {"walkers": 8, "warmup_rounds": 40, "rounds": 8}
 
 
 def experiment(**changes: Any) -> Experiment:
@@ -96,6 +97,20 @@ def test_parts_add_up_to_the_whole() -> None:
     assert at.sampling == pytest.approx(0.01 * math.sqrt(2))
     table = bias_parts_table(found, "euler")
     assert [cell.text for cell in table.rows[1]][:4] == ["1", "1", "1.8 ± 1.0", "3.2 ± 1.4"]
+    # an error that is not known is not 0
+    rows = [
+        row._replace(stderr=None) if row.quantity == "bias:sin(x1)" else row
+        for row in found.estimates["reference:euler"]
+    ]
+    unsure = Results(
+        found.experiment, {**found.estimates, "reference:euler": rows}, found.diagnostics
+    )
+    _, at = bias_parts(unsure, {"euler": "euler"})
+    assert at is not None
+    assert math.isnan(at.sampling)
+    assert math.isnan(at.error)
+    table = bias_parts_table(unsure, "euler")
+    assert table.rows[1][2].text == "1.80"
     # one reference is missing: nothing is said
     without = Results(found.experiment, {"reference:euler": found.estimates["reference:euler"]})
     assert bias_parts(without, found.experiment.bias_parts["euler"]) == [None, None]
@@ -164,12 +179,18 @@ def test_exact_values_at_levels_and_the_bias_there(tmp_path: Path) -> None:
         ({"bias_parts": {"a": {"b": "eulr"}}}, "did you mean 'euler'"),
         ({"bias_parts": {"a": {}}}, "a source of bias, and its reference"),
         (
+            {"references": {"euler": {**SMALL, "ladder": {"kind": "adaptive", "levels": 3}}}},
+            "fixed ladders, and that of 'euler' is another kind",
+        ),
+        (
             {"truth": {"method": "exact_map", "levels": True}, "bias_parts": {}},
             "'levels' belongs to method 'quadrature'",
         ),
     ],
 )
 def test_what_is_refused(changes: dict[str, Any], why: str) -> None:
+    if "references" in changes:
+        changes |= {"flows": {"f": {"reference": "euler"}}, "bias_parts": {"a": {"b": "euler"}}}
     with pytest.raises(ValidationError, match=why):
         experiment(**changes)
 
@@ -195,3 +216,22 @@ def test_levels_of_a_power_path_have_their_own_exact_values(tmp_path: Path) -> N
     exact = [float(weights @ grid[:, 0].sin()), float(weights @ grid[:, 1].cos())]
     assert powered[0].tolist() == pytest.approx(exact, abs=1e-4)
     assert float((powered[0] - annealed[0]).abs().max()) > 1e-3
+
+
+def test_what_the_box_does_not_hold_at_a_level_is_no_exact_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The box is for the target; the base is wider."""
+    body = experiment().model_dump(exclude_unset=True)
+    narrow = {**body["truth"], "box": [[-6.0, 6.0], [-6.0, 6.0]]}
+    base = {"sd": 2}
+    tempered = experiment(
+        truth=narrow, base=base, observables=["x1**2", "cos(x2)", "log(x1)"], bias_parts={}
+    )
+    layout = Layout(tmp_path, "mixture")
+    layout.folder.mkdir()
+    truth.run(layout, tempered)
+    rows = read_table(layout.level_truth, LevelTruthRow)
+    assert not [row for row in rows if row.lam == 0 and row.observable == "x1**2"]
+    assert not [row for row in rows if row.observable == "log(x1)"]
+    assert "no exact values at lambda 0 of x1**2" in capsys.readouterr().out

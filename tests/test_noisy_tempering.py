@@ -60,6 +60,18 @@ def test_every_batch_is_as_likely() -> None:
     assert any(a == b for a, b in again)
 
 
+@pytest.mark.parametrize("size", [70, 100])
+def test_large_batches_are_as_random(size: int) -> None:
+    batches = random_batches(Stream(2), 100, size, 4000)
+    counts = torch.bincount(batches.flatten(), minlength=100).double()
+    assert all(len(set(row)) == size for row in batches[:50].tolist())
+    if size == 100:
+        assert (counts == 4000).all()
+        return
+    share = size / 100
+    assert float((counts - 4000 * share).abs().max()) < 4.5 * math.sqrt(4000 * share * (1 - share))
+
+
 @pytest.mark.parametrize(("noisy", "plain"), [("sgld", "ula"), ("tamed_sgld", "tamed")])
 @pytest.mark.parametrize("noise", ["scaled", "unscaled"])
 @pytest.mark.parametrize("control_variate", [True, False])
@@ -160,6 +172,43 @@ def test_noise_of_normal_numbers() -> None:
     assert noise_variance(kept, "total")[0] == pytest.approx(20, rel=0.03)
     assert abs(excess_kurtosis(kept)[0]) < 0.15
     assert math.isnan(excess_kurtosis(SwapNoise(1).sums.numpy())[0])
+
+
+def test_beyond_a_wall_there_is_no_noise() -> None:
+    V = torch.tensor([[math.inf, 1.0, 3.0], [2.0, 2.0, 2.5]]).double()
+    again = torch.tensor([[math.inf, 2.0, 3.5], [2.0, 2.0, 2.5]]).double()
+    walled, clear = SwapNoise(1), SwapNoise(1)
+    walled.add(V, again)
+    clear.add(V[:, 1:], again[:, 1:])
+    assert torch.equal(walled.sums, clear.sums)
+    assert noise_variance(walled.sums.numpy(), "state")[0] > 0
+
+
+class Halved(Narrow):
+    """Its first term is infinite on one side."""
+
+    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        wall = (index == 0) & (x[:, :1] < -1)
+        return super().energy_terms(x, index).masked_fill(wall, math.inf)
+
+
+@pytest.mark.parametrize("rule", ["naive", "penalty"])
+def test_no_estimate_leads_through_a_wall(rule: str) -> None:
+    """Terms that know nothing of it are often all that a swap sees."""
+    settings = TemperingSettings(
+        ladder=LADDER, walkers=200, warmup_rounds=64, rounds=40, local_steps=2, step_size=0.02
+    )
+    base = Base(Domain.euclidean(2))
+    archive = MemoryArchive(settings, 2)
+    swaps = get_swap_rule(rule, size=1)
+    statistics = Engine(
+        AnnealingPath(base, Halved()), base, get_kernel("random_walk"), settings, rule=swaps
+    ).run(archive)
+    above = archive.draws.level > 0
+    assert np.isfinite(archive.draws.V[above]).all()
+    assert (archive.draws.x[..., 0][above] >= -1).all()
+    assert np.isinf(archive.draws.V[~above]).any(), "level 0 knows no wall"
+    assert (statistics.swap_acceptance > 0.05).all()
 
 
 def test_rules_against_their_closed_forms() -> None:

@@ -21,6 +21,7 @@ from jeffreysflow.potentials.probe import check_density
 from jeffreysflow.potentials.term_checks import check_terms
 from jeffreysflow.potentials.user import load_user_potential
 from jeffreysflow.potentials.user_sum import UserSum
+from jeffreysflow.streams import Stream
 from jeffreysflow.userfiles.data_table import read_data_table
 from jeffreysflow.userfiles.sources import check_unchanged, source_hashes
 
@@ -157,12 +158,55 @@ def test_term_by_term_costs_no_more_than_the_batch(tmp_path: Path) -> None:
     assert sum(calls) == counted.tally.count == OWN.numel()
 
 
-def test_few_samples_decide_nothing(tmp_path: Path) -> None:
-    potential = loaded(tmp_path, BY_INDEX)
-    potential.energy_terms(X[:2], OWN[:2])
-    assert potential._takes_own is None
-    potential.energy_terms(X, OWN)
-    assert potential._takes_own is True
+REGRESSION = """
+import torch
+dimension = 2
+terms = 40
+A = torch.linspace(-1.7, 2.3, 80, dtype=torch.float64).sin().reshape(40, 2)
+def energy_terms(x, index):
+    a = A[index]
+    product = x @ a.T if index.dim() == 1 else torch.einsum("nd,nbd->nb", x, a)
+    return torch.nn.functional.softplus(product)
+"""
+
+
+def test_no_bit_depends_on_what_was_evaluated_before(tmp_path: Path) -> None:
+    """As after a resume, or on another rank: there a call of few rows comes first."""
+    x = Stream(1, "x").normal(9, 2)
+    index = Stream(1, "index").integers(40, 9, 4)
+    fresh, used = loaded(tmp_path, REGRESSION), loaded(tmp_path, REGRESSION)
+    used.energy_terms(x, index)
+    for rows in (slice(0, 1), slice(2, 4), slice(0, 9)):
+        first = fresh.energy_terms(x[rows], index[rows])
+        assert torch.equal(first, used.energy_terms(x[rows], index[rows]))
+
+
+WALLED = """
+import torch
+dimension = 1
+terms = 3
+def energy_terms(x, index):
+    inside = (x[:, :1] > 1) & (x[:, :1] < 2)
+    return torch.where(inside, (x[:, :1] - index) ** 2, torch.inf)
+"""
+
+
+def test_terms_of_which_nothing_can_be_told_go_one_by_one(tmp_path: Path) -> None:
+    potential, x = loaded(tmp_path, WALLED), torch.tensor([[1.5], [1.2]]).double()
+    found = potential.energy_terms(x, torch.tensor([[0, 1], [2, 2]]))
+    torch.testing.assert_close(found, torch.tensor([[2.25, 0.25], [0.64, 0.64]]).double())
+
+
+@pytest.mark.parametrize("hidden", ["energy_terms", "prior"])
+def test_terms_that_hide_their_gradients_are_refused(tmp_path: Path, hidden: str) -> None:
+    """Of an energy of its own torch sees the gradients, and of the terms that kernels see none."""
+    plain = BY_INDEX + PRIOR + FASTER
+    checked(loaded(tmp_path, plain))
+    detached = plain + f"plain = {hidden}\ndef {hidden}(x, *i): return plain(x.detach(), *i)\n"
+    own = "first, second = energy_terms, prior\n"
+    energy = "def energy(x): return second(x) + first(x, torch.arange(5)).sum(-1)\n"
+    with pytest.raises(UserError, match=r"the gradient of energy\(x\) is not that .*detached"):
+        checked(loaded(tmp_path / "other", detached.replace("plain = ", own + energy + "plain = ")))
 
 
 def test_one_term_is_a_sum(tmp_path: Path) -> None:
@@ -323,6 +367,9 @@ def test_a_table_of_numbers(text: str, rows: list[list[float]], tmp_path: Path) 
         (b"a,b\n1,two\n", "line 2, column 2: must be a finite number, found 'two'"),
         (b"1,b\n1,2\n", "line 1, column 2: must be a finite number, found 'b'"),
         (b"1,\n1,2\n", "line 1, column 2: must be a finite number, found ''"),
+        (b"9.l72\n9.35\n", "line 1, column 1: must be a finite number, found '9.l72'"),
+        (b"NA,NA\n1,2\n", "line 1, column 1: must be a finite number, found 'NA'"),
+        (b"1_0\n2\n", "line 1, column 1: must be a finite number, found '1_0'"),
         (b"1,2\n3,\xff\n", "not a text file"),
         (b'1,2\n"3,4\n', "line 2: unexpected end of data"),
     ],
@@ -373,3 +420,52 @@ def test_other_data_are_other_sources(tmp_path: Path) -> None:
     check_unchanged(loaded(tmp_path, BY_ROWS), (), hashes)
     with pytest.raises(UserError, match=r"points.csv: changed"):
         check_unchanged(loaded(tmp_path, BY_ROWS, POINTS + "3,1\n"), (), hashes)
+
+
+def test_a_path_of_a_table_is_a_name_of_it(tmp_path: Path) -> None:
+    potential = loaded(
+        tmp_path,
+        "from pathlib import Path\n" + BY_ROWS.replace('"points.csv"', 'Path("points.csv")'),
+    )
+    assert potential.terms == 5
+
+
+PAIR = """
+def energy_and_gradient(x):
+    index = np.arange(5)
+    slope = 0.6 * (x[:, :1] - centres[index]) * (1 + x[:, 1:] ** 2)
+    other = 0.6 * (x[:, :1] - centres[index]) ** 2 * x[:, 1:]
+    return energy_terms(x, index).sum(-1), np.stack([slope.sum(-1), other.sum(-1)], axis=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("reference", "flow", "what"),
+    [
+        ("kernel: {name: sgld, step_size: 0.01, parameters: {batch: 2}}", "", "kernel: 'sgld'"),
+        ("", "theta: 0, renyi: 1, training: {terms: 2}", "training.terms"),
+        (
+            "",
+            "levels: all, rejuvenation_kernel: delayed_acceptance, "
+            "rejuvenation_parameters: {batch: 2}",
+            "rejuvenation_kernel: 'delayed_acceptance'",
+        ),
+        ("", "levels: all", None),
+    ],
+)
+def test_single_terms_need_gradients_of_their_own(
+    tmp_path: Path, reference: str, flow: str, what: str | None
+) -> None:
+    """The whole sum of this file has some, its terms in numpy have none."""
+    (tmp_path / "mine.py").write_text(NUMPY + PAIR)
+    text = EXPERIMENT.replace("r: {ladder", f"r: {{{reference or 'start: base'}, ladder")
+    text = text.replace("f: {reference: r}", f"f: {{reference: r, {flow or 'theta: 0'}}}")
+    (tmp_path / "terms.yaml").write_text(text)
+    project = Project(experiments=[str(tmp_path / "terms.yaml")], scale="quick")
+    experiment = resolve_experiment(tmp_path / "terms.yaml", project)
+    if what is None:
+        check_experiment(experiment)
+        return
+    with pytest.raises(UserError, match="needs gradients of single terms") as caught:
+        check_experiment(experiment)
+    assert what in str(caught.value)

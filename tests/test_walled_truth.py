@@ -158,3 +158,17 @@ def test_a_box_of_ones_own_is_refused() -> None:
     with pytest.raises(UserError, match="a box for the Euclidean coordinate x1"):
         grid_axes(HALF, None, 5)
     assert grid_axes(Domain.box(1), None, 3)[0].tolist() == [0.0, 0.5, 1.0]
+
+
+class Singular(Potential):
+    """``x^{-1/2}`` between 0 and 1: its mass is finite, and its density at 0 is not."""
+
+    domain = Domain((None,), ((0.0, 1.0),))
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x[:, 0].log()
+
+
+def test_a_density_that_is_infinite_at_a_wall_has_no_samples_by_a_grid() -> None:
+    with pytest.raises(ValueError, match="not finite everywhere"):
+        GridSampler(Singular(), None, 256)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from jeffreysflow.analysis.ensemble_estimates import island_sums
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.level_truth import Exact, read_level_truth
@@ -34,6 +36,8 @@ def add_bias_of_levels(
         return
     path, lams = experiment.reference(reference).path, levels.lam.tolist()
     for level, exact in enumerate(read_level_truth(layout, measured, path, lams)):
+        if exact is None:
+            continue
         x, U_0, V = levels.samples(level)
         series = measured.values(x, U_0 + V).reshape(levels.draws, levels.walkers, -1)
         _add(table, level, measured, from_series(series), exact, len(x))
@@ -61,6 +65,8 @@ def add_bias_of_ensembles(
     path = experiment.reference(experiment.tempered(flow)).path
     known = read_level_truth(layout, measured, path, lams)
     for level, (store, exact) in enumerate(zip(stores, known, strict=True), start=1):
+        if exact is None:
+            continue
         groups = island_sums(store, measured, learned=learned)
         found = from_groups(groups, copies=True)
         _add(table, level, measured, found, exact, combined(groups).n)
@@ -71,17 +77,20 @@ def _add(
     level: int,
     measured: Measured,
     estimates: Estimates,
-    exact: Exact | None,
+    exact: Exact,
     n: int,
 ) -> None:
-    if exact is None or not measured.observables:
-        return
     means, variances = exact
     bias = measured.of_observables(estimates.means) - means
-    error = measured.of_observables(estimates.errors).nan_to_num()
+    error = measured.of_observables(estimates.errors)
     pairs = zip(measured.observables, bias.tolist(), error.tolist(), strict=True)
     for observable, off, its_error in pairs:
-        table.add(f"{BIAS_OF}{observable.name}", off, its_error, level)
+        table.add(f"{BIAS_OF}{observable.name}", off, _known(its_error), level)
     if level < table.level:
-        table.add("bias", float(bias.norm()), float(error.norm()), level)
+        table.add("bias", float(bias.norm()), _known(float(error.norm())), level)
         table.add("noise_floor", noise_floor(variances, n), level=level)
+
+
+def _known(error: float) -> float | None:
+    """An error that could not be told is no error of 0."""
+    return None if math.isnan(error) else error

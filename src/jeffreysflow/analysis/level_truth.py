@@ -44,7 +44,7 @@ def write_level_truth(layout: Layout, experiment: Experiment, measured: Measured
 
     def values(x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
         target = paths["annealed"].counted.energy(x) if measured.uses_energy else U
-        return measured.of_observables(measured.values(x, target).T).T
+        return measured.of_observables(measured.values_where_finite(x, target).T).T
 
     for kind, lam in fixed_levels(experiment.references):
         try:
@@ -53,11 +53,20 @@ def write_level_truth(layout: Layout, experiment: Experiment, measured: Measured
         except UnresolvedError as error:
             print(f"{experiment.name}: no exact values at lambda {lam:.6g}: {error}", flush=True)
             continue
-        columns = exact.means.tolist(), exact.variances.tolist()
+        names = [observable.name for observable in measured.observables]
+        columns = exact.means.tolist(), exact.variances.tolist(), exact.known.tolist()
         rows += [
-            LevelTruthRow(kind, lam, observable.name, mean, variance)
-            for observable, mean, variance in zip(measured.observables, *columns, strict=True)
+            LevelTruthRow(kind, lam, name, mean, variance)
+            for name, mean, variance, sure in zip(names, *columns, strict=True)
+            if sure
         ]
+        unknown = [name for name, sure in zip(names, columns[2], strict=True) if not sure]
+        if unknown:
+            print(
+                f"{experiment.name}: no exact values at lambda {lam:.6g} of {', '.join(unknown)}: "
+                "too much of them lies outside truth.box, or truth.points are too few",
+                flush=True,
+            )
     write_table(layout.level_truth, LevelTruthRow, rows)
 
 

@@ -37,6 +37,12 @@ def check_bias_parts(
                 raise ValueError(
                     f"{where}: unknown reference '{name}'; {allowed_names(name, references)}"
                 )
+        without = [name for name in parts.values() if references[name].lambdas is None]
+        if without:
+            raise ValueError(
+                f"{where}: exact values are known at the levels of fixed ladders, and that of "
+                f"'{without[0]}' is another kind"
+            )
         if len({_ladder(references[name]) for name in parts.values()}) > 1:
             raise ValueError(f"{where}: its references have different ladders")
 

@@ -37,7 +37,10 @@ _NOT_TRAINED: dict[str, Any] = {
 }
 """Of a flow: what is done with it, or known of it, and where files lie."""
 
-_OF_PILOT = {"path", "target", "kernel", "ladder", "tile", "device", "local_steps", "swap"}
+_OF_PILOT = {
+    *("path", "target", "kernel", "ladder", "tile", "device", "local_steps", "swap"),
+    *("swap_rule", "redraw_base"),
+}
 """Of a reference: what its pilot depends on."""
 
 FORMAT = 16

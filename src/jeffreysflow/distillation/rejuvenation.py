@@ -7,16 +7,20 @@ import math
 import torch
 
 from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, PathPoint
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.batches import random_batches
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.noisy_kernel import NoisyKernel
+from jeffreysflow.tempering.usable import usable
 
 __all__ = ["rejuvenated"]
 
 _ADAPTATION_STEPS = 40
 _ADAPTATION_ROWS = 2000
+_MEMBERS = 1 << 24
+"""Of the mini-batches of all moves of some samples, 128 MB."""
 
 
 def rejuvenated(
@@ -40,6 +44,10 @@ def rejuvenated(
 
     A biased kernel moves with the ``step_size`` it is given, and the weights are no longer exact.
     One with a control variate takes it from where each sample is at the start.
+
+    Raises
+    ------
+    UserError : a biased kernel goes where the energy is not finite.
     """
     if steps == 0:
         return ensemble, math.nan
@@ -49,6 +57,8 @@ def rejuvenated(
         rows = ensemble.x if tuned_on is None else ensemble.x[tuned_on]
         some = path.evaluate(rows[:: max(1, len(rows) // _ADAPTATION_ROWS)])
         step_size = _adapted_step_size(some, path, lam, kernel, stream)
+    if isinstance(kernel, NoisyKernel):
+        batch = max(1, min(batch, _MEMBERS // (steps * kernel.minibatch)))
     moved, accepted = [], 0.0
     for x in torch.split(ensemble.x, batch):
         point, its_acceptance = _walked(x, path, lam, kernel, steps, step_size, stream)
@@ -72,12 +82,24 @@ def _walked(
         n, terms = len(x), path.counted.finite_sum.terms
         batches = random_batches(stream, terms, kernel.minibatch, steps, n)
         level, h = x.new_full((n, 1), lam), x.new_full((n, 1), step_size)
-        return path.evaluate(kernel.sweep(x, level, h, path, batches, stream)), float(steps * n)
+        point = path.evaluate(kernel.sweep(x, level, h, path, batches, stream))
+        _check_usable(point, kernel.name)
+        return point, float(steps * n)
     point, accepted = path.evaluate(x), 0.0
     for _ in range(steps):
         point, acceptance = _step(point, path, lam, kernel, step_size, stream)
         accepted += float(acceptance.sum())
     return point, accepted
+
+
+def _check_usable(point: PathPoint, kernel: str) -> None:
+    lost = ~usable(point)
+    if bool(lost.any()):
+        raise UserError(
+            f"rejuvenation by '{kernel}' leaves {int(lost.sum())} of {len(lost)} samples where the "
+            f"energy or its gradient is not finite, first at "
+            f"x = {point.x[int(lost.nonzero()[0])].tolist()}; take a smaller rejuvenation_step"
+        )
 
 
 def _adapted_step_size(

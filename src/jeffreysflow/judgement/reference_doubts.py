@@ -16,6 +16,7 @@ from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
 __all__ = ["doubts_about_reference"]
 
 _GRAVE_RHAT = 1.1
+_LARGEST_KURTOSIS = 1.0
 _NO_ERROR = (
     "the run holds fewer than 50 of its autocorrelation times, fewer than 8 independent parts, or "
     "hardly met it"
@@ -36,6 +37,7 @@ def doubts_about_reference(
     """
     last = max((row.level or 0 for row in diagnostics if row.scope == "level"), default=0)
     return [
+        *_biased(rows, diagnostics),
         *_disagreeing_walkers(diagnostics, last),
         *_drift(rows, diagnostics, last),
         *_not_a_number(diagnostics, first_nan),
@@ -45,6 +47,25 @@ def doubts_about_reference(
         *doubts_about_values(rows),
         *without_errors(rows, _NO_ERROR),
     ]
+
+
+def _biased(rows: Sequence[EstimateRow], diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
+    if all(row.value for row in rows if row.quantity == "exact_kernel"):
+        return []
+    text = (
+        "what drew its samples has a bias of its own (steps without acceptance, or swaps by "
+        "estimates): errors are statistical only, those of log Z too; weights of a flow have no "
+        "such bias"
+    )
+    kurtosis = max(
+        (abs(row.value) for row in diagnostics if row.quantity == "swap_kurtosis"), default=0.0
+    )
+    if kurtosis > _LARGEST_KURTOSIS:
+        text += (
+            f"; a penalty is for normal noise, and that of the estimated swaps has an excess "
+            f"kurtosis of up to {kurtosis:.2g}"
+        )
+    return [Doubt(text)]
 
 
 def _disagreeing_walkers(diagnostics: Sequence[DiagnosticRow], last: int) -> list[Doubt]:

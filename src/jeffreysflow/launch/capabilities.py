@@ -7,10 +7,11 @@ from collections.abc import Callable
 from jeffreysflow.config import Experiment, SamplesConfig
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
-from jeffreysflow.config.reference import ReferenceConfig
+from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.flow_settings import loss_of, rejuvenation_kernel
 from jeffreysflow.potentials import Potential
+from jeffreysflow.potentials.finite_sum import FiniteSum
 from jeffreysflow.potentials.potential import require
 from jeffreysflow.tempering.adaptation import LEAST_WARMUP, adapts
 from jeffreysflow.tempering.kernel import Kernel
@@ -58,10 +59,34 @@ def _check_minibatches(
         check_minibatches(kernel, rule, target.terms)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    if kernel.minibatch is not None:
+        _require_terms(f"{where}.kernel: '{kernel.name}'", target)
     if rule.measures is not None and not adapts(section.warmup_rounds):
         raise UserError(
             f"{where}.warmup_rounds: swap rule '{rule.name}' measures its noise in at least "
             f"{LEAST_WARMUP} rounds of warm-up, found {section.warmup_rounds}"
+        )
+    if (
+        rule.measures is not None
+        and isinstance(section.ladder, SuggestedLadder)
+        and not adapts(section.ladder.pilot_rounds // 2)
+    ):
+        raise UserError(
+            f"{where}.ladder.pilot_rounds: swap rule '{rule.name}' measures its noise in at least "
+            f"{LEAST_WARMUP} rounds, the first half of the pilot's; found "
+            f"{section.ladder.pilot_rounds}"
+        )
+
+
+def _require_terms(what: str, target: Potential) -> None:
+    """
+    Raises
+    ------
+    UserError : single terms of a finite sum have no gradients, whatever the whole sum has.
+    """
+    if isinstance(target, FiniteSum) and target.term_derivatives < 1:
+        raise UserError(
+            f"{what} needs gradients of single terms, which energy_terms has not: write it in torch"
         )
 
 
@@ -73,6 +98,8 @@ def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
     ):
         if terms is not None:
             check_minibatch(f"{where}.{key}.terms", terms, target.terms)
+            if key == "training":
+                _require_terms(f"{where}.training.terms", target)
     kernel, key = rejuvenation_kernel(flow), f"{where}.rejuvenation_kernel"
     if not kernel.exact and flow.rejuvenation_step is None:
         raise UserError(
@@ -81,6 +108,7 @@ def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
         )
     if kernel.minibatch is not None:
         check_minibatch(f"{key}: '{kernel.name}'", kernel.minibatch, target.terms)
+        _require_terms(f"{key}: '{kernel.name}'", target)
     if flow.levels == "all":
         # between levels both divergences have the target's energy in them
         instead = "levels: last needs none"

@@ -60,6 +60,19 @@ class Measured:
         parts = [observable_values(self._single, x, U)]
         return torch.cat([*parts, *(profile.values(x, U) for profile in self.profiles)], dim=1)
 
+    def values_where_finite(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        """The same, with NaN in the columns of what is not finite somewhere."""
+        try:
+            return self.values(x, U)
+        except UserError:
+            columns = []
+            for of in self.all:
+                try:
+                    columns.append(of(x, U))
+                except UserError:
+                    columns.append(U.new_full((len(U),), torch.nan))
+            return torch.stack(columns, dim=1)
+
     def of_observables(self, values: torch.Tensor) -> torch.Tensor:
         """The part of values [all] that belongs to the observables."""
         return values[: len(self.observables)]

@@ -16,6 +16,8 @@ _ROWS = 7
 _SEVERAL = 5
 _MOST = 1 << 16
 """Terms at a time."""
+_SAME_SLOPE = 1e-5
+"""Of the largest slope: single precision, and what sums lose."""
 
 
 def check_terms(potential: FiniteSum, base: Base, name: str, seed: int = 0) -> None:
@@ -25,7 +27,7 @@ def check_terms(potential: FiniteSum, base: Base, name: str, seed: int = 0) -> N
     Raises
     ------
     UserError : one is NaN or -inf; depends on what other terms are asked for; or the energy is not
-        the sum of all and the prior, to 1e-9 of the largest.
+        the sum of all and the prior, to 1e-9 of the largest, or its gradient not theirs.
     """
     x = base.sample(_ROWS, Stream(seed, "check terms", name))
     with torch.no_grad():
@@ -44,6 +46,29 @@ def check_terms(potential: FiniteSum, base: Base, name: str, seed: int = 0) -> N
         raise UserError(
             f"{name}: energy(x) is not prior(x) and the sum of its {potential.terms} terms: "
             f"{float(energy[row]):.12g} and {float(total[row]):.12g}, at x = {x[row].tolist()}"
+        )
+    if potential.term_derivatives and potential.derivatives:
+        _check_gradients(potential, x[energy.isfinite()], name)
+
+
+def _check_gradients(potential: FiniteSum, x: torch.Tensor, name: str) -> None:
+    """Of the whole energy and of a mini-batch of all terms: an energy of its own hides terms that
+    torch cannot see through.
+    """
+    every = torch.arange(potential.terms)
+    if not len(x) or len(every) > _MOST:
+        return
+    _, whole = potential.energy_and_gradient(x)
+    _, summed = potential.batch_energy_and_gradient(x, every)
+    scale = whole.abs().amax(dim=1, keepdim=True) + summed.abs().amax(dim=1, keepdim=True)
+    off = (whole - summed).abs() > _SAME_SLOPE * scale
+    if bool(off.any()):
+        row, column = off.nonzero()[0].tolist()
+        raise UserError(
+            f"{name}: the gradient of energy(x) is not that of prior(x) and the sum of its "
+            f"{potential.terms} terms: {float(whole[row, column]):.6g} and "
+            f"{float(summed[row, column]):.6g} along x{column + 1}, at x = {x[row].tolist()}; "
+            "something in energy_terms or prior is detached"
         )
 
 

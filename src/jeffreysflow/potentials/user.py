@@ -29,6 +29,7 @@ function gives the right terms for it too, which is tried; else it is called ter
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -154,7 +155,7 @@ def _refuse_one_by_one(file: Path, convention: Convention, workers: int) -> None
 def _data_file(file: Path, module: ModuleType) -> Path | None:
     """The table whose rows are the terms; what else may be called ``data`` is the user's own."""
     data = getattr(module, "data", None)
-    return file.parent / data if isinstance(data, str) else None
+    return file.parent / data if isinstance(data, str | os.PathLike) else None
 
 
 def _terms(file: Path, module: ModuleType, rows: int | None) -> int:

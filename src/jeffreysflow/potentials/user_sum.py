@@ -7,16 +7,19 @@ from typing import Any, cast
 
 import torch
 
+from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials.calling import RobustFunction
 from jeffreysflow.potentials.finite_sum import FiniteSum
 from jeffreysflow.potentials.user_potential import UserPotential
+from jeffreysflow.streams import Stream
 
 __all__ = ["UserSum"]
 
 _PROBED = 3
 """Samples on which it is tried whether each may have terms of its own, two or one a sample."""
 _AGREE = 1e-9
+_SPREADS = (1.0, 0.1, 10.0, 0.01)
 
 
 class UserSum(FiniteSum, UserPotential):
@@ -92,8 +95,8 @@ class UserSum(FiniteSum, UserPotential):
     def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         if index.dim() == 1:
             return self._called(self._shared_terms, x, index)
-        if self._takes_own is None and len(x) >= _PROBED:
-            self._takes_own = self._tried(x.detach()[:_PROBED].double())
+        if self._takes_own is None:
+            self._takes_own = self._tried(x.device)
         if self._takes_own:
             return self._called(self._own_terms, x, index)
         return self._term_by_term(x, index)
@@ -121,8 +124,19 @@ class UserSum(FiniteSum, UserPotential):
         )
         return values[order.argsort()].reshape(index.shape)
 
-    def _tried(self, x: torch.Tensor) -> bool | None:
-        """Whether the function gives each row its own terms; None where nothing can be told."""
+    def _tried(self, device: torch.device) -> bool:
+        """Whether the function gives each row its own terms. It is asked at the same points
+        whatever is evaluated, so that no bit depends on what was evaluated before; where terms are
+        not finite there, rows go one term at a time.
+        """
+        for spread in _SPREADS:
+            found = self._tried_at(_probes(self.domain, spread).to(device))
+            if found is not None:
+                return found
+        return False
+
+    def _tried_at(self, x: torch.Tensor) -> bool | None:
+        """None where nothing can be told."""
         size = min(2, self.terms)
         rows = torch.arange(len(x), device=x.device)[:, None]
         index = (rows + torch.arange(size, device=x.device)) % self.terms
@@ -135,3 +149,14 @@ class UserSum(FiniteSum, UserPotential):
             except UserError:
                 return False
         return torch.allclose(own, known, rtol=_AGREE, atol=_AGREE)
+
+
+def _probes(domain: Domain, spread: float) -> torch.Tensor:
+    """Points [3, d], all different: about 0 on lines, inside circles and walls."""
+    stream = Stream(0, "own terms")
+    x = spread * stream.normal(_PROBED, domain.dimension)
+    for i, interval in enumerate(domain.intervals):
+        if interval is not None:
+            low, high = interval
+            x[:, i] = low + (high - low) * stream.uniform(_PROBED)
+    return x

@@ -22,7 +22,8 @@ class BiasParts(NamedTuple):
 
     ``total`` = |b|, that of the last, with its ``error``; ``parts``, what each source adds to it,
     ``(b_j - b_{j-1}) . b / |b|``, which sum to the total, with their ``errors``; ``sampling``, the
-    distance that independent noise of the errors of b alone would have on average.
+    distance that independent noise of the errors of b alone would have on average. NaN where one of
+    the errors is unknown.
     """
 
     total: float
@@ -49,7 +50,9 @@ def _biases(found: Results, source: str) -> dict[int, np.ndarray]:
     levels: dict[int, list[tuple[float, float]]] = {}
     for row in found.estimates.get(source, ()):
         if row.quantity.startswith(BIAS_OF):
-            levels.setdefault(row.level, []).append((row.value, row.stderr or 0.0))
+            levels.setdefault(row.level, []).append(
+                (row.value, math.nan if row.stderr is None else row.stderr)
+            )
     return {level: np.array(pairs).T for level, pairs in levels.items()}
 
 
@@ -87,5 +90,6 @@ def _cells(at: BiasParts | None, sources: int) -> list[Cell]:
         return [Cell(MISSING)] * (sources + 2)
     shares = zip(at.parts, at.errors, strict=True)
     texts = [with_error(100 * share, 100 * error) for share, error in shares]
-    texts += [with_error(100 * at.total, 100 * at.error), f"{100 * at.sampling:.2g}"]
+    sampling = MISSING if math.isnan(at.sampling) else f"{100 * at.sampling:.2g}"
+    texts += [with_error(100 * at.total, 100 * at.error), sampling]
     return [Cell(text) for text in texts]

@@ -21,11 +21,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from jeffreysflow.config import SamplesConfig
+from jeffreysflow.judgement.exactness import is_exact
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.provenance import StageRecord
 from jeffreysflow.stores.tables import PRIMITIVE, REGION
-from jeffreysflow.tempering.kernels import get_kernel
 
 __all__ = [
     "NOTHING",
@@ -196,12 +195,8 @@ def is_trusted(found: Results, flow: str) -> bool:
 
 
 def has_bias(found: Results, flow: str) -> bool:
-    """Whether the reference at the root of a flow has a kernel without an accept step."""
-    reference = found.experiment.reference(found.experiment.tempered(flow))
-    if isinstance(reference, SamplesConfig):
-        return not reference.exact
-    kernel = reference.kernel
-    return not get_kernel(kernel.name, **kernel.parameters).exact
+    """Whether what drew the reference at the root of a flow has a bias of its own."""
+    return not is_exact(found.experiment.reference(found.experiment.tempered(flow)))
 
 
 class PathCost(NamedTuple):

@@ -26,7 +26,7 @@ from jeffreysflow.analysis.source_flow import run_source
 from jeffreysflow.analysis.temperature_rows import temperature_rows
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.analysis.weight_rows import add_weight_facts, add_weights
-from jeffreysflow.config import AnyReference, Experiment, SamplesConfig
+from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import effective_sample_size
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import (
@@ -43,6 +43,7 @@ from jeffreysflow.estimation.estimates import (
 from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.estimation.series import drift
 from jeffreysflow.judgement.doubts import is_trusted
+from jeffreysflow.judgement.exactness import is_exact
 from jeffreysflow.judgement.flow_doubts import doubts_about_ensemble, doubts_about_flow
 from jeffreysflow.judgement.reference_doubts import doubts_about_reference
 from jeffreysflow.launch.level_count import flow_steps
@@ -61,7 +62,6 @@ from jeffreysflow.stores.tables import (
     read_table,
     write_table,
 )
-from jeffreysflow.tempering.kernels import get_kernel
 
 __all__ = ["run_flow", "run_reference"]
 
@@ -96,7 +96,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
         # by Bennett's acceptance ratio; there is none on the power path
         if (row.scope, row.quantity) == ("run", "log_z"):
             table.add("log_z", row.value, row.stderr, dof=row.dof)
-    table.add("exact_kernel", float(_is_exact(section)))
+    table.add("exact_kernel", float(is_exact(section)))
     doubts = doubts_about_reference(table.rows, diagnostics, _first_nan(files))
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"reference:{reference}", doubts)
@@ -194,14 +194,6 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
     learned = learned_rows(layout, experiment, flow, measured)
     write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])
-
-
-def _is_exact(section: AnyReference) -> bool:
-    """Whether what drew the samples leaves the target invariant."""
-    if isinstance(section, SamplesConfig):
-        return section.exact
-    kernel = get_kernel(section.kernel.name, **section.kernel.parameters)
-    return kernel.exact and section.swap_rule.name == "exact"
 
 
 def _first_nan(files: ReferenceLayout) -> Mapping[str, Any] | None:

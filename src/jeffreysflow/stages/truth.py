@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-
 from jeffreysflow.analysis import bead_truth
 from jeffreysflow.analysis.level_truth import write_level_truth
 from jeffreysflow.config import Experiment, TruthConfig
-from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.launch.measured import Measured, build_measured
 from jeffreysflow.launch.target import build_potential, counted
@@ -18,12 +15,9 @@ from jeffreysflow.potentials import Potential
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import TruthRow, write_table
 from jeffreysflow.truth.exact_map import exact_means
-from jeffreysflow.truth.lattice_means import UnresolvedError, lattice_means
+from jeffreysflow.truth.lattice_means import LARGEST_ERROR, UnresolvedError, lattice_means
 
 __all__ = ["run"]
-
-_LARGEST_ERROR = 0.01
-"""Error of an exact value, in standard deviations of its observable, from which on it is none."""
 
 _SAME = "the same at all points"
 
@@ -60,9 +54,9 @@ def _by_quadrature(
 ) -> list[TruthRow]:
     """Rows of all whose error is below a hundredth of a standard deviation."""
     exact = lattice_means(
-        counted(potential), lambda x, U: _where_finite(measured, x, U), section.box, section.points
+        counted(potential), measured.values_where_finite, section.box, section.points
     )
-    limit = _LARGEST_ERROR * exact.variances.sqrt()
+    limit = LARGEST_ERROR * exact.variances.sqrt()
     rows, missing = [], []
     columns = (exact.means, exact.variances, exact.errors, exact.outside, limit)
     for of, *numbers in zip(measured.all, *columns, strict=True):
@@ -82,20 +76,6 @@ def _by_quadrature(
             missing.append((of, key))
     _say_what_is_missing(experiment, missing)
     return [*rows, TruthRow("log_z", exact.log_Z, 0.0, exact.log_Z_error)]
-
-
-def _where_finite(measured: Measured, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
-    """All values [n, all]; NaN in the columns of what is not finite somewhere."""
-    try:
-        return measured.values(x, U)
-    except UserError:
-        columns = []
-        for of in measured.all:
-            try:
-                columns.append(of(x, U))
-            except UserError:
-                columns.append(U.new_full((len(U),), torch.nan))
-        return torch.stack(columns, dim=1)
 
 
 def _by_exact_map(

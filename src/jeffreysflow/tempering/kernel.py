@@ -82,8 +82,10 @@ def metropolis(
     point: PathPoint, proposed: PathPoint, log_ratio: torch.Tensor, stream: Stream
 ) -> Move:
     """Accept each proposal with probability ``min(1, exp(log_ratio))``, ``log_ratio`` [n]."""
-    # +inf comes from an energy of -inf: made NaN, which is never accepted
-    log_ratio = log_ratio.masked_fill(log_ratio == math.inf, math.nan)
+    # +inf comes from an energy of -inf, made NaN, which is never accepted; or from where the
+    # density is 0, which any move may leave
+    entered = log_ratio.masked_fill(log_ratio == math.inf, math.nan)
+    log_ratio = torch.where(point.V.isposinf() & log_ratio.isposinf(), 0.0, entered)
     acceptance = log_ratio.clamp(max=0.0).exp()
     n = len(acceptance)
     accepted = stream.uniform(n, dtype=acceptance.dtype, device=acceptance.device) < acceptance

@@ -104,8 +104,10 @@ class Minibatches:
         if self._rule.reused:
             assert of_kernel is not None
             shared.insert(0, of_kernel[-1])
-        x = state.point.x
-        return [self._path.batch_energies(x, index.to(x.device))[1] for index in shared]
+        x, V = state.point.x, state.point.V
+        found = [self._path.batch_energies(x, index.to(x.device))[1] for index in shared]
+        # a few terms need not know of a wall
+        return [torch.where(V.isposinf(), V, estimate) for estimate in found]
 
 
 def _of_rows(of_walkers: torch.Tensor, state: TileState) -> torch.Tensor:

@@ -87,7 +87,9 @@ def retuned(
     phase_ends = round in ladder_rounds(settings.warmup_rounds)
     moves_ladder = settings.adapt_ladder and phase_ends
     moves_metric = adapts and settings.metric == "diagonal" and phase_ends
-    measures_noise = phase_ends and rule.measures is not None
+    # once more on the last ladder, by all that was counted since it was moved
+    ends = phase_ends or round == settings.warmup_rounds
+    measures_noise = ends and rule.measures is not None
     if gain is None and not moves_ladder and not measures_noise:
         return tuned
     ladder, h, metric, noise, kurtosis = (values.double().numpy() for values in tuned)

@@ -15,7 +15,7 @@ from jeffreysflow.streams import Stream
 from jeffreysflow.truth.lattice import Cell, shells, unit_lattice
 from jeffreysflow.truth.quadrature import Box, grid_axes
 
-__all__ = ["LatticeMeans", "UnresolvedError", "lattice_means"]
+__all__ = ["LARGEST_ERROR", "LatticeMeans", "UnresolvedError", "lattice_means"]
 
 Values = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -33,6 +33,9 @@ _ROUNDING = 2.0**-46
 _DEEPEST = 745.0
 """kT above the lowest energy, where double precision ends."""
 
+LARGEST_ERROR = 0.01
+"""Error of an exact value, in standard deviations of its observable, from which on it is none."""
+
 
 class UnresolvedError(ValueError):
     """The box or the grid does not hold the density; the message names what to change."""
@@ -41,6 +44,7 @@ class UnresolvedError(ValueError):
 @dataclass(frozen=True)
 class LatticeMeans:
     """Means, their standard errors and variances [J] of functions under ``exp(-U) / Z``; log Z.
+    ``known`` [J] are those with an error of at most a hundredth of a standard deviation.
 
     The errors hold that of the lattices and the largest that the mass outside the box could make,
     ``outside`` [J]; NaN where a function is no number at a node with mass.
@@ -52,6 +56,11 @@ class LatticeMeans:
     outside: torch.Tensor
     log_Z: float
     log_Z_error: float
+
+    @property
+    def known(self) -> torch.Tensor:
+        """Which means are exact values [J]."""
+        return self.errors <= LARGEST_ERROR * self.variances.sqrt()
 
 
 class _Sums(NamedTuple):

@@ -21,6 +21,10 @@ class GridSampler:
     A cell is proposed with probability proportional to its volume times
     ``exp(0.1 - min U over its corners)``, a point uniformly inside it, and accepted with the
     density over that bound. A bound found too low raises, so what is returned is exact.
+
+    Raises
+    ------
+    ValueError : the density is infinite, or not a number, at a point of the grid.
     """
 
     def __init__(self, potential: Potential, box: Box | None = None, points: int = 1024) -> None:
@@ -39,6 +43,8 @@ class GridSampler:
         self._corners = torch.cartesian_prod(*axes).reshape(-1, domain.dimension)
         self._widths = torch.stack([axis[1] - axis[0] for axis in axes])
         self._bound = lowest.reshape(-1) - _MARGIN
+        if bool((self._bound.isnan() | self._bound.isneginf()).any()):
+            raise ValueError("the density is not finite everywhere on the grid")
         cumulative = torch.softmax(-self._bound, dim=0).cumsum(dim=0)
         self._cumulative = cumulative / cumulative[-1].clone()
 

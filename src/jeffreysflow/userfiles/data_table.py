@@ -13,10 +13,13 @@ from jeffreysflow.errors import UserError, shown
 
 __all__ = ["read_data_table"]
 
+_MISSING = {"na", "n/a", "nan", "null", "none", "inf"}
+
 
 def read_data_table(file: Path) -> torch.Tensor:
-    """The numbers of a file [rows, columns], float64. A first line without any number is a line of
-    names; empty lines count for nothing.
+    """The numbers of a file [rows, columns], float64. A first line of words that begin with a
+    letter or '_', none of them for a missing number, is a line of names; empty lines count for
+    nothing.
 
     Raises
     ------
@@ -35,7 +38,7 @@ def read_data_table(file: Path) -> torch.Tensor:
         raise UserError(f"data file {file}: not a text file (byte {error.start + 1})") from error
     except csv.Error as error:
         raise UserError(f"data file {file}: line {reader.line_num}: {error}") from error
-    if lines and all(_number(cell) is None for cell in lines[0][1]):
+    if lines and all(_is_name(cell) for cell in lines[0][1]):
         lines = lines[1:]
     if not lines:
         raise UserError(f"data file {file}: no rows of numbers")
@@ -62,7 +65,16 @@ def _row(file: Path, line: int, cells: list[str], columns: int) -> list[float]:
     return numbers
 
 
+def _is_name(cell: str) -> bool:
+    word = cell.strip().lstrip("#").strip().strip("\"'")
+    missing = word.lower() in _MISSING or _number(cell) is not None
+    return not missing and (not word or word[0].isalpha() or word[0] == "_")
+
+
 def _number(cell: str) -> float | None:
+    # float() also takes 1_0 for 10, and digits of other scripts
+    if "_" in cell or not cell.isascii():
+        return None
     try:
         return float(cell)
     except ValueError:
