@@ -226,6 +226,22 @@ def test_infinite_variance_of_a_backward_scale_that_is_too_large() -> None:
     assert shares[2.0] > 10 * shares[0.5]
 
 
+@pytest.mark.parametrize(
+    ("matrix", "infinite"),
+    [([[0.3, 0.2], [-0.2, 0.3]], False), ([[0.2, 1.5], [0.0, -0.4]], True)],
+)
+def test_a_backward_scale_says_where_it_is_too_large(
+    matrix: list[list[float]], infinite: bool
+) -> None:
+    A, d = torch.tensor(matrix).double(), 2
+    flow = discrete(lambda x, t: (1 + t) * x @ A, "rk4", 8)
+    estimator = get_jacobian("flow_perturbation", scale=0.05)
+    estimator.prepare(flow.steps, d)
+    estimator.learn(flow, Stream(23).normal(512, d), Stream(24).normal)
+    assert (estimator.infinite_variance > 0.5) == infinite
+    assert get_jacobian("stepwise").infinite_variance == 0
+
+
 @pytest.mark.parametrize("name", jacobian_names())
 def test_centroid_is_not_moved_and_d_is_that_of_what_is_mapped(name: str) -> None:
     """Of n particles in space D = 3n - 3: with all of 3n the factor would be another one."""

@@ -314,6 +314,10 @@ def test_what_speaks_against_weights_that_are_random() -> None:
 
     assert texts(unbiased_weights=1, ess_of_islands=0.9) == []
     assert texts(acceptance=0.3, accepted_moves=0.9) == []
+    assert texts(unbiased_weights=1, infinite_variance=0.0) == []
+    ((infinite, grave),) = texts(unbiased_weights=1, infinite_variance=0.25)
+    assert grave
+    assert "at 25% of samples" in infinite
     (biased,) = texts(unbiased_weights=0, corrected_weights=0)
     assert "half its difference" in biased[0]
     (corrected,) = texts(unbiased_weights=0, corrected_weights=1)

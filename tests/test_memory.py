@@ -80,6 +80,21 @@ def test_ranks_and_batches_need_more() -> None:
         assert memory_mb(wide, stage, "f") > memory_mb(experiment(), stage, "f")
 
 
+def test_an_island_is_in_memory_as_a_whole() -> None:
+    """With the random numbers of its weights."""
+
+    def asked(kind: str, jacobian: str = "stepwise") -> int:
+        network = {"kind": "continuous", "jacobian": {"kind": jacobian}}
+        flows = {"f": {"reference": "r", "loss": {"kind": "flow_matching"}, "network": network}}
+        sampling = {"kind": kind, "islands": 8}
+        generation = {"samples": 800_000, "sampling": sampling}
+        return memory_mb(experiment(flows=flows, generation=generation), "generate", "f")
+
+    d, steps = 2, 20
+    assert asked("smc") - asked("importance") > 8e5 / 8 * 4 * (d + steps * d) * 8 / 2**20
+    assert asked("smc", "brute_force") < asked("smc")
+
+
 def test_processes_that_train_need_more() -> None:
     def asked(processes: int) -> int:
         section = {"reference": "r", "training": {"processes": processes}}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.integration import with_velocities
@@ -18,6 +19,9 @@ from jeffreysflow.streams import Stream
 from velocity_cases import Own, own_file, own_flow, wells
 
 NAN_AT_START = "self.a(x) * t / t"
+COUNTING = """
+        self.calls = getattr(self, "calls", 0) + 1
+        return self.a(x) * (1.0 if self.calls < 60 else 1.1)"""
 
 
 @pytest.mark.parametrize(
@@ -26,7 +30,7 @@ NAN_AT_START = "self.a(x) * t / t"
         ("self.a(x).float()", "of float64 for x of that shape, found .* of float32"),
         ("self.a(x) + 0j", "of float64 for x of that shape, found .* of complex128"),
         ("(self.a(x), t)", "for x of that shape, found a tuple"),
-        ("torch.cat([self.a(x), t], 1)", r"found \[3, 3\]"),
+        ("torch.cat([self.a(x), t], 1)", r"found \[16, 3\]"),
         ("self.a(x) * float(t)", "raised at t = 0.5"),
         ("self.a(x) * t[:, 0]", "raised at t = 0.5"),
         ("raise SystemExit(0)", "raised at t = 0.5.*SystemExit"),
@@ -40,11 +44,15 @@ NAN_AT_START = "self.a(x) * t / t"
             "depends on those beside it|cannot be differentiated forwards",
         ),
         ("self.a(x) * (1 if bool((x > 9).any()) else x.norm(dim=1)[:, None])", ""),
-        (NAN_AT_START, r"\(t = 0\): the velocity of 3 of 3 samples is not finite"),
+        (NAN_AT_START, r"\(t = 0\): the velocity of 16 of 16 samples is not finite"),
         ("self.a(x) / (1 - t)", "t = 0.9.*is not finite"),
         ("assert float(t.max()) < 0.9; return self.a(x)", "raised at t = 0.9"),
         ("500 * torch.sin(50 * x)", "does not converge|is not one to one"),
         ("(self.a(x) ** 2).sum(0) * self.a(x)", "depends on those beside it"),
+        ("torch.where(t > 0.6, torch.sin(x.detach()), -0.8 * x)", "is detached"),
+        ("-0.8 * x + x * (t > 0.6) * x.mean()", "depends on those beside it"),
+        ("x * (1 + 0.1 * (len(x) > 12))", "depends on those beside it"),
+        (COUNTING, "drawn or counted in it"),
     ],
 )
 def test_what_is_no_velocity(tmp_path: Path, what: str, says: str) -> None:
@@ -64,12 +72,53 @@ def test_what_is_no_velocity(tmp_path: Path, what: str, says: str) -> None:
         "torch.func.grad(lambda y: torch.sin(self.a(y)).square().sum())(x)",
         "torch.relu(self.a(x)) * t",
         "self.a(x) * (x.new_ones(len(x), 1) + t)",
+        "torch.relu(x @ torch.linspace(-1, 1, 4000).double().reshape(2, 2000)) @ "
+        "torch.full((2000, 2), 1e-3).double()",
     ],
 )
 def test_what_is_one(tmp_path: Path, what: str) -> None:
     flow = own_flow(tmp_path, what, jacobian="stepwise")
     z = Stream(3).normal(4, 2)
     assert bool(flow.weighted(z, Stream(4).normal(4, flow.normals))[1].isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "what"),
+    [
+        (
+            [1000.0, 0.0],
+            [1.0, 0.01],
+            "torch.stack([(x[:, 0] - 1000).tanh(), 0.01 * (200 * x[:, 1]).sin()], 1)",
+        ),
+        ([0.0, 0.0], [1e-6, 1e-6], "1e-6 * (x / 1e-6).sin()"),
+    ],
+)
+@pytest.mark.parametrize("detached", [False, True])
+def test_coordinates_have_scales_of_their_own(
+    tmp_path: Path, mean: list[float], sd: list[float], what: str, detached: bool
+) -> None:
+    base = Base(Domain.euclidean(2), mean, sd)
+    if not detached:
+        own_flow(tmp_path, what, base=base)
+        return
+    with pytest.raises(UserError, match="other derivatives by torch"):
+        own_flow(tmp_path, f"x = x.detach(); return {what}", base=base)
+
+
+def test_times_end_at_1(tmp_path: Path) -> None:
+    """Of 93 steps the sum of the last two numbers is above it."""
+    own_flow(
+        tmp_path, "assert 0 <= float(t.min()) <= float(t.max()) <= 1; return self.a(x)", steps=93
+    )
+
+
+@pytest.mark.parametrize("what", ["0.5 * torch.sign(x)", "torch.where(x > 0, 1 - x, -1 - x) * 0.5"])
+def test_a_velocity_that_jumps_is_not_one_to_one(tmp_path: Path, what: str) -> None:
+    """Its Jacobian is regular everywhere, and what it never reaches is missing."""
+    y = Stream(5).normal(256, 2)
+    own_flow(tmp_path, "torch.tanh(x) * t").refuse_folds(y)
+    with pytest.raises(UserError, match=r"not one to one: \d+ of 256 samples of the reference"):
+        own_flow(tmp_path, what).refuse_folds(y)
 
 
 def test_weights_have_all_their_digits(tmp_path: Path) -> None:
@@ -101,6 +150,12 @@ def test_weights_that_are_no_safetensors(tmp_path: Path) -> None:
         ("def velocity(width): pass", "missing 1 required positional argument"),
         ("def velocity(): return 3", "must make a torch module, found 3"),
         ("def velocity(): raise SystemExit(0)", "raised SystemExit"),
+        ("import torch\ndef velocity(): return torch.nn.LazyLinear(2)", "a lazy module"),
+        (
+            "import torch\nclass V(torch.nn.Module):\n    def train(self, mode=True):\n"
+            "        raise KeyError(3)\ndef velocity(): return V()",
+            "cannot be made float64: KeyError",
+        ),
         ("def velocity(:", "import failed: SyntaxError"),
     ],
 )
@@ -164,6 +219,19 @@ def test_all_files_that_it_is_made_of_are_known(tmp_path: Path) -> None:
     assert digests() != before
     with pytest.raises(UserError, match=r"my_net.py: changed while the workflow runs"):
         load_flow(tmp_path / "flow.safetensors", "hash")
+
+
+def test_weights_that_change_after_set_up_are_refused(tmp_path: Path) -> None:
+    file, stored = own_file(tmp_path, "self.a(x)"), tmp_path / "my.safetensors"
+    save_file(Own().state_dict(), stored)
+    network = {"kind": "torch", "file": str(file), "weights": str(stored)}
+    found = with_velocities({"f": {"network": network}}, lambda key, name: Path(name))
+    digests = found["f"]["network"]["digests"]
+    assert set(digests) == {"my_velocity.py", "my.safetensors"}
+    own_flow(tmp_path, "self.a(x)", digests=digests)
+    other = {name: 2 * values for name, values in Own().state_dict().items()}
+    with pytest.raises(UserError, match=r"my.safetensors: changed while the workflow runs"):
+        own_flow(tmp_path, "self.a(x)", other, digests=digests)
 
 
 def test_it_goes_from_the_base_to_the_target(tmp_path: Path) -> None:

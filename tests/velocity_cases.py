@@ -53,12 +53,13 @@ def own_flow(
     what: str,
     values: dict[str, torch.Tensor] | None = None,
     domain: Domain | None = None,
+    base: Base | None = None,
     **settings: Any,
 ) -> TransportMap:
     """The map of that file, with the parameters of `Own`."""
     stored = folder / "my.safetensors"
     save_file(values or Own().state_dict(), stored)
-    base = Base(domain or Domain.euclidean(2))
+    base = base or Base(domain or Domain.euclidean(2))
     files = {"file": str(own_file(folder, what)), "weights": str(stored)}
     settings = {"steps": 10, "jacobian": "brute_force", **files, **settings}
     box = spline_box(base, base.sample(10, Stream(1)))

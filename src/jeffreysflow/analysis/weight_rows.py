@@ -12,7 +12,7 @@ from jeffreysflow.estimation.pareto import LargestWeights
 
 __all__ = ["add_weight_facts", "add_weights"]
 
-_FACTS = ("passes", "acceptance", "accepted_moves", "temperatures")
+_FACTS = ("passes", "acceptance", "accepted_moves", "temperatures", "infinite_variance")
 
 
 def add_weight_facts(table: EstimateTable, record: Mapping[str, Any]) -> None:

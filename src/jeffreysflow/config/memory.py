@@ -82,6 +82,10 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
         flow = experiment.flow(source)
         batch = _rows_pushed(flow, d) if generation.batch == "auto" else generation.batch
         pushed = 6 * batch * (d + 3) + _of_push(flow, batch, d)
+        if generation.sampling.kind != "importance":
+            # an island with its random numbers, and where a move would take it
+            each = generation.samples // generation.sampling.islands
+            pushed += 4 * each * (d + 3 + _normals(flow, d))
         return pushed + 2 * (_of_weights(flow, d) + _of_learnt(flow, d))
     if stage == "beads":
         group = generation.group or generation.samples / 32
@@ -152,17 +156,25 @@ def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
     return rows * _of_layer(flow, d)
 
 
+def _normals(flow: FlowConfig, d: int) -> int:
+    """Random numbers of the weight of a sample."""
+    if not isinstance(flow.network, ContinuousNetwork | OwnVelocity):
+        return 0
+    jacobian = flow.network.jacobian
+    if jacobian.kind == "brute_force":
+        return 0
+    m = jacobian.parameters.get("directions", 1)
+    return flow.network.steps * d * (m if isinstance(m, int) else 1)
+
+
 def _of_layer(flow: FlowConfig, d: int) -> int:
     """Numbers a row in one coupling: hidden layers, and the spline of half the coordinates; or
     along a velocity.
     """
     if isinstance(flow.network, ContinuousNetwork | OwnVelocity):
         hidden, features = _of_velocity(flow.network, d)
-        jacobian = flow.network.jacobian
-        m = jacobian.parameters.get("directions", 1)
-        taken = flow.network.steps * d * (m if isinstance(m, int) else 1)
-        if jacobian.kind == "brute_force":
-            taken = 3 * d**2
+        brute_force = flow.network.jacobian.kind == "brute_force"
+        taken = 3 * d**2 if brute_force else _normals(flow, d)
         return velocity_numbers(d, hidden, features, taken)
     network = _spline(flow)
     return spline_numbers(d, network.hidden_layers, network.bins)

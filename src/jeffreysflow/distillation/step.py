@@ -34,6 +34,7 @@ __all__ = ["Pushed", "Step"]
 
 
 _FEWEST_WATCHED = 50
+_PULLED_BACK = 256
 
 
 class Pushed(NamedTuple):
@@ -222,6 +223,8 @@ class Step:
             return self._stream(f"finishing{number}").normal(*shape, device=z.device)
 
         flow.to(torch.float64).finish(z, normals)
+        y = self.reference.test
+        flow.refuse_folds(y[spread_rows(len(y), _PULLED_BACK)])
 
     def outside(self, ensemble: Ensemble) -> dict[str, float]:
         """What of base, reference, pushed ensemble and, at the last level, of the target by its

@@ -24,6 +24,8 @@ float64; in float32 as many of its last bits."""
 _MOST_CORRECTIONS = 8
 _MOST_NEWTON_STEPS = 12
 _NUMBERS_AT_ONCE = 4_000_000
+_OF_COLUMNS_AT_ONCE = 1_000_000
+"""Of columns of Jacobians; a velocity has some sixteen numbers in memory for each of theirs."""
 _SHORTER = "allowed: steps so short that the velocity hardly changes in one, found steps:"
 
 
@@ -112,7 +114,7 @@ class DiscreteFlow:
             return _along(partial(self._back, k), x, e.expand_as(x))[1]
 
         unit = torch.eye(d, dtype=x.dtype, device=x.device)
-        at_once = max(1, min(d, _NUMBERS_AT_ONCE // max(n * d, 1)))
+        at_once = max(1, min(d, _OF_COLUMNS_AT_ONCE // max(n * d, 1)))
         columns: torch.Tensor = vmap(along, chunk_size=at_once)(unit)
         return columns.permute(1, 2, 0)
 
@@ -131,7 +133,7 @@ class DiscreteFlow:
             return torch.cat([v, (along * e).sum(dim=1, keepdim=True)], dim=1)
 
         start = torch.cat([x, x.new_zeros(len(x), 1)], dim=1)
-        end = self._integrator.step(augmented, start, (k + 1) * self._h, -self._h)
+        end = self._integrator.step(augmented, start, (k + 1) / self.steps, -self._h)
         return end[:, :d], end[:, d]
 
     def degrees(self, d: int) -> int:
@@ -146,11 +148,11 @@ class DiscreteFlow:
         return (particles - particles.mean(dim=-2, keepdim=True)).reshape(e.shape)
 
     def _back(self, k: int, x: torch.Tensor) -> torch.Tensor:
-        return self._integrator.step(self._velocity, x, (k + 1) * self._h, -self._h)
+        return self._integrator.step(self._velocity, x, (k + 1) / self.steps, -self._h)
 
     def _ahead(self, k: int, z: torch.Tensor) -> torch.Tensor:
         self._count(len(z))
-        return self._integrator.step(self._velocity, z, k * self._h, self._h)
+        return self._integrator.step(self._velocity, z, k / self.steps, self._h)
 
     def _solved(self, k: int, z: torch.Tensor) -> torch.Tensor:
         ahead = self._ahead(k, z)
@@ -206,7 +208,7 @@ class DiscreteFlow:
         )
 
     def _at(self, k: int) -> str:
-        return f"step {k + 1} of {self.steps} of the flow (t = {k * self._h:g})"
+        return f"step {k + 1} of {self.steps} of the flow (t = {k / self.steps:g})"
 
     def _count(self, rows: int) -> None:
         self.evaluations += rows * self._integrator.stages

@@ -17,6 +17,9 @@ from jeffreysflow.flows.map import TransportMap
 
 __all__ = ["IntegratedFlow", "refuse_bounded"]
 
+_SAME = 1e-6
+"""Relative to one and the largest coordinate."""
+
 
 class IntegratedFlow(TransportMap):
     """The discrete steps of a velocity ``v(x, t)``, t from 0 to 1, with weights by an estimator of
@@ -118,13 +121,31 @@ class IntegratedFlow(TransportMap):
         self.evaluations += flow.evaluations
         return states[0], -log_r
 
+    def refuse_folds(self, y: torch.Tensor) -> None:
+        flow = self._discrete()
+        try:
+            with torch.no_grad():
+                off = (flow.forward(flow.inverse(y))[-1] - y).abs().amax(dim=1)
+        except UserError:
+            # from where no base sample is a step need not converge
+            return
+        folded = int((~(off <= _SAME * (1 + y.abs().amax(dim=1)))).sum())
+        if folded:
+            raise UserError(
+                f"map '{self.kind}' is not one to one: {folded} of {len(y)} samples of the "
+                "reference come back elsewhere when they are pulled back and pushed again; "
+                f"allowed: a velocity without jumps, steps so short that it hardly changes in one, "
+                f"found steps: {self._steps}"
+            )
+
     def finish(self, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]) -> None:
         if self.jacobian.learns:
             self.jacobian.learn(self._discrete(), z, normals)
 
     def _discrete(self) -> DiscreteFlow:
         def v(x: torch.Tensor, t: float) -> torch.Tensor:
-            return self.velocity(x, x.new_full((1, 1), t))
+            # k/K + 1/K may be the next number after 1
+            return self.velocity(x, x.new_full((1, 1), min(max(t, 0.0), 1.0)))
 
         return DiscreteFlow(v, self._integrator, self._steps, self.particle_dimension)
 

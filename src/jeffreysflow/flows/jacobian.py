@@ -75,6 +75,11 @@ class Jacobian(nn.Module, ABC):
         """Learn from base samples ``z`` [n, d] that no estimate uses; ``normals`` draws [n, m]."""
 
     @property
+    def infinite_variance(self) -> float:
+        """The share of samples at which the variance of ``r`` was found to be infinite."""
+        return 0.0
+
+    @property
     def kind(self) -> str:
         """The name of the file it comes from."""
         return type(self).__module__.rpartition(".")[2]

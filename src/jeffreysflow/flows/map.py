@@ -97,6 +97,14 @@ class TransportMap(nn.Module, ABC):
         with torch.no_grad():
             return self.inverse(x)
 
+    def refuse_folds(self, y: torch.Tensor) -> None:
+        """
+        Raises
+        ------
+        UserError : samples ``y`` [n, d] of the target do not come back to where they were when they
+            are pulled back and pushed again; not asked of maps that are one to one by themselves.
+        """
+
     def finish(self, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]) -> None:
         """Learn, once training is over, what its weights need, from source samples ``z`` [n, d]
         that no estimate uses; ``normals`` draws [n, m].

@@ -16,12 +16,20 @@ _FEWEST_MOVES = 1.0
 
 
 def about_random_weights(last: Mapping[str, EstimateRow]) -> list[Doubt]:
-    """Of the rows of a flow, or of an ensemble, by quantity: biased weights, islands of which few
-    count, moves of which few are accepted.
+    """Of the rows of a flow, or of an ensemble, by quantity: biased weights, weights of infinite
+    variance, islands of which few count, moves of which few are accepted.
     """
     doubts = []
     if "unbiased_weights" in last and not last["unbiased_weights"].value:
         doubts.append(Doubt(f"its weights are biased: {_bias(last)}"))
+    infinite = last.get("infinite_variance")
+    if infinite is not None and infinite.value > 0:
+        text = (
+            f"at {infinite.value:.0%} of samples the flow contracts so much more along some "
+            "directions than along others that weights by a backward scale have an infinite "
+            "variance: averages and errors mean nothing; take the estimate 'stepwise'"
+        )
+        doubts.append(Doubt(text))
     islands = last.get("ess_of_islands")
     if islands is not None and islands.value < _FEWEST_ISLANDS:
         text = f"its islands weigh very differently: an effective {islands.value:.0%} of them count"

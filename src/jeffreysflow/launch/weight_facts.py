@@ -31,7 +31,8 @@ def weight_facts(
 
     ``estimate`` of the Jacobian, whether its weights are ``unbiased``, and where they are not
     whether all that is biased is ``corrected``; ``passes``, velocities a
-    sample, a derivative along a direction as one more; ``excess``, the variance of log weights
+    sample, a derivative along a direction as one more; at what share of samples weights have an
+    ``infinite_variance``; ``excess``, the variance of log weights
     beyond that of exact ones, with ``excess_error``, and by the name of an event how much larger it
     is there than elsewhere, ``excess_between``.
     """
@@ -43,6 +44,7 @@ def weight_facts(
         "unbiased": all(each.unbiased for each in integrated),
         "corrected": all(each.jacobian.corrected for each in integrated if not each.unbiased),
         "passes": sum(each.evaluations for each in integrated) / samples,
+        "infinite_variance": max(each.jacobian.infinite_variance for each in integrated),
     }
     stream = Stream(experiment.seed, experiment.name, flow, "generate", "excess")
     excess = measured_excess(target, min(_SAMPLES, max(samples, 2)), stream)

@@ -111,11 +111,14 @@ def _memory(records: Sequence[StageRecord]) -> Cell:
 
 
 def samples_a_second(records: Iterable[StageRecord]) -> dict[str, float]:
-    """How fast each flow generates: samples over the wall time of the whole stage."""
+    """How fast each flow generates: samples over the wall time of the stage, without what is
+    measured of them in the end.
+    """
+    made = [record for record in records if record.facts.get("stage") == "generate"]
     return {
-        record.of: record.facts["samples"] / record.seconds
-        for record in records
-        if record.facts.get("stage") == "generate" and record.seconds > 0
+        record.of: record.facts["samples"] / seconds
+        for record in made
+        if (seconds := float(record.facts.get("generating_seconds", record.seconds))) > 0
     }
 
 

@@ -97,6 +97,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         progress.update(done)
     progress.close()
     writer.close()
+    evaluations, seconds = path.evaluations - already, time.time() - started
     facts |= weight_facts(experiment, flow, flows, target, done)
     write_record(
         files.generated / "done.json",
@@ -107,7 +108,8 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         threads=torch.get_num_threads(),
         samples=done,
         weights_zero=not_finite,
-        evaluations=path.evaluations - already,
+        evaluations=evaluations,
+        generating_seconds=seconds,
         **facts,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +11,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from jeffreysflow.errors import UserError, described, shown
 from jeffreysflow.userfiles.digest import digest
 from jeffreysflow.userfiles.importing import import_user_file, undisturbed
 from jeffreysflow.userfiles.opened import files_opened
 
-__all__ = ["MadeModule", "load_weights", "make_module", "module_hashes"]
+__all__ = ["MadeModule", "load_weights", "make_module", "module_hashes", "weights_hash"]
 
 
 class MadeModule(NamedTuple):
@@ -54,8 +55,20 @@ def make_module(file: Path, name: str) -> MadeModule:
         raise UserError(f"{file}: {name}() raised {described(error)}") from error
     if not isinstance(module, nn.Module):
         raise UserError(f"{file}: {name}() must make a torch module, found {shown(module)}")
-    module = module.eval().to(torch.float64).requires_grad_(False)
+    if any(map(is_lazy, _tensors(module))):
+        raise UserError(
+            f"{file}: {name}() has parameters of no size yet (a lazy module); give their sizes"
+        )
+    try:
+        module = module.eval().to(torch.float64).requires_grad_(False)
+    except Exception as error:
+        raise UserError(f"{file}: {name}() cannot be made float64: {described(error)}") from error
     return MadeModule(module, _hashes(file, imported.files | opened))
+
+
+def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
 
 
 def load_weights(module: nn.Module, file: Path) -> None:
@@ -73,7 +86,8 @@ def load_weights(module: nn.Module, file: Path) -> None:
             f"weights {file}: not safetensors ({_in_one_line(error)}); allowed: what "
             "safetensors.torch.save_file(module.state_dict(), file) writes"
         ) from error
-    except (OSError, RuntimeError) as error:
+    except Exception as error:
+        # a module may have its own way to load them
         raise UserError(f"weights {file}: {_in_one_line(error)}") from error
     for name, values in module.state_dict().items():
         if values.is_floating_point() and not bool(values.isfinite().all()):
@@ -87,8 +101,13 @@ def module_hashes(file: Path, name: str, weights: Path | None) -> dict[str, str]
     ------
     UserError : as ``make_module``.
     """
-    named = {} if weights is None else _hashes(file, {weights.resolve()})
+    named = {} if weights is None else weights_hash(file, weights)
     return dict(sorted({**make_module(file, name).hashes, **named}.items()))
+
+
+def weights_hash(file: Path, weights: Path) -> dict[str, str]:
+    """That of a file of weights, by its path from the folder of ``file``."""
+    return _hashes(file, {weights.resolve()})
 
 
 def _hashes(file: Path, files: frozenset[Path] | set[Path]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from jeffreysflow.streams import Stream
 
 _HIDDEN = 64
 _STEPS, _BATCH, _LEARNING_RATE = 600, 256, 3e-3
+_BOUNDED, _NUMBERS = 64, 1_000_000
 
 
 class FlowPerturbation(Jacobian):
@@ -40,6 +41,8 @@ class FlowPerturbation(Jacobian):
     scale : s_f > 0; ``None``: the limit.
     """
 
+    _beyond: torch.Tensor
+
     def __init__(self, scale: float | None = None) -> None:
         super().__init__()
         number = isinstance(scale, int | float) and not isinstance(scale, bool)
@@ -48,6 +51,7 @@ class FlowPerturbation(Jacobian):
         self._scale = scale
         self.learns = self.moves = scale is not None
         self._network: nn.Sequential | None = None
+        self.register_buffer("_beyond", torch.zeros(()))
 
     def prepare(self, steps: int, d: int, degrees: int | None = None) -> None:
         if self._scale is not None:
@@ -109,6 +113,27 @@ class FlowPerturbation(Jacobian):
             for group in optimiser.param_groups:
                 group["lr"] = _LEARNING_RATE * (1 - step / _STEPS)
             optimiser.step()
+
+        some = slice(min(_BOUNDED, max(1, _NUMBERS // z.shape[1] ** 2)))
+        self._beyond.fill_(self._beyond_bound(flow, z[some], origin[some]))
+
+    @property
+    def infinite_variance(self) -> float:
+        return float(self._beyond)
+
+    def _beyond_bound(self, flow: DiscreteFlow, z: torch.Tensor, origin: torch.Tensor) -> float:
+        """The share of samples where the backward scale is so large that the variance of the factor
+        is infinite, by the smallest singular value of the inverse's Jacobian there.
+        """
+        with torch.no_grad():
+            states = flow.forward(z)
+            # without a centroid that is not moved
+            whole = flow.within(torch.eye(z.shape[1], dtype=z.dtype, device=z.device))
+            for k in reversed(range(flow.steps)):
+                whole = flow.jacobian_back(k, states[k + 1]) @ whole
+            values = torch.linalg.svdvals(whole)[:, flow.degrees(z.shape[1]) - 1]
+            bound = 0.5 * math.log(2) + math.log(self._scale or 1.0) + values.log()
+            return float((self._log_backward_scale(origin) >= bound).double().mean())
 
     def _log_backward_scale(self, origin: torch.Tensor) -> torch.Tensor:
         assert self._network is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from jeffreysflow.flows.integrated import IntegratedFlow, refuse_bounded
 from jeffreysflow.flows.jacobian import get_jacobian
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
-from jeffreysflow.userfiles.modules import load_weights, make_module
+from jeffreysflow.userfiles.modules import load_weights, make_module, weights_hash
 
 __all__ = ["OwnFlow"]
 
-_ROWS = 3
+_ROWS, _SPREAD_ROWS = 16, 256
 _MIDDLE = 0.5
-_DIFFERENCE, _LARGEST_ERROR = 1e-6, 1e-3
+_STEPS_CHECKED = 32
+_DIFFERENCE, _DIGITS, _LARGEST_ERROR = 1e-6, 1e-8, 1e-3
+_RANDOM = "is another one each time; allowed: nothing that is drawn or counted in it"
 
 
 class OwnFlow(IntegratedFlow):
@@ -62,6 +65,8 @@ class OwnFlow(IntegratedFlow):
         self.settings = {**about, **self.how, "digests": dict(digests or {})}
         self._file = file
         self.module, hashes = make_module(Path(file), "velocity")
+        if weights is not None:
+            hashes = {**hashes, **weights_hash(Path(file), Path(weights))}
         _check_unchanged(Path(file), hashes, digests or {})
         if weights is not None:
             load_weights(self.module, Path(weights))
@@ -91,7 +96,9 @@ class OwnFlow(IntegratedFlow):
         refuse_bounded("torch", box)
         how = integrator, steps, jacobian, jacobian_parameters
         flow = cls(base.dimension, file, weights, *how, digests)
-        flow._check(base.sample(_ROWS, stream).cpu(), stream)
+        z = base.sample(_ROWS, stream).cpu()
+        spread = base.sample(_SPREAD_ROWS, stream).cpu().std(dim=0)
+        flow._check(z, spread.clamp(min=torch.finfo(z.dtype).tiny), stream)
         return flow
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -116,37 +123,72 @@ class OwnFlow(IntegratedFlow):
         widths = sum(p.shape[0] for p in self.module.parameters() if p.ndim > 1)
         return 12 * self._dimension + 4 * widths + self.working
 
-    def _check(self, x: torch.Tensor, stream: Stream) -> None:
-        def v(y: torch.Tensor) -> torch.Tensor:
-            return self.velocity(y, y.new_full((1, 1), _MIDDLE))
-
-        given = x.clone()
-        found = v(given).detach()
-        if not torch.equal(given, x):
-            raise self._bad("changes the x that it is given")
-        if not torch.equal(found.nan_to_num(), v(given).detach().nan_to_num()):
-            raise self._bad("is another one each time; allowed: nothing that is drawn in it")
-        if not torch.allclose(v(x[:1]).detach(), found[:1], rtol=1e-6, atol=1e-9, equal_nan=True):
-            raise self._bad(
-                "of a sample depends on those beside it; allowed: nothing that averages over them"
-            )
-        if not bool(found.isfinite().all()):
-            row = int((~found.isfinite()).any(dim=1).nonzero()[0])
-            raise self._bad(f"is not finite at t = {_MIDDLE}, x = {x[row].tolist()}")
-        self._check_derivatives(v, x, stream.normal(*x.shape))
+    def _check(self, z: torch.Tensor, spread: torch.Tensor, stream: Stream) -> None:
+        """At base samples ``z`` [n, d] of a ``spread`` [d], and wherever the flow takes them."""
+        e = stream.normal(*z.shape) * spread
+        first = self._check_at(z, _MIDDLE, spread, e)
         flow, stepwise = self._discrete(), get_jacobian("stepwise")
-        normals = stream.normal(len(x), stepwise.normals(flow.steps, self._dimension))
+        normals = stream.normal(len(z), stepwise.normals(flow.steps, self._dimension))
         try:
             with torch.no_grad():
-                _, log_r = stepwise.push(flow, x, normals)
+                states = flow.forward(z)
+                log_r = stepwise.factors(flow, states, normals)
         except UserError as error:
             named = self._file in str(error)
             raise error if named else UserError(f"{self._file}: {error}") from error
         if not bool(log_r.isfinite().all()):
             raise self._bad("has derivatives that are not finite along the flow of a base sample")
+        for k in range(0, flow.steps, math.ceil(flow.steps / _STEPS_CHECKED)):
+            for part in (0.0, 0.5):
+                self._check_at(states[k], (k + part) / flow.steps, spread, e)
+        self._check_at(states[-1], 1.0, spread, e)
+        if not torch.equal(first, self._at(z, _MIDDLE)):
+            raise self._bad(_RANDOM)
 
-    def _check_derivatives(self, v: Any, x: torch.Tensor, e: torch.Tensor) -> None:
-        """Along directions ``e``: by torch forwards, of many at a time, and by differences."""
+    def _at(self, x: torch.Tensor, t: float) -> torch.Tensor:
+        return self.velocity(x, x.new_full((1, 1), t)).detach()
+
+    def _check_at(
+        self, x: torch.Tensor, t: float, spread: torch.Tensor, e: torch.Tensor
+    ) -> torch.Tensor:
+        """``v(x, t)``, if it is one: the same each time, of every row alone, finite, and with its
+        own derivatives along ``e``.
+        """
+        given = x.clone()
+        found = self._at(given, t)
+        if not torch.equal(given, x):
+            raise self._bad("changes the x that it is given")
+        if not torch.equal(found.nan_to_num(), self._at(given, t).nan_to_num()):
+            raise self._bad(_RANDOM)
+        half = len(x) // 2
+        for rows in (slice(0, 1), slice(0, half), slice(half, None)):
+            alone, together = self._at(x[rows], t) / spread, found[rows] / spread
+            if not torch.allclose(alone, together, rtol=1e-6, atol=1e-9, equal_nan=True):
+                raise self._bad(
+                    "of a sample depends on those beside it; allowed: nothing that averages over "
+                    "them"
+                )
+        if not bool(found.isfinite().all()):
+            row = int((~found.isfinite()).any(dim=1).nonzero()[0])
+            raise self._bad(f"is not finite at t = {t:g}, x = {x[row].tolist()}")
+        self._check_derivatives(x, t, spread, e, found)
+        return found
+
+    def _check_derivatives(
+        self,
+        x: torch.Tensor,
+        t: float,
+        spread: torch.Tensor,
+        e: torch.Tensor,
+        found: torch.Tensor,
+    ) -> None:
+        """Along directions ``e``: by torch forwards, of many at a time, and by differences, at a
+        kink by those on one side.
+        """
+
+        def v(y: torch.Tensor) -> torch.Tensor:
+            return self.velocity(y, y.new_full((1, 1), t))
+
         try:
             both = vmap(lambda e: jvp(v, (x,), (e,))[1])(torch.stack([e, 2 * e])).detach()
         except Exception as error:
@@ -154,14 +196,19 @@ class OwnFlow(IntegratedFlow):
             raise self._bad(
                 f"cannot be differentiated forwards: {described(cause or error)}"
             ) from error
-        h = _DIFFERENCE * (1 + float(x.abs().max()))
-        ahead, behind = (v(x + sign * h * e).detach() for sign in (1, -1))
-        difference, size = (ahead - behind) / (2 * h), max(float(v(x).abs().max()), 1.0)
-        off = float((both[0] - difference).abs().max())
-        if not off <= _LARGEST_ERROR * (float(difference.abs().max()) + 1e-3 * size):
+        # of the spread, and of the digits that a coordinate far from 0 has left
+        h = _DIFFERENCE + _DIGITS * float((x.abs() / spread).max())
+        ahead, behind = self._at(x + h * e, t), self._at(x - h * e, t)
+        differences = [(ahead - behind) / (2 * h), (ahead - found) / h, (found - behind) / h]
+        off = torch.stack([((both[0] - each) / spread).abs().amax(dim=1) for each in differences])
+        size = max(float((found / spread).abs().max()), 1.0)
+        slope = float((differences[0] / spread).abs().max())
+        worst = float(off.amin(dim=0).max())
+        if not worst <= _LARGEST_ERROR * (slope + 1e-3 * size):
             raise self._bad(
-                f"has other derivatives by torch than by differences (off by {off:.2g}); "
-                "allowed: nothing that is detached, or rounded to float32, on the way"
+                f"has other derivatives by torch than by differences (off by {worst:.2g} of the "
+                f"base's spread at t = {t:g}); allowed: nothing that is detached, or rounded to "
+                "float32, on the way"
             )
 
     def _bad(self, what: str) -> UserError:
