@@ -157,6 +157,12 @@ def test_disagreement_is_told_from_agreement() -> None:
     never = Witness("r", [region(0.0, None, n_eff=1e4, limit=3e-4)], sound=True)
     assert [d.grave for d in disagreement_about_regions([region(2e-5, 1e-5)], never)] == [True]
     assert not disagreement_about_regions([region(0.0, None, n_eff=9.0, limit=0.3)], never)
+    without = Witness("r", [region(0.3)], sound=True)
+    (doubt,) = disagreement_about_regions([region(0.001, 0.0001)], without)
+    assert doubt.grave
+    assert "which has no error of it" in doubt.text
+    assert not disagreement_about_regions([region(0.25, 0.01)], without)
+    assert not disagreement_about_regions([region(0.05, 0.1)], without)
     assert not doubts_about_regions([region(0.2, 0.01)])
     assert [d.grave for d in doubts_about_regions([region(0.2)])] == [False]
 

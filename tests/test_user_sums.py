@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.loading import resolve_experiment
 from jeffreysflow.config.project import Project
@@ -469,3 +470,15 @@ def test_single_terms_need_gradients_of_their_own(
     with pytest.raises(UserError, match="needs gradients of single terms") as caught:
         check_experiment(experiment)
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(("code", "slow"), [(BY_ROWS, False), (SHARED_ONLY, True)])
+def test_validate_counts_the_terms_and_says_what_is_slow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str, slow: bool
+) -> None:
+    loaded(tmp_path, code)
+    (tmp_path / "terms.yaml").write_text(EXPERIMENT)
+    assert main(["validate", "--energies", f"experiments={tmp_path / 'terms.yaml'}"]) == 0
+    said = capsys.readouterr().out
+    assert ("a sum of 5 terms" if slow else "a sum over data of 5 rows and 2 columns") in said
+    assert ("one term at a time, slowly" in said) == slow

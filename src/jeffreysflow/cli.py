@@ -209,6 +209,11 @@ def _validate(options: argparse.Namespace) -> None:
             f"{len(experiment.flows)} flows, scale {experiment.scale}, seed {experiment.seed}: ok"
         )
         print(f"  {size}")
+        if options.energies:
+            from jeffreysflow.launch.sum_notes import sum_notes
+
+            for note in sum_notes(experiment):
+                print(f"  {experiment.potential.title}: {note}")
         for reference in experiment.references:
             for note in ladder_notes(experiment, reference):
                 print(f"  {reference}: {note}")

@@ -91,7 +91,8 @@ class IntegratedFlow(TransportMap):
         if bad:
             raise UserError(
                 f"map '{self.kind}': the Jacobian factor of {bad} of {len(z)} samples is not a "
-                "number: the velocity has no derivative there, or a singular one"
+                "number: the velocity has no derivative there, or a step is not one to one; "
+                f"allowed: a smooth velocity, and short steps, found steps: {self._steps}"
             )
         return x, log_r
 

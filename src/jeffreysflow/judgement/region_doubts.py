@@ -13,6 +13,7 @@ from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
 __all__ = ["disagreement_about_regions", "doubts_about_regions", "unmixed_regions"]
 
 _GRAVE_RHAT = 1.1
+_FAR_OFF = 3.0
 
 
 def _regions(rows: Sequence[EstimateRow]) -> Mapping[str, EstimateRow]:
@@ -56,11 +57,28 @@ def disagreement_about_regions(rows: Sequence[EstimateRow], witness: Witness) ->
             f"({ours[worst].value:.3g} against {theirs[worst].value:.3g}, {far[worst]:+.1f})"
         )
         doubts.append(Doubt(text))
+    unsure = [
+        name for name, z in scores.items() if math.isnan(z) and _far_off(ours[name], theirs[name])
+    ]
+    if unsure:
+        text = (
+            f"region {named(unsure)}: its population is not that of the reference {witness.name}, "
+            "which has no error of it"
+        )
+        doubts.append(Doubt(text))
     gained = [name for name in scores if ours[name].value > 0 and theirs[name].value == 0]
     if gained:
         text = f"region {named(gained)}: the reference {witness.name} never saw it"
         doubts.append(Doubt(text))
     return doubts
+
+
+def _far_off(ours: EstimateRow, theirs: EstimateRow) -> bool:
+    """Whether a population with an error is several times, and many errors, from one without."""
+    if not ours.stderr or theirs.stderr or not 0 < theirs.value < 1:
+        return False
+    apart = abs(ours.value - theirs.value) > LARGEST_Z * ours.stderr
+    return apart and not 1 / _FAR_OFF < ours.value / theirs.value < _FAR_OFF
 
 
 def unmixed_regions(rows: Sequence[EstimateRow]) -> list[Doubt]:

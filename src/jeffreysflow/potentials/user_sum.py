@@ -66,6 +66,13 @@ class UserSum(FiniteSum, UserPotential):
         """Whether the file gives the whole sum too."""
         return self._energy is not None or self._pair is not None
 
+    @property
+    def takes_own_terms(self) -> bool:
+        """Whether the function gives each row its own terms at once."""
+        if self._takes_own is None:
+            self._takes_own = self._tried(torch.device("cpu"))
+        return self._takes_own
+
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         return UserPotential.energy(self, x) if self.has_own_energy else FiniteSum.energy(self, x)
 
