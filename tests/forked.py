@@ -21,6 +21,8 @@ from pathlib import Path
 __all__ = ["forking_path", "forking_python", "run_forked"]
 
 HERE = Path(__file__).parent
+TEMPORARY = tempfile.gettempdir()
+"""Before any test has one of its own, which goes when it ends."""
 
 
 @cache
@@ -28,7 +30,7 @@ def forking_python() -> str:
     """A command in place of ``sys.executable``, of which only ``-c``, ``-m`` and scripts are forks;
     it is named ``python`` and is alone in its folder.
     """
-    folder = Path(tempfile.mkdtemp(prefix="forked-"))
+    folder = Path(tempfile.mkdtemp(prefix="forked-", dir=TEMPORARY))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     socket = folder / "socket"
     server = subprocess.Popen(

@@ -32,6 +32,7 @@ from jeffreysflow.tempering.settings import TemperingSettings
 from tempering_cases import contents, experiment_in
 from test_temper_ranks import ENVIRONMENT, PATH
 
+EXACT = ("many_well", "phi4_chain", "rastrigin_8d", "rosenbrock_4d", "solvated_16d", "two_wells")
 LADDER = (0.0, 0.3, 1.0)
 WALKERS = 20
 
@@ -223,3 +224,38 @@ def test_a_pilot_runs_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     record = json.loads(layout.reference("blocks").ladder.read_text())
     assert record["device"] == "lazy"
     assert device.read
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_maps_are_where_their_numbers_are(name: str) -> None:
+    with device_stood_in_for():
+        target = get_potential(name).to(DEVICE)
+        u = torch.rand(50, target.exact_inputs, dtype=torch.float64).to(DEVICE)
+        x, log_weights = target.exact_map(u)
+        assert x.shape == (50, target.dimension)
+        assert bool(log_weights.cpu().isfinite().all())
+
+
+SINGLE = """
+import torch
+dimension = 2
+per_sample = True
+def energy_and_gradient(x):
+    return float((x @ x).item()) / 3, 2 * x / 3
+"""
+CONSTANT = "import torch\ndimension = 2\ndef energy(x):\n    return torch.zeros(len(x))\n"
+
+
+@pytest.mark.parametrize("code", [SINGLE, CONSTANT])
+def test_what_a_users_function_gives_goes_where_its_samples_are(code: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    target = load_user_potential(tmp_path / "mine.py")
+    x = torch.tensor([[0.1, 0.2], [1.0, 3.0]], dtype=torch.float64)
+    here = target.energy(x)
+    if code is SINGLE:
+        # a plain number keeps its digits
+        assert torch.equal(here, torch.tensor([float(row @ row) / 3 for row in x], dtype=x.dtype))
+    with device_stood_in_for():
+        there = target.energy(x.to(DEVICE))
+        assert isinstance(there, Elsewhere)
+        assert torch.equal(there.cpu(), here)

@@ -219,6 +219,11 @@ def test_a_verdict_on_learned_weights(largest: float, ess: float, says: str | No
     doubts = doubts_about_learned(rows)
     assert is_trusted(doubts) == (says is None)
     assert says is None or says in doubts[0].text
+    assert is_trusted(doubts_about_learned([*rows, EstimateRow(2, "loss", 0.05)])) == (says is None)
+    untaught = doubts_about_learned([*rows, EstimateRow(2, "loss", 16.0)])
+    assert not is_trusted(untaught)
+    # where nothing can be compared, that is all that is said
+    assert math.isnan(largest) or any("4 kT off" in doubt.text for doubt in untaught)
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

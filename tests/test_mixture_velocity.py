@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.discovery import names_in
 from jeffreysflow.distillation.ensemble import effective_sample_size, log_evidence
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.fit_base import fit_gaussians
+from jeffreysflow.flows import velocities
 from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.map import TransportMap, build_map
 from jeffreysflow.launch.flow_settings import check_flow
-from jeffreysflow.potentials import Base
+from jeffreysflow.launch.handing_over import from_bytes, to_bytes
+from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
 from jeffreysflow.stores.completion import read_record
@@ -161,3 +165,20 @@ def test_samples_that_never_change_are_one_line() -> None:
     x = torch.cat([BASE.sample(100, Stream(6, "x"))[:, :2], torch.ones(100, 1).double()], dim=1)
     with pytest.raises(UserError, match=r"x3.*never changes"):
         fit_gaussians(x[:80], x[80:], 2, Stream(7, "c"))
+
+
+@pytest.mark.parametrize("velocity", sorted(names_in(velocities.__path__)))
+def test_a_flow_is_handed_to_other_processes(velocity: str) -> None:
+    """Those that train it together."""
+    domain = Domain.euclidean(6)
+    base = Base(domain)
+    settings: dict[str, Any] = {"velocity": velocity, "steps": 2}
+    if velocity == "particles":
+        settings["parameters"] = {"dimension": 2}
+    box = spline_box(base, base.sample(10, Stream(1)))
+    flow = build_map("continuous", settings, box, base, Stream(2)).double()
+    path = AnnealingPath(base, get_potential("many_well", dimension=6))
+    training = SimpleNamespace(flow=flow, energy=path.target.energy)
+    again = from_bytes(to_bytes(training, path), path, torch.device("cpu"))  # type: ignore[arg-type]
+    z = base.sample(3, Stream(3))
+    assert torch.equal(again.flow(z)[0], flow(z)[0])

@@ -124,7 +124,7 @@ class Domain:
                 lower, upper = period
                 wrapped = lower + torch.remainder(columns[i] - lower, upper - lower)
                 # remainder may round up to the period itself
-                columns[i] = torch.where(wrapped >= upper, wrapped.new_tensor(lower), wrapped)
+                columns[i] = torch.where(wrapped >= upper, lower, wrapped)
         return torch.stack(columns, dim=-1)
 
     def fold(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -37,7 +37,7 @@ class Unread:
         held_out: torch.Tensor | None = None,
     ) -> None:
         """One step; ``skipped`` and ``walls`` are its own."""
-        none = loss.new_tensor(math.nan)
+        none = loss.new_full((), math.nan)
         given = (loss, reverse, forward, norm, skipped, held_out, walls)
         scalars = [none if value is None else value.detach().to(loss) for value in given]
         self._known.append((step, theta, learning_rate))

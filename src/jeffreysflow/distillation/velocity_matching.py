@@ -70,7 +70,7 @@ class VelocityMatching(Loss):
         (a, b), (a_rate, b_rate) = self.path(t), self.rates(t)
         v = cast(IntegratedFlow, flow).velocity(a * z + b * x, t)
         squares = (v - (a_rate * z + b_rate * x)).square().mean(dim=1)
-        rows = total(squares.new_tensor(float(n)))
+        rows = total(squares.new_full((), float(n)))
         return LossValue(total(squares.sum()) / rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -13,6 +14,18 @@ __all__ = ["Intervals", "growth"]
 
 _LINEAR = 32.0
 """Intervals of a half-width up to so many scales are left as they are."""
+
+
+class _Numbers(NamedTuple):
+    """Columns [d, 1], or one number a very wide interval, of which ``wide`` says which they are."""
+
+    lower: torch.Tensor
+    upper: torch.Tensor
+    circular: torch.Tensor
+    wide: torch.Tensor
+    a: torch.Tensor
+    middle: torch.Tensor
+    stretch: torch.Tensor
 
 
 class Intervals:
@@ -63,33 +76,48 @@ class Intervals:
         self._stretch = self._a.sinh() / half[self._wide, None]
         self.relative_scale = (0.5 / reach.clamp(max=_LINEAR)).float()
         """The scale [d] in units of the interval, as seen in ``u``."""
+        self._kept: dict[tuple[torch.device, torch.dtype], _Numbers] = {}
 
     def __len__(self) -> int:
         return len(self._lower)
 
+    def _numbers(self, like: torch.Tensor) -> _Numbers:
+        """On the device and in the precision of ``like``, to which they are moved once."""
+        key = like.device, like.dtype
+        if key not in self._kept:
+            self._kept[key] = _Numbers(
+                self._lower.to(like),
+                self._upper.to(like),
+                self.circular.to(like.device)[:, None],
+                self._wide.to(like.device),
+                self._a.to(like),
+                self._middle.to(like),
+                self._stretch.to(like),
+            )
+        return self._kept[key]
+
     def enter(self, x: torch.Tensor) -> torch.Tensor:
         """``u`` [d, n] of samples ``x`` [n, d]; outside [0, 1] where x is outside."""
-        lower, upper = self._lower.to(x), self._upper.to(x)
-        u = (x.T - lower) / (upper - lower)
+        own = self._numbers(x)
+        u = (x.T - own.lower) / (own.upper - own.lower)
         if self._any_circular:
-            u = torch.where(self.circular.to(u.device)[:, None], u - u.detach().floor(), u)
+            u = torch.where(own.circular, u - u.detach().floor(), u)
         if len(self._wide):
-            wide = self._wide.to(x.device)
-            y = (x.T.index_select(0, wide) - self._middle.to(x)) * self._stretch.to(x)
-            u = u.index_copy(0, wide, 0.5 + 0.5 * y.asinh() / self._a.to(x))
+            y = (x.T.index_select(0, own.wide) - own.middle) * own.stretch
+            u = u.index_copy(0, own.wide, 0.5 + 0.5 * y.asinh() / own.a)
         return u
 
     def leave(self, u: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Samples [n, d] of ``u`` [d, n]; outside a very wide interval they are those of ``x``,
         where ``u`` came from.
         """
-        y = torch.lerp(self._lower.to(x), self._upper.to(x), u)
+        own = self._numbers(x)
+        y = torch.lerp(own.lower, own.upper, u)
         if len(self._wide):
-            wide = self._wide.to(x.device)
-            v = 2 * u.index_select(0, wide) - 1
-            inner = (v.clamp(-1, 1) * self._a.to(x)).sinh() / self._stretch.to(x)
-            inner = inner + self._middle.to(x)
-            y = y.index_copy(0, wide, torch.where(v.abs() <= 1, inner, x.T.index_select(0, wide)))
+            v = 2 * u.index_select(0, own.wide) - 1
+            inner = (v.clamp(-1, 1) * own.a).sinh() / own.stretch + own.middle
+            outer = x.T.index_select(0, own.wide)
+            y = y.index_copy(0, own.wide, torch.where(v.abs() <= 1, inner, outer))
         if self._walls:
             rows = list(y.unbind(dim=0))
             for i, walls in self._walls:
@@ -101,8 +129,9 @@ class Intervals:
         """``sum_i log dx_i/du_i`` [n] at ``u`` [d, n], up to a constant; 0 outside."""
         if not len(self._wide):
             return 0.0
-        v = 2 * u.index_select(0, self._wide.to(u.device)) - 1
-        far = (v.clamp(-1, 1) * self._a.to(u)).abs()
+        own = self._numbers(u)
+        v = 2 * u.index_select(0, own.wide) - 1
+        far = (v.clamp(-1, 1) * own.a).abs()
         # log cosh, which does not overflow
         return (far + torch.log1p(torch.exp(-2 * far))).sum(dim=0)
 

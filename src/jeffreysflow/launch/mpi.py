@@ -5,6 +5,7 @@ what a stage on many ranks begins with.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,8 +31,16 @@ __all__ = [
 T = TypeVar("T")
 
 
+_EAGER, _NAP = 1e-3, 1e-4
+"""Seconds that a rank looks for the others without a pause, and of each pause after that."""
+
+
 class MpiCommunicator:
-    """mpi4py's communicator behind the engine's few methods."""
+    """mpi4py's communicator behind the engine's few methods.
+
+    MPI libraries wait in a loop that keeps a core busy. Where ranks share cores with something
+    else that takes the core from the very rank they wait for, so ranks meet with pauses first.
+    """
 
     def __init__(self, communicator: Any) -> None:
         self._communicator = communicator
@@ -39,20 +48,30 @@ class MpiCommunicator:
         self.size: int = communicator.Get_size()
 
     def all_gather(self, value: T) -> list[T]:
+        self._meet()
         gathered: list[T] = self._communicator.allgather(value)
         return gathered
 
     def all_gather_values(self, mine: np.ndarray, counts: Sequence[int]) -> np.ndarray:
         gathered = np.empty(sum(counts))
+        self._meet()
         self._communicator.Allgatherv(mine, [gathered, counts])
         return gathered
 
     def broadcast(self, value: T) -> T:
+        self._meet()
         received: T = self._communicator.bcast(value, root=0)
         return received
 
     def barrier(self) -> None:
-        self._communicator.Barrier()
+        self._meet()
+
+    def _meet(self) -> None:
+        request = self._communicator.Ibarrier()
+        eager_until = time.perf_counter() + _EAGER
+        while not request.Test():
+            if time.perf_counter() > eager_until:
+                time.sleep(_NAP)
 
     def node(self) -> MpiCommunicator:
         """The ranks that share memory with this one, in the same order. Collective."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.cards import POLL_SECONDS, held_cards, use_cards, wait_for_cards
+from jeffreysflow.launch.device import sum_in_order
 from jeffreysflow.launch.mpi import of_this_node, on_rank_0
 from jeffreysflow.machine import Card, cards
 from jeffreysflow.tempering.communicator import Communicator
@@ -43,14 +43,11 @@ def device_of_rank(experiment: Experiment, reference: str, ranks: Communicator) 
     device = torch.device(experiment.tempering(reference).device)
     if device.type == "cpu":
         return device
-    # as cuBLAS wants it for sums in a fixed order
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if torch.version.cuda is not None:
         hold_card_of_rank(ranks, of_this_node(ranks))
     found = ranks.all_gather(torch.cuda.is_available())
     on_rank_0(ranks, lambda: _refuse_without(experiment, reference, all(found)))
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    sum_in_order()
     return device
 
 

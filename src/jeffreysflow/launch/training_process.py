@@ -22,7 +22,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.parallel import LostError, counted_by_all, together
 from jeffreysflow.distillation.trainer import train
 from jeffreysflow.errors import UserError, described
-from jeffreysflow.launch.device import use_threads
+from jeffreysflow.launch.device import sum_in_order, use_threads
 from jeffreysflow.launch.handing_over import from_bytes
 from jeffreysflow.launch.process_group import ProcessGroup
 from jeffreysflow.launch.target import build_flow_path
@@ -59,6 +59,8 @@ def _serve(connection: Connection) -> None:
     try:
         use_threads(part.threads)
         device = torch.device(part.device)
+        if device.type == "cuda":
+            sum_in_order()
         experiment = Experiment.model_validate_json(part.experiment)
         layout = Layout(Path(part.results), experiment.name)
         path = build_flow_path(experiment, part.flow, layout)

@@ -144,7 +144,8 @@ class Chart(nn.Module):
     def _phases(self, torsions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """``phi_h``, its cosine and sine [rotor, 3, n]."""
         tau = torsions.index_select(0, self.rotor_sites[:, 0]).unsqueeze(1)
-        phi = tau + _THIRD * torch.arange(3).to(tau).reshape(1, 3, 1)
+        turns = torch.arange(3, dtype=tau.dtype, device=tau.device)
+        phi = tau + _THIRD * turns.reshape(1, 3, 1)
         return phi, phi.cos(), phi.sin()
 
     def _mixed(

@@ -136,7 +136,11 @@ def _both(
     like = a if isinstance(a, torch.Tensor) else b
     if not isinstance(like, torch.Tensor):
         return function(_tensor(a), _tensor(b))
-    return function(torch.as_tensor(a).to(like), torch.as_tensor(b).to(like))
+    return function(_like(a, like), _like(b, like))
+
+
+def _like(value: Value, like: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
 
 
 def _step(x: Value) -> Value:

@@ -37,7 +37,7 @@ class Convention(NamedTuple):
         if self == Convention():
             return function
         if self.framework == "torch" and elsewhere is None:
-            return lambda x: _stacked_tensors([function(row) for row in x])
+            return lambda x: _stacked_tensors([function(row) for row in x], x)
         if not self.per_sample:
             return lambda x, *more: _tensors(function(_array(x), *map(_copy, more)), x)
 
@@ -74,12 +74,15 @@ def _stacked(values: Sequence[Any]) -> Any:
     return np.array([_number(value) for value in values])
 
 
-def _stacked_tensors(values: Sequence[Any]) -> Any:
+def _stacked_tensors(values: Sequence[Any], x: torch.Tensor) -> Any:
+    def tensor(value: Any) -> torch.Tensor:
+        # a plain number is a double, and would become single precision
+        dtype = None if isinstance(value, torch.Tensor) else x.dtype
+        return torch.as_tensor(value, dtype=dtype).to(x.device)
+
     if isinstance(values[0], tuple):
-        return tuple(
-            torch.stack([torch.as_tensor(v) for v in part]) for part in zip(*values, strict=True)
-        )
-    return torch.stack([torch.as_tensor(value) for value in values])
+        return tuple(torch.stack([tensor(v) for v in part]) for part in zip(*values, strict=True))
+    return torch.stack([tensor(value) for value in values])
 
 
 def _number(value: Any) -> float:

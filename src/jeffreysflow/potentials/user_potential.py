@@ -62,7 +62,7 @@ class UserPotential(Potential):
             return self._own(x.detach())[0]
         energy = self._energy(x)
         self._check_shape("energy(x)", energy, x.shape[:1], x)
-        return energy.to(x.dtype) if energy.is_floating_point() else cast(torch.Tensor, energy)
+        return energy.to(x) if energy.is_floating_point() else cast(torch.Tensor, energy)
 
     def energy_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._pair is not None:
@@ -84,7 +84,7 @@ class UserPotential(Potential):
         what = "of energy_and_gradient(x)"
         self._check_shape(f"the energy {what}", pair[0], x.shape[:1], x)
         self._check_shape(f"the gradient {what}", pair[1], x.shape, x)
-        energy, gradient = (part.detach().to(x.dtype) for part in pair)
+        energy, gradient = (part.detach().to(x) for part in pair)
         return energy, gradient
 
     def _check_shape(self, what: str, values: Any, shape: tuple[int, ...], x: torch.Tensor) -> None:

@@ -97,7 +97,7 @@ class UserSum(FiniteSum, UserPotential):
             return super().prior(x)
         values = self._prior(x)
         self._check_shape("prior(x)", values, x.shape[:1], x)
-        return cast(torch.Tensor, values.to(x.dtype))
+        return cast(torch.Tensor, values.to(x))
 
     def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         if index.dim() == 1:
@@ -115,7 +115,7 @@ class UserSum(FiniteSum, UserPotential):
         shape = (len(x), index.shape[-1])
         named = f"{self._what} of {shape[1]} terms"
         self._check_shape(named, values, shape, x)
-        return cast(torch.Tensor, values.to(x.dtype))
+        return cast(torch.Tensor, values.to(x))
 
     def _term_by_term(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """``index`` [n, B] by a call a term for the rows that have it: n B terms, none twice."""

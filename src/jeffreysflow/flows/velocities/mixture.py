@@ -68,9 +68,7 @@ class Mixture(Velocity):
         }.items():
             self.register_buffer(name, value)
         self._note_components()
-        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
-            lambda velocity, _: velocity._note_components()
-        )
+        self.register_load_state_dict_post_hook(_renewed)  # type: ignore[no-untyped-call]
         learnt = hidden, layers, features
         self.learnt = None if hidden == 0 else Gated(mean, sd, stream, *learnt)
 
@@ -112,3 +110,7 @@ class Mixture(Velocity):
     def numbers(self) -> int:
         learnt = 0 if self.learnt is None else self.learnt.numbers
         return learnt + 6 * self._centres.numel()
+
+
+def _renewed(velocity: Mixture, _: object) -> None:
+    velocity._note_components()

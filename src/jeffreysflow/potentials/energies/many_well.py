@@ -43,7 +43,7 @@ class ManyWell(Potential):
     def exact_map(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Every x_j from a table of its density, every y_j a standard normal number; the weights
         repair the table."""
-        nodes = torch.linspace(-_RANGE, _RANGE, _NODES, dtype=u.dtype)
+        nodes = torch.linspace(-_RANGE, _RANGE, _NODES, dtype=u.dtype, device=u.device)
         wells, log_density = TabledDensity(nodes, -_double_well(nodes)).quantile(u[:, ::2])
         x = torch.stack([wells, torch.special.ndtri(u[:, 1::2])], dim=2).flatten(1)
         log_ratio = -(_double_well(wells) + log_density).sum(dim=1)

@@ -37,24 +37,33 @@ class NoisyMixture2d(FiniteSum):
     _factors: torch.Tensor
     _weights: torch.Tensor
     _signs: torch.Tensor
+    _whitening: torch.Tensor
+    _centres: torch.Tensor
+    _log_scale: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
         covariances = torch.tensor(_COVARIANCES, dtype=torch.float64)
-        self.register_buffer("_means", torch.tensor(_MEANS, dtype=torch.float64))
-        self.register_buffer("_factors", torch.linalg.cholesky(covariances))
-        self.register_buffer("_weights", torch.tensor(_WEIGHTS, dtype=torch.float64))
+        factors = torch.linalg.cholesky(covariances)
+        means, weights = (torch.tensor(v, dtype=torch.float64) for v in (_MEANS, _WEIGHTS))
+        whitening = torch.linalg.inv(factors)
+        diagonals = torch.diagonal(factors, dim1=1, dim2=2)
+        log_scale = weights.log() - diagonals.log().sum(dim=1) - math.log(2 * math.pi)
+        for name, value in {
+            "_means": means,
+            "_factors": factors,
+            "_weights": weights,
+            "_whitening": whitening.flatten(0, 1).T,
+            "_centres": torch.einsum("kij,kj->ki", whitening, means).flatten(),
+            "_log_scale": log_scale,
+        }.items():
+            self.register_buffer(name, value)
         self.register_buffer("_signs", _STRENGTH * torch.tensor(_SIGNS, dtype=torch.float64))
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
-        factors = self._factors
-        whitening = torch.linalg.inv(factors)
-        centres = torch.einsum("kij,kj->ki", whitening, self._means).flatten()
-        log_scale = self._weights.log() - torch.diagonal(factors, dim1=1, dim2=2).log().sum(dim=1)
-        white = x @ whitening.flatten(0, 1).T.to(x) - centres.to(x)
-        distance = white.square().reshape(len(x), len(factors), 2).sum(dim=2)
-        log_scale = log_scale - math.log(2 * math.pi)
-        return -torch.logsumexp(log_scale.to(x) - 0.5 * distance, dim=1)
+        white = x @ self._whitening.to(x) - self._centres.to(x)
+        distance = white.square().reshape(len(x), len(self._weights), 2).sum(dim=2)
+        return -torch.logsumexp(self._log_scale.to(x) - 0.5 * distance, dim=1)
 
     def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         signs = self._signs.to(x)[index]

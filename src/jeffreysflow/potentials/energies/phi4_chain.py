@@ -47,7 +47,7 @@ class Phi4Chain(Potential):
 
     def exact_map(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The transfer matrix as a table, see ``TabledRing``; the weights repair the table."""
-        nodes = torch.linspace(-_RANGE, _RANGE, _NODES, dtype=u.dtype)
+        nodes = torch.linspace(-_RANGE, _RANGE, _NODES, dtype=u.dtype, device=u.device)
         site = 0.5 * _DEPTH * (nodes.square() - 1).square()
         log_kernel = -_COUPLING * (nodes[:, None] - nodes).square() - site[:, None] - site
         x, log_density = TabledRing(nodes, log_kernel, self.dimension).quantile(u)

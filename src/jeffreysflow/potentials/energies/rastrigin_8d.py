@@ -41,7 +41,7 @@ class Rastrigin8d(Potential):
     def exact_map(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """z_i independent, each of density ``exp(-z_i^2/2 - 12 cos 2 z_i)``, then x from z; the
         weight is ``1 / |det dz/dx|``."""
-        nodes = torch.linspace(-_RANGE, _RANGE, _NODES, dtype=u.dtype)
+        nodes = torch.linspace(-_RANGE, _RANGE, _NODES, dtype=u.dtype, device=u.device)
         z, log_density = TabledDensity(nodes, -_separable(nodes)).quantile(u)
         x, log_det = self._untwisted(z)
         return x, -(_separable(z) + log_density).sum(dim=1) - log_det
@@ -51,7 +51,7 @@ class Rastrigin8d(Potential):
 
         delta < 1 makes the twist one to one, with Jacobian ``I + delta diag(sech^2(x Q)) Q^T``.
         """
-        Q, identity = self._Q.to(z), torch.eye(_DIMENSION, dtype=z.dtype)
+        Q, identity = self._Q.to(z), torch.eye(_DIMENSION, dtype=z.dtype, device=z.device)
         x = z - _DELTA * torch.tanh(z @ Q)
         for _ in range(_NEWTON_STEPS):
             twist = torch.tanh(x @ Q)

@@ -47,10 +47,14 @@ class Rosenbrock4d(Potential):
         Gaussian of the same mode and curvature is drawn; x1 comes from a table of what that leaves,
         and weights repair both approximations.
         """
-        wide = 1 + math.sqrt(_DEPTH / self.s) * torch.linspace(-1, 1, _NODES, dtype=u.dtype)
+
+        def evenly(first: float, last: float) -> torch.Tensor:
+            return torch.linspace(first, last, _NODES, dtype=u.dtype, device=u.device)
+
+        wide = 1 + math.sqrt(_DEPTH / self.s) * evenly(-1, 1)
         log_floor = self._log_floor(wide)
         deep = wide[log_floor > log_floor.max() - _DEPTH]
-        nodes = torch.linspace(float(deep[0]), float(deep[-1]), _NODES, dtype=u.dtype)
+        nodes = evenly(float(deep[0]), float(deep[-1]))
         share = (1 - _EVEN_SHARE) * self._log_floor(nodes).softmax(dim=0) + _EVEN_SHARE / _NODES
         x1, log_q1 = TabledDensity(nodes, share.log()).quantile(u[:, 0])
         normal = torch.special.ndtri(u[:, 1:])

@@ -40,7 +40,7 @@ class Solvated16d(Potential):
     def exact_map(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The angles are independent, each of density ``exp(-A cos 4x)``, the bath Gaussian given
         them."""
-        nodes = torch.linspace(-math.pi, math.pi, _NODES, dtype=u.dtype)
+        nodes = torch.linspace(-math.pi, math.pi, _NODES, dtype=u.dtype, device=u.device)
         angle_density = TabledDensity(nodes, -_AMPLITUDE * torch.cos(4 * nodes))
         angles, log_density = angle_density.quantile(u[:, :_ANGLES])
         pull = angles.sin().prod(dim=1, keepdim=True)
