@@ -34,6 +34,12 @@ endif
 
 # What is given is checked before any work; $(1) is a target of the workflow, if not its default.
 define whole_run
+case "$$CORES" in \
+  all) ;; \
+  '' | 0* | *[!0-9]*) \
+    echo "CORES: '$$CORES' is no number of cores; allowed: all, or an integer of at least 1" >&2; \
+    exit 2;; \
+esac; \
 set -- $(call settings,plain); \
 python -m jeffreysflow validate --energies $(ELSEWHERE) "$$@" \
   && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \

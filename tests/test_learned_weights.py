@@ -18,7 +18,7 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.judgement.doubts import is_trusted
-from jeffreysflow.judgement.flow_doubts import doubts_about_learned
+from jeffreysflow.judgement.learned_doubts import doubts_about_learned
 from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.potentials import AnnealingPath, Base
 from jeffreysflow.stores.completion import read_record

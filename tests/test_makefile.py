@@ -113,3 +113,13 @@ def test_two_clones_exclude_each_other_on_one_results_folder(tmp_path: Path) -> 
     assert (tmp_path / "my results" / ".run.lock").exists()
     for folder in ("my results", "other"):
         assert make_run(clones[1], tmp_path, f"RESULTS={folder}").wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("cores", ["0", "abc", "-1", "2x", "", "'; touch x; '"])
+def test_no_number_of_cores_is_one_line_before_anything_else(tmp_path: Path, cores: str) -> None:
+    run = make_run(clone(tmp_path / "clone"), tmp_path, f"CORES={cores}")
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 2
+    assert f"CORES: '{cores}' is no number of cores; allowed: all, or an integer" in errors
+    assert not (tmp_path / "calls.jsonl").exists()
+    assert not list(tmp_path.rglob("x"))

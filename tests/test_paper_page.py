@@ -122,9 +122,24 @@ def test_scale_seed_versions_and_what_is_complete_are_told(some: Path) -> None:
     page = page_of(some)
     assert "<dd>smoke; 1</dd>" in page
     assert "torch 2" in page
-    # figures 1, 6, 12 and 13, tables I and V
-    assert "<dd>6 of 18 items</dd>" in page
+    # figures 1, 6 and 12; of figure 13 and tables I and V there are some values only
+    assert re.findall(r"<dd>(\d+) of 18 items</dd>", page) == ["3"]
+    assert "CESS in per cent (ours): nothing at 19 of the 22 λ of the table" in item(
+        page, "table-i"
+    )
     assert page == page_of(some)
+
+
+def test_what_is_not_trusted_is_not_said_to_be_as_good(tmp_path: Path) -> None:
+    wells = resolved("three_well")
+    for trusted in (1.0, 0.0):
+        results = tmp_path / str(trusted)
+        fabricate(results, wells, flow=[*SINGLE, EstimateRow(1, "trusted", trusted)])
+        page = page_of(results)
+        assert ("|not trusted|" in item(page, "figure-2")) == (trusted == 0)
+        assert ('class="good"' in page or "good" in re.findall(r'<td class="(\w+)"', page)) == (
+            trusted == 1
+        )
 
 
 def test_what_is_lacking_of_a_finished_experiment_is_named(tmp_path: Path) -> None:

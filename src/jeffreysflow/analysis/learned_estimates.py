@@ -15,7 +15,7 @@ from jeffreysflow.estimation.estimates import from_groups
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, group_errors
 from jeffreysflow.estimation.jackknife import left_out
 from jeffreysflow.judgement.doubts import is_trusted
-from jeffreysflow.judgement.flow_doubts import doubts_about_learned
+from jeffreysflow.judgement.learned_doubts import doubts_about_learned
 from jeffreysflow.judgement.scores import deviation
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.measured import Measured

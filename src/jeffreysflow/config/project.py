@@ -21,7 +21,8 @@ class Project(Section):
     experiments: list[str] = Field(min_length=1)
     """Names from `workflow/experiments/`, or paths of your own experiment files."""
     scale: str = "quick"
-    """`smoke` (seconds, for tests), `quick` (minutes on two cores) or `paper` (published sizes)."""
+    """`smoke` (seconds, for tests), `quick` (minutes on two cores) or `paper` (as many samples as
+    published)."""
     seed: int = Field(default=1, ge=0)
     """The one seed all random streams come from."""
     device: Device = "auto"

@@ -28,7 +28,6 @@ __all__ = [
     "MEANINGLESS_GAP",
     "doubts_about_ensemble",
     "doubts_about_flow",
-    "doubts_about_learned",
     "error_ratios",
 ]
 
@@ -37,8 +36,6 @@ MEANINGLESS_GAP = 100.0
 _GRAVE_CUT = 1e-4
 _FEWEST_BEYOND = 3.0
 _OVERFITTED = 0.2
-_LARGEST_LOSS = 1.0
-"""kT^2 above its floor: weights that are off by a factor of e say nothing."""
 _NO_ERROR = "one or two samples make it"
 _NO_ISLAND_ERROR = "fewer than 8 islands, or hardly any of them met it"
 
@@ -101,32 +98,6 @@ def doubts_about_ensemble(
         *disagreement_about_regions(rows, witness),
         *_unpaid(rows, witness),
     ]
-
-
-def doubts_about_learned(rows: Sequence[EstimateRow]) -> list[Doubt]:
-    """Whether learned weights give other averages than the exact ones of the same samples, and
-    whether they are worth enough samples to tell.
-    """
-    last = {row.quantity: row for row in rows}
-    if "largest_z_against_exact" not in last:
-        return []
-    largest = last["largest_z_against_exact"].value
-    ess = last["ess"].value if "ess" in last else math.nan
-    if math.isnan(largest):
-        return [Doubt("too few islands to compare learned weights with exact ones")]
-    doubts = []
-    if largest > LARGEST_Z:
-        text = "learned weights are biased: their largest deviation from exact ones is "
-        doubts.append(Doubt(f"{text}{largest:.1f} standard errors"))
-    loss = last["loss"].value if "loss" in last else math.nan
-    if loss > _LARGEST_LOSS:
-        text = (
-            f"learned weights: their logarithms are {math.sqrt(loss):.2g} kT off, by what they "
-            "were learned with: too few steps, or too small a network"
-        )
-        doubts.append(Doubt(text))
-    warnings = trust_warnings(ess, math.nan, math.nan, math.nan)
-    return doubts + [Doubt(f"learned weights: {text}", grave) for text, grave in warnings]
 
 
 def _about_weights(last: Mapping[str, EstimateRow], ess: str) -> list[Doubt]:

@@ -11,8 +11,8 @@ from jeffreysflow.judgement.doubts import Doubt
 from jeffreysflow.judgement.flow_doubts import (
     doubts_about_ensemble,
     doubts_about_flow,
-    doubts_about_learned,
 )
+from jeffreysflow.judgement.learned_doubts import doubts_about_learned
 from jeffreysflow.judgement.reference_doubts import doubts_about_reference
 from jeffreysflow.judgement.witnesses import witness_of
 from jeffreysflow.report.bead_tables import bead_doubts

@@ -42,10 +42,11 @@ def _flow(found: Results, name: str) -> list[Cell]:
     flow = found.experiment.flows[name]
     published = {q: published_for_theta(found, flow.theta, q) for q in ("ess", "bias")}
     ess, bias = percent_cell(found, name, "amortised_ess"), bias_cell(found, name)
-    better = found.value(name, "amortised_ess") >= published["ess"]
+    trusted = found.value(name, "trusted") != 0.0
+    better = trusted and found.value(name, "amortised_ess") >= published["ess"]
     return [
         Cell(name, f"{theta_text(flow.theta)} on {flow.reference}"),
-        Cell(ess.text, tone="good" if better else ""),
+        Cell(ess.text, "" if trusted else "not trusted", "good" if better else ""),
         Cell(percent(published["ess"])),
         Cell(bias.text, tone=bias.tone),
         Cell(with_error(published["bias"])),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from jeffreysflow.judgement.doubts import is_trusted
-from jeffreysflow.judgement.flow_doubts import doubts_about_learned
+from jeffreysflow.judgement.learned_doubts import doubts_about_learned
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
 from jeffreysflow.report.numbers import MISSING, percent

@@ -103,12 +103,13 @@ def estimate_cell(found: Results, source: str, quantity: str) -> Cell:
 
 
 def percent_cell(found: Results, source: str, quantity: str) -> Cell:
-    """A fraction in per cent, with what is published below; good where it is not worse."""
+    """A fraction in per cent, with what is published below; good where it is no worse."""
     value, error, published = (
         found.value(source, quantity, column) for column in ("value", "stderr", "published")
     )
     note = "" if math.isnan(published) else f"published {percent(published)}"
-    return Cell(percent(value, error), note, "good" if value >= published else "")
+    good = value >= published and found.value(source, "trusted") != 0.0
+    return Cell(percent(value, error), note, "good" if good else "")
 
 
 def bias_cell(found: Results, source: str) -> Cell:

@@ -41,8 +41,8 @@ def draw(data: ExperimentData) -> Figure:
     figure, parts = in_columns(len(blocks), _HEIGHT)
     shown: set[str] = set()
     for part, (flow, profile) in zip(parts, blocks, strict=True):
-        reference = experiment.flows[flow].reference
-        part.suptitle(f"{flow}, on reference {reference}", fontsize=7.5, x=0.02, ha="left")
+        reference = experiment.tempered(flow)
+        part.suptitle(f"{flow}, {data.origin(flow)}", fontsize=7.5, x=0.02, ha="left")
         curves = {}
         for kind, name in (("reference", reference), ("ensemble", flow), ("generated", flow)):
             for curve in data.curves:

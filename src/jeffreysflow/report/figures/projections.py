@@ -56,7 +56,7 @@ def draw(data: ExperimentData) -> Figure:
 
 def _titles(data: ExperimentData, flow: str) -> dict[str, str]:
     """The sources that belong to a flow, with their titles."""
-    reference = data.experiment.flows[flow].reference
+    reference = data.experiment.tempered(flow)
     return {
         "exact": "exact",
         f"reference:{reference}": f"reference {reference}",

@@ -51,7 +51,8 @@ def draw(data: ExperimentData) -> Figure:
         own = data.value(f"reference:{reference}", "bias")
         if math.isfinite(own):
             bias.axhline(own, color=colour, linestyle=":", linewidth=0.9)
-    floor = max((data.value(flow, "noise_floor") for flow in experiment.flows), default=math.nan)
+    floors = (data.value(flow, "noise_floor") for flow in experiment.flows)
+    floor = max(filter(math.isfinite, floors), default=math.nan)
     if math.isfinite(floor):
         bias.axhline(floor, color=GREY, linestyle="--", linewidth=0.9, label="iid noise floor")
         bias.plot([], [], color=GREY, linestyle=":", label="bias of the reference itself")

@@ -17,20 +17,33 @@ _SAME_LAMBDA = 1e-3
 
 
 class Value(NamedTuple):
-    """A number, its standard error (NaN where unknown), and whether the ensemble was resampled
-    after it.
+    """A number, its standard error (NaN where unknown), whether the ensemble was resampled after
+    it, and whether what it is an average of is trusted.
     """
 
     number: float
     error: float
     resampled: bool = False
+    trusted: bool = True
 
 
 def our_value(found: Results, table: PaperTable, ours: OursConfig, index: int) -> Value | None:
-    """What stands at a position of a table; None where there is nothing."""
-    source, position = ours.at(index), table.positions[index]
+    """What stands at a position of a table; None where there is nothing. Of the verdict of a flow
+    at its end its levels below know nothing, and bias of a reference stands beside exact values.
+    """
+    source = ours.at(index)
     if source is None:
         return None
+    value = _found(found, table, ours, source, table.positions[index])
+    judged = table.along in ("last", "samples") and not source.startswith("reference:")
+    if value is None or not judged:
+        return value
+    return value._replace(trusted=found.value(source, "trusted") != 0.0)
+
+
+def _found(
+    found: Results, table: PaperTable, ours: OursConfig, source: str, position: float
+) -> Value | None:
     if table.along == "samples":
         return _of_samples(found, source, ours.quantity, position)
     if table.along == "beads":

@@ -15,6 +15,8 @@ from jeffreysflow.report.table import LARGEST_Z, Cell, Table
 
 __all__ = ["Beside", "paper_table", "printed"]
 
+_MOST_NAMED = 3
+
 
 class Beside(NamedTuple):
     """A table, and what of ours it should hold but does not."""
@@ -48,14 +50,11 @@ def paper_table(table: PaperTable, made: Mapping[str, Made]) -> Beside:
                 continue
             values = [our_value(of.found, table, ours, i) for i in range(len(table.positions))]
             lines.append(_Line(ours.label, _ours(series, ours, values), asides(of, ours)))
-            if not any(values):
-                lacking.append(
-                    f"{series.name} ({ours.label}): nothing at any {table.heading} of the table"
-                )
+            missing = _missing(table, ours, values)
+            if missing:
+                lacking.append(f"{series.name} ({ours.label}): nothing at {missing}")
         groups.append((series.name, lines))
-    positions = [f"{position:.4g}" for position in table.positions]
-    if table.along in ("samples", "beads"):
-        positions = [f"{round(position):,}" for position in table.positions]
+    positions = [_place(table, position) for position in table.positions]
     return Beside((_down if table.down else _across)(table.heading, positions, groups), lacking)
 
 
@@ -99,6 +98,28 @@ def printed(series: SeriesConfig) -> list[str]:
     return texts
 
 
+def _place(table: PaperTable, position: float) -> str:
+    counted = table.along in ("samples", "beads")
+    return f"{round(position):,}" if counted else f"{position:.4g}"
+
+
+def _missing(table: PaperTable, ours: OursConfig, values: list[Value | None]) -> str:
+    """The positions where a value is expected and there is none. At lambda = 0 an ensemble is a
+    sample of the base, of which nothing is estimated.
+    """
+    expected = [
+        (position, value)
+        for k, (position, value) in enumerate(zip(table.positions, values, strict=True))
+        if ours.at(k) is not None and not (table.along == "lambda" and position == 0)
+    ]
+    missing = [_place(table, position) for position, value in expected if value is None]
+    if len(missing) == len(expected):
+        return f"any {table.heading} of the table" if missing else ""
+    if len(missing) > _MOST_NAMED:
+        return f"{len(missing)} of the {len(expected)} {table.heading} of the table"
+    return f"{table.heading} = {', '.join(missing)}" if missing else ""
+
+
 def _published(series: SeriesConfig) -> list[Cell]:
     return list(map(Cell, printed(series)))
 
@@ -125,8 +146,11 @@ def _cell(
     percent = series.unit == "percent"
     known = math.isfinite(error) and error > 0
     text = with_error(number, error, fine=not percent) if known or not percent else f"{number:.1f}"
-    passes = percent and beside is not None and number >= beside
-    tone = "good" if passes and not any(map(is_learned, ours.source)) else ""
+    # after other resamplings, or of a flow that lost a mode, a larger size is no better
+    passes = percent and beside is not None and number >= beside and value.trusted
+    comparable = not value.resampled and not any(map(is_learned, ours.source))
+    tone = "good" if passes and comparable else ""
     if ours.quantity.endswith("bias") and value.number > LARGEST_Z * value.error:
         tone = "bad"
-    return Cell(text, "resampled" if value.resampled else "", tone)
+    notes = ["resampled"] * value.resampled + ["not trusted"] * (not value.trusted)
+    return Cell(text, ", ".join(notes), tone)
