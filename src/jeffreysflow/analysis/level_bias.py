@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from jeffreysflow.analysis.ensemble_estimates import island_sums
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.level_truth import Exact, read_level_truth
@@ -85,12 +83,7 @@ def _add(
     error = measured.of_observables(estimates.errors)
     pairs = zip(measured.observables, bias.tolist(), error.tolist(), strict=True)
     for observable, off, its_error in pairs:
-        table.add(f"{BIAS_OF}{observable.name}", off, _known(its_error), level)
+        table.add(f"{BIAS_OF}{observable.name}", off, its_error, level)
     if level < table.level:
-        table.add("bias", float(bias.norm()), _known(float(error.norm())), level)
+        table.add("bias", float(bias.norm()), float(error.norm()), level)
         table.add("noise_floor", noise_floor(variances, n), level=level)
-
-
-def _known(error: float) -> float | None:
-    """An error that could not be told is no error of 0."""
-    return None if math.isnan(error) else error

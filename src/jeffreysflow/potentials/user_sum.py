@@ -69,9 +69,7 @@ class UserSum(FiniteSum, UserPotential):
     @property
     def takes_own_terms(self) -> bool:
         """Whether the function gives each row its own terms at once."""
-        if self._takes_own is None:
-            self._takes_own = self._tried(torch.device("cpu"))
-        return self._takes_own
+        return self._decided(torch.device("cpu"))
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         return UserPotential.energy(self, x) if self.has_own_energy else FiniteSum.energy(self, x)
@@ -102,9 +100,7 @@ class UserSum(FiniteSum, UserPotential):
     def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         if index.dim() == 1:
             return self._called(self._shared_terms, x, index)
-        if self._takes_own is None:
-            self._takes_own = self._tried(x.device)
-        if self._takes_own:
+        if self._decided(x.device):
             return self._called(self._own_terms, x, index)
         return self._term_by_term(x, index)
 
@@ -130,6 +126,11 @@ class UserSum(FiniteSum, UserPotential):
             ]
         )
         return values[order.argsort()].reshape(index.shape)
+
+    def _decided(self, device: torch.device) -> bool:
+        if self._takes_own is None:
+            self._takes_own = self._tried(device)
+        return self._takes_own
 
     def _tried(self, device: torch.device) -> bool:
         """Whether the function gives each row its own terms. It is asked at the same points
