@@ -202,6 +202,17 @@ def test_pareto_k_without_a_tail() -> None:
     assert math.isnan(pareto_k(torch.zeros(10)))
 
 
+def test_weights_made_equal_by_resampling_have_a_tail_of_what_moved_since() -> None:
+    generator = torch.Generator().manual_seed(5)
+    islands = torch.linspace(-1, 1, 24, dtype=torch.float64).repeat_interleave(64)
+    rounding = 1e-15 * torch.rand(len(islands), generator=generator, dtype=torch.float64)
+    largest = LargestWeights(len(islands))
+    largest.add(islands + rounding)
+    assert largest.k() < 0
+    assert largest.heaviest() <= 0
+    assert largest.is_bounded()
+
+
 def test_the_share_of_the_tail_by_definition() -> None:
     """Exact weights 1 to 1000 in shuffled pieces: the 94 largest above 906."""
     weights = torch.arange(1.0, 1001.0, dtype=torch.float64)

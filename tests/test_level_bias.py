@@ -121,6 +121,10 @@ def test_the_page_has_biases_and_learned_weights() -> None:
     biases = level_bias_table(found)
     assert biases is not None
     assert [cell.text for cell in filled(biases).rows[2]] == ["naive", "0.0 ± 1.0", "10.0 ± 1.0"]
+    assert [cell.tone for cell in filled(biases).rows[2]] == ["", "", "bad"]
+    # of a norm within 4 of its errors, one observable may lie outside
+    assert [cell.tone for cell in filled(biases).rows[1]] == ["", "", "bad"]
+    assert [cell.tone for cell in filled(biases).rows[0]] == ["", "", ""]
     learned = learned_table(found)
     assert learned is not None
     texts = [[cell.text for cell in row] for row in filled(learned).rows]

@@ -75,7 +75,7 @@ def test_every_published_value_is_on_the_page_whatever_was_run(some: Path, tmp_p
 def test_nothing_was_run(tmp_path: Path) -> None:
     page = page_of(tmp_path)
     assert "<dd>1 of 18 items</dd>" in page  # the drawing of Figure 1
-    assert page.count("<section") == 18
+    assert page.count("<section") == 18 + len(["words"])
     assert "|Table V|not run|" in item(page, "table-v")
     assert "quantum_double_well_published: not run" in item(page, "table-v")
     assert "<img" in page
@@ -100,6 +100,16 @@ def test_an_item_leads_to_what_made_it(some: Path) -> None:
     assert 'href="report.html#rastrigin_8d"' not in page, "the report has no section of it"
     for link in set(re.findall(r'href="#([^"]*)"', page)):
         assert f'<section id="{link}">' in page
+
+
+def test_a_bias_that_is_no_noise_is_marked_even_if_of_one_observable(tmp_path: Path) -> None:
+    wells = resolved("three_well")
+    for deviation in (0.0038, 0.0042):
+        mean = EstimateRow(1, "observable:x1", deviation, 0.001, 0.0, dof=1e6)
+        bias = EstimateRow(1, "bias", 0.0123, 0.01)
+        fabricate(tmp_path, wells, flow=[EstimateRow(1, "trusted", 1.0), mean, bias])
+        marked = re.findall(r'<td class="bad">0.012 ± 0.010', page_of(tmp_path))
+        assert bool(marked) == (deviation > 0.004)
 
 
 def test_levels_are_found_by_their_lambda(some: Path) -> None:

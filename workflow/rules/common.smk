@@ -268,6 +268,13 @@ def levels_ahead(wildcards):
     return levels_waiting_for(experiment, wildcards.reference)
 
 
+def before_all_levels(wildcards):
+    """Priority of a run that asks for all cores of a machine: it would wait for the end of every
+    chain of levels, which leaves all cores but one idle.
+    """
+    return 1_000 + levels_ahead(wildcards)
+
+
 def gpus(wildcards, threads):
     """One a flow."""
     return gpus_asked(PROJECT.device, 1, CARDS)

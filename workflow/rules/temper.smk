@@ -5,7 +5,7 @@ rule pilot:
         LOGS / "pilot_{reference}.log",
     benchmark:
         LOGS / "pilot_{reference}.tsv"
-    priority: levels_ahead
+    priority: before_all_levels
     threads: most_ranks("pilot")
     resources:
         mpi=launcher,
@@ -34,7 +34,7 @@ checkpoint ladder_known:
         REFERENCE.ladder,
     output:
         touch(LOGS / "ladder_{reference}.known"),
-    priority: levels_ahead
+    priority: before_all_levels
     localrule: True
 
 
@@ -47,7 +47,7 @@ rule temper:
         LOGS / "temper_{reference}.log",
     benchmark:
         LOGS / "temper_{reference}.tsv"
-    priority: levels_ahead
+    priority: before_all_levels
     threads: most_ranks("temper")
     resources:
         mpi=launcher,

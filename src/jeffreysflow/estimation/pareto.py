@@ -20,6 +20,7 @@ _FEW_WEIGHTS = 100.0
 _ALONE = 8.0
 _LARGEST_SHARE = 0.02
 _SMALLEST_TAIL = 29
+_ROUNDING = 2.0**-40
 _LENIENT = "the error rests on many weights, but true errors may be larger than those given"
 
 
@@ -69,8 +70,9 @@ class LargestWeights:
         weights, size = (self._largest - self._largest[0]).exp(), self._size
         while size >= 5:
             excess = (weights[:size] - weights[size]).flip(0)
-            # equal weights at the threshold carry no information and would make log(0)
-            excess = excess[excess > 0]
+            # weights equal to the threshold but for rounding, as resampling leaves them, carry no
+            # information and would make log(0)
+            excess = excess[excess > _ROUNDING * weights[size]]
             if len(excess) >= 5:
                 yield size, _shape(excess)
             else:

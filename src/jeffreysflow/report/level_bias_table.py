@@ -8,7 +8,7 @@ from jeffreysflow.report.data import Results
 from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
 from jeffreysflow.report.numbers import MISSING, with_error
 from jeffreysflow.report.provenance import StageRecord
-from jeffreysflow.report.table import Cell, Table
+from jeffreysflow.report.table import Cell, Table, is_biased_at
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = ["level_bias_table"]
@@ -29,7 +29,10 @@ def level_bias_table(found: Results, records: Sequence[StageRecord] = ()) -> Tab
     rows = [
         [
             Cell(label),
-            *(_cell(biases[label].get(k), floors[label].get(k)) for k in range(last + 1)),
+            *(
+                _cell(biases[label].get(k), floors[label].get(k), is_biased_at(found, source, k))
+                for k in range(last + 1)
+            ),
             *cost_cells(estimator_cost(found, records, source)),
         ]
         for label, source in sources.items()
@@ -43,8 +46,9 @@ def _by_level(found: Results, source: str, quantity: str) -> Mapping[int, Estima
     return {row.level: row for row in rows if row.quantity == quantity}
 
 
-def _cell(bias: EstimateRow | None, floor: EstimateRow | None) -> Cell:
+def _cell(bias: EstimateRow | None, floor: EstimateRow | None, biased: bool) -> Cell:
     if bias is None:
         return Cell(MISSING)
     note = "" if floor is None else f"floor {100 * floor.value:.2g}"
-    return Cell(with_error(100 * bias.value, 100 * (bias.stderr or 0.0)), note)
+    text = with_error(100 * bias.value, 100 * (bias.stderr or 0.0))
+    return Cell(text, note, "bad" if biased else "")

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from jeffreysflow.judgement.scores import LARGEST_Z, z_score
+from jeffreysflow.judgement.scores import LARGEST_Z, deviation, z_score
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, percent, with_error
-from jeffreysflow.stores.tables import EstimateRow
+from jeffreysflow.stores.tables import BIAS_OF, EstimateRow
 
 __all__ = [
     "LARGEST_Z",
@@ -19,6 +19,8 @@ __all__ = [
     "estimate_cell",
     "exact_text",
     "filled",
+    "is_biased",
+    "is_biased_at",
     "largest_z",
     "largest_z_cell",
     "log_z_cell",
@@ -118,7 +120,31 @@ def bias_cell(found: Results, source: str) -> Cell:
         found.value(source, "bias", column) for column in ("value", "stderr", "published")
     )
     note = "" if math.isnan(published) else f"published {with_error(published)}"
-    return Cell(with_error(value, error), note, "bad" if value > LARGEST_Z * error else "")
+    return Cell(with_error(value, error), note, "bad" if is_biased(found, source) else "")
+
+
+def is_biased(found: Results, source: str) -> bool:
+    """Whether the bias is no noise: more than `LARGEST_Z` of its standard errors, or that of a
+    single observable is.
+    """
+    bias, worst = found.estimate(source, "bias"), largest_z(found, source)
+    return (bias is not None and _is_large(bias)) or (worst is not None and worst[1] > LARGEST_Z)
+
+
+def is_biased_at(found: Results, source: str, level: int) -> bool:
+    """The same of the bias at a level."""
+    rows = [row for row in found.estimates.get(source, ()) if row.level == level]
+    return any(
+        _is_large(row)
+        if row.quantity == "bias"
+        else abs(deviation(row.value, row.stderr, row.dof, 0.0)) > LARGEST_Z
+        for row in rows
+        if row.quantity == "bias" or row.quantity.startswith(BIAS_OF)
+    )
+
+
+def _is_large(norm: EstimateRow) -> bool:
+    return norm.stderr is not None and norm.value > LARGEST_Z * norm.stderr
 
 
 def log_z_cell(found: Results, source: str) -> Cell:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jeffreysflow.config.paper import OursConfig, PaperTable
 from jeffreysflow.report.bead_results import bead_rows
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.table import is_biased, is_biased_at
 
 __all__ = ["Value", "our_value"]
 
@@ -18,13 +19,14 @@ _SAME_LAMBDA = 1e-3
 
 class Value(NamedTuple):
     """A number, its standard error (NaN where unknown), whether the ensemble was resampled after
-    it, and whether what it is an average of is trusted.
+    it, whether what it is an average of is trusted, and whether it is a bias that is no noise.
     """
 
     number: float
     error: float
     resampled: bool = False
     trusted: bool = True
+    biased: bool = False
 
 
 def our_value(found: Results, table: PaperTable, ours: OursConfig, index: int) -> Value | None:
@@ -51,7 +53,9 @@ def _found(
         return None if row is None else _value(getattr(row, ours.column), row.stderr, ours)
     if table.along == "last":
         last = found.estimate(source, ours.quantity)
-        return None if last is None else _value(getattr(last, ours.column), last.stderr, ours)
+        value = None if last is None else _value(getattr(last, ours.column), last.stderr, ours)
+        biased = ours.quantity == "bias" and is_biased(found, source)
+        return None if value is None else value._replace(biased=biased)
     return _of_level(found, source, ours, position)
 
 
@@ -65,8 +69,12 @@ def _of_level(found: Results, source: str, ours: OursConfig, lam: float) -> Valu
                 return None
             resampled = any(row.quantity == "resampled" and row.value for row in here)
             value = _value(getattr(known[-1], ours.column), known[-1].stderr, ours)
-            is_size = ours.quantity == "ess"
-            return None if value is None else value._replace(resampled=resampled and is_size)
+            if value is None:
+                return None
+            return value._replace(
+                resampled=resampled and ours.quantity == "ess",
+                biased=ours.quantity == "bias" and is_biased_at(found, source, level),
+            )
     return None
 
 

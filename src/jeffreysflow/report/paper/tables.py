@@ -11,7 +11,7 @@ from jeffreysflow.report.numbers import MISSING, with_error
 from jeffreysflow.report.paper.asides import asides, is_learned, said_of
 from jeffreysflow.report.paper.lookup import Value, our_value
 from jeffreysflow.report.paper.made import Made
-from jeffreysflow.report.table import LARGEST_Z, Cell, Table
+from jeffreysflow.report.table import Cell, Table
 
 __all__ = ["Beside", "paper_table", "printed"]
 
@@ -150,7 +150,7 @@ def _cell(
     passes = percent and beside is not None and number >= beside and value.trusted
     comparable = not value.resampled and not any(map(is_learned, ours.source))
     tone = "good" if passes and comparable else ""
-    if ours.quantity.endswith("bias") and value.number > LARGEST_Z * value.error:
+    if value.biased:
         tone = "bad"
     notes = ["resampled"] * value.resampled + ["not trusted"] * (not value.trusted)
     return Cell(text, ", ".join(notes), tone)
