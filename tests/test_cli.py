@@ -27,6 +27,14 @@ def test_list_names_experiments_references_and_flows(capsys: pytest.CaptureFixtu
     assert "tempered-0.75" in printed
 
 
+def test_list_elsewhere_says_where_it_belongs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["list"]) == 2
+    assert "workflow/experiments: no experiments" in capsys.readouterr().err
+
+
 def test_validate_evaluates_the_energies(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "--energies", "scale=smoke"]) == 0
     assert "three_well: 2 references, 7 flows, scale smoke, seed 1: ok" in capsys.readouterr().out

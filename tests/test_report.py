@@ -310,6 +310,21 @@ def test_the_page_says_what_the_base_is(base: dict[str, object], expected: str) 
     assert expected in page([Chapter(Results(**tables(an_experiment(base=base))), [], [])])
 
 
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("base", "fitted to the samples of tempered; tempering starts from mean 0.0, sd 3.0 where"),
+        ("structure", "<dd>fitted to the samples of tempered</dd>"),
+    ],
+)
+def test_the_page_says_what_the_base_is_fitted_to(start: str, expected: str) -> None:
+    power = {**REFERENCE, "path": "power", "ladder": {"kind": "fixed", "values": [0.5, 1]}}
+    experiment = an_experiment(base={"kind": "fitted", "sd": 3}, references={"tempered": power})
+    tempered = experiment.references["tempered"].model_copy(update={"start": start})
+    experiment.references["tempered"] = tempered
+    assert expected in page([Chapter(Results(**tables(experiment)), [], [])])
+
+
 def test_what_is_unknown_takes_no_room() -> None:
     plain = {"half": {"reference": "tempered", "theta": 0.5}}
     experiment = an_experiment(flows=plain, truth=None, observables=[])

@@ -241,7 +241,13 @@ def _list(options: argparse.Namespace) -> None:
 
         print(",".join(experiments_there(load_paper(_PAPER), Path(), experiment_names(Path()))))
         return
-    for name in experiment_names(Path()):
+    names = experiment_names(Path())
+    if not names:
+        raise UserError(
+            f"{Path('workflow/experiments').absolute()}: no experiments; the command is for the "
+            "folder of a clone"
+        )
+    for name in names:
         project = Project(experiments=[name])
         experiment = resolve_experiment(experiment_file(name, Path()), project)
         print(f"{name}: {experiment.title}")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-from jeffreysflow.config import TruthConfig
+from jeffreysflow.config import Experiment, TruthConfig
 from jeffreysflow.config.potential import BaseConfig
+from jeffreysflow.config.reference import ReferenceConfig
 from jeffreysflow.report.bead_tables import bead_table, path_table
 from jeffreysflow.report.bias_parts import bias_parts_table
 from jeffreysflow.report.cautions import cautions
@@ -176,7 +177,20 @@ def _method(truth: TruthConfig) -> str:
     return f"exact map, {truth.samples:,} Sobol points in {truth.scramblings} scramblings"
 
 
-def _base_fact(base: BaseConfig) -> str:
+def _base_fact(experiment: Experiment) -> str:
+    """What flows start from; of a fitted base also what tempering starts from, where it does."""
+    law, reference = _law(experiment.base), experiment.base_reference
+    if reference is None:
+        return law
+    tempered = [
+        each for each in experiment.references.values() if isinstance(each, ReferenceConfig)
+    ]
+    starts = any(each.start == "base" for each in tempered)
+    fitted = f"fitted to the samples of {reference}"
+    return f"{fitted}; tempering starts from {law}" if starts else fitted
+
+
+def _law(base: BaseConfig) -> str:
     law = f"mean {base.mean}, sd {base.sd}"
     if base.tails is not None:
         law = f"Student's t of dof {base.tails:g}, location {base.mean}, scale {base.sd}"
@@ -188,7 +202,7 @@ def _base_fact(base: BaseConfig) -> str:
 
 def _facts(found: Results) -> dict[str, str]:
     experiment = found.experiment
-    potential, base, truth = experiment.potential, experiment.base, experiment.truth
+    potential, truth = experiment.potential, experiment.truth
     ring = experiment.path_integral
     parameters = ", ".join(f"{key} = {value}" for key, value in potential.parameters.items())
     generation, sampling = experiment.generation, experiment.generation.sampling
@@ -212,7 +226,7 @@ def _facts(found: Results) -> dict[str, str]:
         return {**facts, "generated": samples}
     return {
         **facts,
-        "base": _base_fact(base),
+        "base": _base_fact(experiment),
         "exact values": _exact_values(found),
         "generated": samples,
     }
