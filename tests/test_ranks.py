@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jeffreysflow.config.ranks import useful_ranks
+from jeffreysflow.config.ranks import ranks_here, useful_ranks
 from jeffreysflow.stages.temper import tempering_settings
 from test_memory import REFERENCE, experiment
 
@@ -50,3 +50,14 @@ def test_on_gpus_there_is_a_rank_for_each(
     assert useful_ranks(made, "temper", "r", here) == ranks
     on_cpu = experiment(references={"r": {**REFERENCE, **changes}})
     assert useful_ranks(on_cpu, "temper", "r", here) == useful_ranks(on_cpu, "temper", "r")
+
+
+@pytest.mark.parametrize(
+    ("references", "cores", "ranks"),
+    [(1, 1, 1), (1, 8, 8), (2, 1, 1), (2, 2, 1), (2, 3, 1), (3, 8, 4)],
+)
+def test_one_of_several_leaves_cores_to_others(references: int, cores: int, ranks: int) -> None:
+    alone = [experiment(references={"r": REFERENCE})] * references
+    assert ranks_here(alone, cores) == ranks
+    others = {f"other_{k}": REFERENCE for k in range(1, references)}
+    assert ranks_here([experiment(references={"r": REFERENCE, **others})], cores) == ranks

@@ -7,7 +7,7 @@ from jeffreysflow.config.folders import check_writable
 from jeffreysflow.config.gpus import gpus_asked
 from jeffreysflow.config.loading import project_of
 from jeffreysflow.config.memory import memory_mb
-from jeffreysflow.config.ranks import useful_ranks
+from jeffreysflow.config.ranks import ranks_here, useful_ranks
 from jeffreysflow.config.size import refuse_what_does_not_fit
 from jeffreysflow.config.project import page_hash
 from jeffreysflow.errors import UserError
@@ -50,6 +50,7 @@ ON_GPUS = PROJECT.device != "cpu" or any(
     for experiment in EXPERIMENTS.values()
     for reference in experiment.references.values()
 )
+MOST_RANKS_HERE = ranks_here(EXPERIMENTS.values(), workflow.cores or 1)
 CARDS = None if ELSEWHERE or not ON_GPUS else len(cards())
 if CARDS:
     if "gpu" not in workflow.global_resources:
@@ -131,9 +132,14 @@ def ranks(wildcards, threads):
 
 def most_ranks(stage):
     """As many as a tempering run has tiles, or GPUs; Snakemake takes no more than there are cores."""
-    return lambda wildcards: useful_ranks(
-        experiment_of(wildcards), stage, wildcards.reference, CARDS
-    )
+
+    def most(wildcards):
+        experiment, name = experiment_of(wildcards), wildcards.reference
+        ranks = useful_ranks(experiment, stage, name, CARDS)
+        shared = not ELSEWHERE and experiment.tempering(name).device == "cpu"
+        return min(ranks, MOST_RANKS_HERE) if shared else ranks
+
+    return most
 
 
 def launcher(wildcards, threads):
@@ -269,8 +275,8 @@ def levels_ahead(wildcards):
 
 
 def before_all_levels(wildcards):
-    """Priority of a run that asks for all cores of a machine: it would wait for the end of every
-    chain of levels, which leaves all cores but one idle.
+    """Priority of a run that asks for many cores, which would wait for the end of chains of levels
+    that keep one core each.
     """
     return 1_000 + levels_ahead(wildcards)
 

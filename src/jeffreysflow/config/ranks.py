@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jeffreysflow.config.experiment import Experiment
-from jeffreysflow.config.reference import SuggestedLadder
+from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
 from jeffreysflow.tempering.tiles import tile_grid
 
-__all__ = ["useful_ranks"]
+__all__ = ["ranks_here", "useful_ranks"]
 
 _MOST = 256
 
@@ -34,3 +36,16 @@ def useful_ranks(
     if section.device == "cuda":
         return max(1, min(tiles, cards or 1))
     return max(2, min(tiles, _MOST))
+
+
+def ranks_here(experiments: Iterable[Experiment], cores: int) -> int:
+    """The most ranks of a run on one machine: all its cores where there is a single reference to
+    temper. One of several leaves half of them to what else is ready: levels of a flow take one core
+    each, and a run that asks for every core would not begin while a single one of them is at work.
+    """
+    tempered = sum(
+        isinstance(reference, ReferenceConfig)
+        for experiment in experiments
+        for reference in experiment.references.values()
+    )
+    return cores if tempered <= 1 else max(1, cores // 2)
