@@ -15,6 +15,7 @@ from jeffreysflow.molecules.molecule import Molecule
 from jeffreysflow.molecules.nonbonded import Nonbonded
 from jeffreysflow.molecules.placing import log_volume
 from jeffreysflow.molecules.topology import Topology
+from jeffreysflow.streams import Stream
 from molecule_cases import (
     CHIRAL,
     KT,
@@ -225,3 +226,16 @@ def test_cartesian_coordinates_hold_the_centroid() -> None:
     assert shift.tolist() == pytest.approx((1.5 * (after - before)).tolist(), abs=1e-9)
     frames = molecule.coordinates(molecule.positions(x) + 2.0)
     assert molecule.positions(frames.x).mean(dim=0).abs().max() < 1e-12
+    # of frames the centroid is not known, and is drawn: <c^2> = 1/N, in all shapes alike
+    assert molecule.place is not None
+    many = frames.x[:1].expand(20_000, -1)
+    placed = molecule.place(many, Stream(1, "centroids"))
+    c = placed.reshape(-1, 3, 3).mean(dim=1)
+    z = (3 * c.square() - 1).mean(dim=0) / math.sqrt(2 / len(c))
+    assert float(z.abs().max()) < 4.5
+    assert float((c.mean(dim=0) * math.sqrt(3 * len(c))).abs().max()) < 4.5
+    shape = (placed.reshape(-1, 3, 3) - c.unsqueeze(1)).flatten(1)
+    assert float((shape - many).abs().max()) < 1e-12
+    assert molecule.coordinates(molecule.positions(placed)).x[7].tolist() == pytest.approx(
+        many[7].tolist(), abs=1e-12
+    )

@@ -4,7 +4,7 @@ Several independent runs with OpenMM's Langevin integrator, for an experiment wi
 `potential: {molecule: ...}`, each from the reference structure. Writes `T300.npz` and so on, with
 `x` [draw, run, coordinate] in the experiment's own coordinates and `U` [draw, run] in kJ/mol, and
 prints the lines that import them (docs/samples.md). Frames that are cis, mirrored or have hydrogens
-swapped are another molecule: the last frame before stands for them, and they are counted.
+swapped are another molecule: their `log_weights` [draw, run] are -inf, and they are counted.
 
 Needs the extra `molecules`. Langevin steps have a bias of their own: 1 fs and no constraints.
 """
@@ -110,17 +110,17 @@ def write(options: argparse.Namespace, molecule: object, frames: np.ndarray) -> 
         kept = found.kept.reshape(runs, draws)
         x = torch.full((runs, draws, molecule.dimension), torch.nan, dtype=torch.float64)
         x[kept] = found.x
-        for draw in range(draws):
-            gone = ~kept[:, draw]
-            x[gone, draw] = x[gone, draw - 1] if draw else molecule.structure
+        x[~kept] = molecule.structure
         with torch.no_grad():
             U = torch.cat(
                 [molecule.kilojoules(part) for part in torch.split(x.flatten(0, 1), 1000)]
             )
+        weights = {"log_weights": np.where(kept.T, 0.0, -np.inf)} if found.dropped else {}
         np.savez(
             options.folder / f"T{T:.0f}.npz",
             x=x.transpose(0, 1).numpy(),
             U=U.reshape(runs, draws).T.numpy(),
+            **weights,
         )
         print(f"  - {{file: T{T:.0f}.npz, temperature: {T:.0f}}}")
         if found.dropped:

@@ -15,9 +15,9 @@ from jeffreysflow.analysis.imported_overlap import overlap_advice
 from jeffreysflow.analysis.imported_weights import (
     different,
     duplicated,
-    foreign,
     given_energies,
     log_weights_of,
+    marked,
 )
 from jeffreysflow.config import Experiment, SamplesConfig
 from jeffreysflow.config.samples_reference import SampleFiles
@@ -27,6 +27,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.force_balance import largest_imbalance
 from jeffreysflow.estimation.thermometers import Thermometer, by_gradients, by_neighbours
 from jeffreysflow.launch.target import build_path
+from jeffreysflow.molecules.molecule import Molecule
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.progress import Progress
 from jeffreysflow.stores.levels import Samples
@@ -109,7 +110,8 @@ class ImportedLevels:
         copies = duplicated(x)
         x = self._path.domain.turned(x)
         inside = _inside(x, self._path.domain)
-        flat = x.flatten(0, 1)
+        as_read = x.flatten(0, 1)
+        flat = self._placed(k, as_read, marked(parts, "unplaced").flatten())
         U_0, V = _energies(self._path, flat, inside.flatten())
         U = U_0 + V
         if bool(U.isnan().any()):
@@ -121,7 +123,7 @@ class ImportedLevels:
         pair = given_energies(parts, scaled.reshape(x.shape[:2]))
         if pair is not None:
             self._add(k, lam, "energy_offset", check_energies(*pair, section, where))
-        others = foreign(parts)
+        others = marked(parts, "foreign")
         beyond = ~others & ~U.isfinite().reshape(x.shape[:2])
         for those, what in (
             (others, "are frames of another molecule, such as cis for trans or a mirror image"),
@@ -140,10 +142,20 @@ class ImportedLevels:
         self._add(k, lam, "dropped", float(shares[beyond].sum()))
         self._add(k, lam, "foreign", float(shares[others].sum()))
         rows = torch.arange(len(U)) if log_weights is None else self._resampled(k, lam, log_weights)
-        self._add(k, lam, "different", different(flat[rows]))
+        self._add(k, lam, "different", different(as_read[rows]))
         level = Samples(flat[rows], U_0[rows], V[rows])
         self._add_identities(k, lam, level)
         return level
+
+    def _placed(self, k: int, x: torch.Tensor, unplaced: torch.Tensor) -> torch.Tensor:
+        """Samples [n, d] with centroids where they are ``unplaced`` [n]."""
+        if not bool(unplaced.any()):
+            return x
+        target = self._path.target
+        assert isinstance(target, Molecule)
+        assert target.place is not None
+        stream = Stream(self._experiment.seed, self._experiment.name, self._name, "centroids", k)
+        return torch.where(unplaced.unsqueeze(1), target.place(x, stream), x)
 
     def _resampled(self, k: int, lam: float, log_weights: torch.Tensor) -> torch.Tensor:
         """Rows [n] of equal weight, in the order of the trajectories, one after the other, of

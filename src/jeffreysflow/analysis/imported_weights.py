@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch
 from jeffreysflow.errors import UserError, shown
 from jeffreysflow.stores.sample_files import ReadSamples
 
-__all__ = ["different", "duplicated", "foreign", "given_energies", "log_weights_of"]
+__all__ = ["different", "duplicated", "given_energies", "log_weights_of", "marked"]
 
 
 def log_weights_of(
@@ -44,12 +45,10 @@ def log_weights_of(
     return left, torch.softmax(log_weights.flatten(), dim=0).reshape(kept.shape)
 
 
-def foreign(parts: Sequence[ReadSamples]) -> torch.Tensor:
-    """Which samples [draw, walker] of all files of a level stand for nothing."""
-    masks = [
-        np.zeros(part.x.shape[:2], dtype=bool) if part.foreign is None else part.foreign
-        for part in parts
-    ]
+def marked(parts: Sequence[ReadSamples], mark: Literal["foreign", "unplaced"]) -> torch.Tensor:
+    """Which samples [draw, walker] of all files of a level have the ``mark``."""
+    given = [(part.x.shape[:2], getattr(part, mark)) for part in parts]
+    masks = [np.zeros(shape, dtype=bool) if mask is None else mask for shape, mask in given]
     return torch.from_numpy(np.concatenate(masks, axis=1))
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.molecules.chart import Frames
+from jeffreysflow.streams import Stream
 
 __all__ = ["Cartesian"]
 
@@ -65,6 +66,11 @@ class Cartesian(nn.Module):
         r = r - r.mean(dim=0)
         x = ((r - self.reference.to(r).unsqueeze(2)) / self.length).flatten(0, 1).T.contiguous()
         return Frames(x, torch.ones(len(x), dtype=torch.bool), {})
+
+    def placed(self, x: torch.Tensor, stream: Stream) -> torch.Tensor:
+        """Coordinates [n, 3 N] whose centroids are 0, moved to ones drawn from the Gaussian."""
+        c = stream.normal(len(x), 3) / math.sqrt(self.atoms)
+        return x + c.to(x).repeat(1, self.atoms)
 
 
 def _split(x: torch.Tensor) -> torch.Tensor:

@@ -77,6 +77,8 @@ class Molecule(Potential):
         self.temperature, self.derivatives = temperature, derivatives
         # between its walls lengths and angles are finite, and so is the energy from below
         self.normalisable = isinstance(chart, Chart)
+        self.place = chart.placed if isinstance(chart, Cartesian) else None
+        """Draws what `coordinates` of frames lack, where they lack something: the centroid."""
         self.domain: Domain = chart.domain
         centre = torch.zeros(chart.dimension, dtype=torch.float64)
         self.register_buffer("_structure", centre if structure is None else structure)

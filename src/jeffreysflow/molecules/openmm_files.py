@@ -15,6 +15,7 @@ from jeffreysflow.userfiles.packaged import missing_extra
 
 __all__ = [
     "Model",
+    "refuse_fixed",
     "require_openmm",
     "system_from_forcefield",
     "system_from_prmtop",
@@ -119,6 +120,22 @@ def _model(source: Path, system: Any, topology: Any, structure: Path) -> Model:
             f"{structure}: positions of {len(positions)} atoms, for a molecule of {ours.atoms}"
         )
     return Model(system, ours, positions)
+
+
+def refuse_fixed(system: Any) -> None:
+    """Whether all particles of an ``openmm.System`` may move.
+
+    Raises
+    ------
+    UserError : one has no mass.
+    """
+    masses = [system.getParticleMass(i)._value for i in range(system.getNumParticles())]
+    fixed = [i for i, mass in enumerate(masses) if not mass > 0]
+    if fixed:
+        raise UserError(
+            f"{len(fixed)} particles have no mass, first particle {fixed[0]}: OpenMM holds them "
+            "where they are, which no coordinates here do; give them one"
+        )
 
 
 def topology_of(topology: Any) -> Topology:

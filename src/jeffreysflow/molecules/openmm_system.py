@@ -20,6 +20,7 @@ from jeffreysflow.molecules.bonded import (
 from jeffreysflow.molecules.born import ExpressionBorn, Kind, Obc, Part
 from jeffreysflow.molecules.force_field import ForceField
 from jeffreysflow.molecules.nonbonded import Nonbonded
+from jeffreysflow.molecules.openmm_files import refuse_fixed
 
 __all__ = ["COVERED", "force_field_of"]
 
@@ -44,6 +45,7 @@ def force_field_of(system: Any) -> ForceField:
     sites = [i for i in range(atoms) if system.isVirtualSite(i)]
     if sites:
         raise UserError(f"particle {sites[0]} is a virtual site, which is not covered")
+    refuse_fixed(system)
     bonded: list[Term] = []
     pairwise: list[Nonbonded | ExpressionBorn] = []
     for force in system.getForces():

@@ -11,7 +11,7 @@ import numpy as np
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.elsewhere import OtherProgram
-from jeffreysflow.molecules.openmm_files import require_openmm
+from jeffreysflow.molecules.openmm_files import refuse_fixed, require_openmm
 
 __all__ = ["openmm_energy"]
 
@@ -21,8 +21,8 @@ def openmm_energy(system: Any, workers: int = 1) -> OtherProgram:
 
     Raises
     ------
-    UserError : constraints or virtual sites, which positions of any coordinates do not keep, or
-        periodic boundaries.
+    UserError : constraints, virtual sites or particles without mass, which positions of any
+        coordinates do not keep, or periodic boundaries.
     """
     openmm = require_openmm("potential.molecule")
     xml = openmm.XmlSerializer.serialize(system)
@@ -38,6 +38,7 @@ def openmm_energy(system: Any, workers: int = 1) -> OtherProgram:
             f"particle {sites[0]} is a virtual site: it is where others put it, and has no "
             "coordinates of its own"
         )
+    refuse_fixed(system)
     periodic = [f for f in system.getForces() if f.usesPeriodicBoundaryConditions()]
     if periodic:
         raise UserError(

@@ -42,13 +42,14 @@ class ReadSamples(NamedTuple):
     """``x`` [draw, walker, d] in float64, a walker a trajectory; and where the file has them the
     natural ``log_weights`` [draw, walker] and the energies ``U`` [draw, walker], in its own unit.
     What is ``foreign`` [draw, walker] has no coordinates: another sample stands in its place, and
-    it counts for nothing.
+    it counts for nothing. Of what is ``unplaced`` [draw, walker] the centroid is not known.
     """
 
     x: np.ndarray
     log_weights: np.ndarray | None = None
     U: np.ndarray | None = None
     foreign: np.ndarray | None = None
+    unplaced: np.ndarray | None = None
 
 
 class SampleFormat(ABC):
@@ -143,7 +144,7 @@ def read_samples(
                 f"{file}: {name} is not finite at {int(bad.sum())} places, first in draw {draw} of "
                 f"trajectory {walker}"
             )
-    return ReadSamples(x, given.get("log_weights"), given.get("U"), found.foreign)
+    return ReadSamples(x, given.get("log_weights"), given.get("U"), found.foreign, found.unplaced)
 
 
 def _asked(file: Path, question: Callable[[SampleFormat], _T]) -> _T:

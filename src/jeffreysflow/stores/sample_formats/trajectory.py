@@ -33,7 +33,8 @@ class Trajectory(SampleFormat):
     file. It is read by `mdtraj`, of the extra `molecules`, a thousand frames at a time.
 
     Frames of another molecule (cis, mirrored, swapped hydrogens) have no coordinates: they are
-    foreign, and how many there were is said.
+    foreign, and how many there were is said. Where a centroid belongs to the coordinates, frames
+    are unplaced: what programs that do not hold it leave behind is no sample of it.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = tuple(_READERS)
@@ -75,12 +76,15 @@ class Trajectory(SampleFormat):
             raise UserError(
                 f"{file}: all {frames} frames are of another molecule: {_told(dropped)}"
             )
+        placed = getattr(target, "place", None) is None
+        unplaced = None if placed else np.ones((frames, 1), dtype=bool)
         if kept.all():
-            return ReadSamples(x[:, None])
+            return ReadSamples(x[:, None], unplaced=unplaced)
         print(f"{file}: of {frames} frames left out: {_told(dropped)}", flush=True)
         there = np.where(kept, np.arange(frames), 0)
         there[: kept.argmax()] = kept.argmax()  # before the first
-        return ReadSamples(x[np.maximum.accumulate(there)][:, None], foreign=~kept[:, None])
+        x = x[np.maximum.accumulate(there)]
+        return ReadSamples(x[:, None], foreign=~kept[:, None], unplaced=unplaced)
 
 
 def _positions(read: Any) -> np.ndarray:
