@@ -257,6 +257,18 @@ def test_what_chance_does_not_allow_is_a_caution(
     assert said == lines
 
 
+@pytest.mark.parametrize(("size", "doubted"), [(0.12, False), (0.08, True)])
+def test_paths_of_which_few_count_are_a_caution(size: float, doubted: bool) -> None:
+    rows = [
+        row._replace(value=size) if (row.beads, row.quantity) == (32, "ess") else row
+        for row in averages()
+    ]
+    found = Results(**tables(an_experiment()) | {"beads": {"one": rows}})
+    lines = bead_doubts(found, "one")
+    assert len(lines) == doubted
+    assert all("for 1 of 3 numbers of beads, worst 8.00% of 32 beads" in line for line in lines)
+
+
 def test_flows_are_to_differ_from_a_classical_reference() -> None:
     """Its log Z and its samples are far off, and yet there is nothing to caution of."""
     found = Results(**tables(an_experiment()))

@@ -55,6 +55,12 @@ def test_columns_behind_the_observables_have_no_bias_here() -> None:
     assert some == bias_by_size(blocks_of(values[:, :2]), SIZES[:2], exact)
 
 
+def test_no_bias_has_no_error() -> None:
+    blocks = [WeightedSums.of(torch.zeros(4), torch.ones(4, 1)) for _ in range(8)]
+    (row,) = bias_by_size(blocks, [8], torch.ones(1).double())
+    assert (row.rms, math.isnan(row.rms_error)) == (0.0, True)
+
+
 def test_block_sizes() -> None:
     assert block_size(320_000, []) == 5000
     assert block_size(4**11, [4**9, 4**8]) == 4**8

@@ -188,6 +188,25 @@ def test_a_flow_that_never_pays_does_not_whatever_its_errors() -> None:
     assert set(pays.values()) == {math.inf}
 
 
+def test_a_reference_with_errors_that_are_too_small_is_not_called_cheap() -> None:
+    estimates = {**found().estimates}
+    root = "reference:tempered"
+    estimates[root] = [*estimates[root], EstimateRow(1, "trusted", 0.0)]
+    results = Results(experiment(), estimates)
+    lines = {line.partition(":")[0]: line for line in verdicts(results, records())}
+    assert "from 3,500" in lines["direct"]
+    assert "its errors may be too small: a flow pays from fewer" in lines["direct"]
+    assert "never" not in lines["sequence"]
+    pays = [row.value for row in cost_rows(results, records()) if "cheaper" in row.quantity]
+    assert pays
+    assert math.inf not in pays
+    # of a biased kernel that is its only fault
+    ula = {"tempered": {**REFERENCE, "kernel": {"name": "ula"}}}
+    lines = verdicts(Results(experiment(references=ula), estimates), records())
+    assert any("never" in line for line in lines)
+    assert not any("from fewer" in line for line in lines)
+
+
 @pytest.mark.parametrize(("kernel", "biased"), [("mala", False), ("ula", True)])
 def test_tempering_with_a_biased_kernel_is_said_to_be(kernel: str, biased: bool) -> None:
     references = {"tempered": {**REFERENCE, "kernel": {"name": kernel}}}

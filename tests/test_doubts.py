@@ -219,6 +219,18 @@ def test_an_ensemble_is_judged_without_exact_values() -> None:
     assert "fit the islands they were trained on" in texts(doubts_about_ensemble(overfitted))
 
 
+def test_what_its_flows_cannot_draw_is_not_in_an_ensemble() -> None:
+    good = [row("ess_after_resampling", 0.8, 0.02), *GOOD_WEIGHTS[1:], row("log_z", 1.0, 0.01)]
+    lost = [row("gap_relative_to_reference", 5.0), row("step_jeffreys_gap", 0.1)]
+    sharing = [row("gap_relative_to_reference", 0.2), row("step_jeffreys_gap", 0.1)]
+    assert not is_trusted(doubts_about_ensemble(good, maps=lost))
+    assert is_trusted(doubts_about_ensemble(good, maps=lost, classical=True))
+    assert doubts_about_ensemble(good, maps=sharing) == []
+    outside = {"outside_base": 1e-15, "outside_reference": 0.01, "reference_samples": 20_000.0}
+    cut = [row(name, value) for name, value in outside.items()]
+    assert not is_trusted(doubts_about_ensemble(good, maps=cut))
+
+
 # --- references
 
 
@@ -241,6 +253,9 @@ def test_what_speaks_against_a_reference() -> None:
     assert "R-hat exceeds 1.05 for 2 of 2 series, worst 1.070" in texts(mild)
     assert is_trusted(mild)
     assert not is_trusted(doubts_about_reference([], diagnostics(rhat=1.2)))
+    # walkers that never moved
+    assert not is_trusted(doubts_about_reference([], diagnostics(rhat=math.inf)))
+    assert doubts_about_reference([], diagnostics(rhat=math.nan)) == []
     below = [line for line in diagnostics(rhat=1.2, drift=9.0) if line.level == 1]
     at_last = DiagnosticRow("level", 2, 1.0, "U", "rhat", 1.0)
     assert is_trusted(doubts_about_reference([], [*below, at_last]))

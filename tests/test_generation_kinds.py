@@ -74,7 +74,9 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
     for name in ("undisturbed", "killed"):
         results = tmp_path / name
         shutil.copytree(trained, results)
-        layout, experiment = wells(results, SMALL, {**SAMPLING[kind], "samples": 160, "batch": 40})
+        generation = {**SAMPLING[kind], "samples": 160, "batch": 40}
+        observables = ["x1 < 0", "x1 > 60"]
+        layout, experiment = wells(results, SMALL, generation, observables=observables)
         if name == "killed":
             child = os.fork()
             if child == 0:
@@ -99,6 +101,14 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
     log_z = rows["log_z"]
     assert log_z.stderr is not None
     assert abs(log_z.value - 0.0) < 5 * log_z.stderr
+    # an event that none met had as many chances as there are independent samples
+    seen, unseen = rows["observable:x1 < 0"], rows["observable:x1 > 60"]
+    assert unseen.n_eff is not None
+    assert unseen.limit == pytest.approx(3 / unseen.n_eff, rel=0.01)
+    if kind != "importance":
+        assert seen.n_eff is not None
+        assert unseen.n_eff == pytest.approx(min(seen.n_eff, 160))
+        assert seen.n_eff < 140
 
 
 def test_a_velocity_that_loses_a_well_is_doubted(

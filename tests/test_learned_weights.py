@@ -217,6 +217,9 @@ def test_a_verdict_on_learned_weights(largest: float, ess: float, says: str | No
         EstimateRow(2, "largest_z_against_exact", largest),
     ]
     doubts = doubts_about_learned(rows)
+    if math.isnan(largest):
+        (enough,) = doubts_about_learned([*rows, EstimateRow(2, "islands", 15.0)])
+        assert "no average of observables or regions" in enough.text
     assert is_trusted(doubts) == (says is None)
     assert says is None or says in doubts[0].text
     assert is_trusted(doubts_about_learned([*rows, EstimateRow(2, "loss", 0.05)])) == (says is None)

@@ -14,6 +14,7 @@ from jeffreysflow.distillation.outside import Beyond, mass_beyond, outside_facts
 from jeffreysflow.domain import Domain
 from jeffreysflow.flows.box import Box, spline_box
 from jeffreysflow.judgement.box_doubt import box_doubt, box_doubts
+from jeffreysflow.judgement.flow_doubts import doubts_about_flow
 from jeffreysflow.potentials import Base
 from jeffreysflow.stores.tables import EstimateRow
 from jeffreysflow.streams import Stream
@@ -199,10 +200,29 @@ def test_the_doubt_by_the_rows_of_a_table() -> None:
             EstimateRow(level, "tail_dof", 3.0),
         ]
 
-    (line,) = box_doubts(rows(1, 1e-3))
+    ((line, share),) = box_doubts(rows(1, 1e-3))
+    assert share == 1e-3
     assert line.startswith("1.0e-03 of the target")
     assert "3.0 degrees of freedom" in line
     assert box_doubts(rows(1, 1e-9)) == []
     assert box_doubts([EstimateRow(1, "ess", 0.5)]) == []
-    (line,) = box_doubts(rows(1, 0.0) + rows(2, 1e-3))
+    ((line, _),) = box_doubts(rows(1, 0.0) + rows(2, 1e-3))
     assert line.startswith("level 2: ")
+
+
+def test_what_raised_no_doubt_makes_none_grave() -> None:
+    def rows(level: int, base: float, reference: float) -> list[EstimateRow]:
+        values = {
+            "outside_base": base,
+            "outside_reference": reference,
+            "reference_samples": 200_000.0,
+        }
+        return [EstimateRow(level, name, value) for name, value in values.items()]
+
+    # of the third level more lies outside, as much as the base draws there
+    flagged = rows(1, 1e-15, 5e-5)
+    ((line, share),) = box_doubts([*flagged, *rows(3, 1e-4, 5e-4)])
+    assert (line.startswith("level 1: "), share) == (True, 5e-5)
+    doubts = doubts_about_flow([*flagged, *rows(3, 1e-4, 5e-4)])
+    assert [doubt.grave for doubt in doubts if doubt.text == line] == [False]
+    assert any(doubt.grave for doubt in doubts_about_flow(rows(1, 1e-15, 5e-4)))

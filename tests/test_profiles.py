@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,6 +100,25 @@ def test_a_bin_nobody_visited_counts_by_what_was_expected_in_it() -> None:
     # none of half a sample that was due in the last bin says nothing
     assert abs(float(z[-1])) < 2
     assert bin_scores(torch.zeros(3), torch.zeros(3), torch.ones(3) / 3).isnan().all()
+
+
+def test_a_sample_in_a_rare_bin_is_no_doubt_and_in_an_impossible_one_it_is() -> None:
+    """Of many bins that are rarely met some are met once; the error of one sample is unknown."""
+    m = 20_000
+    for exact, largest in ((1e-6, 2.1), (1e-5, 1.0), (1e-10, 5.0)):
+        p = torch.tensor([0.5, 1 / m]).double()
+        error = torch.tensor([0.5 / math.sqrt(m), 0.0]).double()
+        z = bin_scores(p, error, torch.tensor([0.5, exact]).double())
+        assert 0 < float(z[1]) < largest or (exact < 1e-9 and float(z[1]) > 4.5)
+    # over many runs the largest score of 100 rare bins is that of chance
+    exact = torch.cat([torch.tensor([0.5]), torch.full((100,), 2e-6)]).double()
+    worst = []
+    for k in range(200):
+        hits = torch.from_numpy(np.random.default_rng(k).poisson(m * exact[1:].numpy())).double()
+        p = torch.cat([exact[:1], hits / m])
+        error = torch.cat([torch.tensor([0.5 / math.sqrt(m)]).double(), torch.zeros(100).double()])
+        worst.append(float(bin_scores(p, error, exact).max()))
+    assert max(worst) < 4
 
 
 def test_correlated_samples_have_scores_of_their_own_size() -> None:

@@ -18,6 +18,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums
+from jeffreysflow.estimation.estimates import from_groups
 from jeffreysflow.estimation.observables import parse_observable
 from jeffreysflow.judgement.doubts import Witness
 from jeffreysflow.judgement.region_doubts import (
@@ -167,11 +168,37 @@ def test_disagreement_is_told_from_agreement() -> None:
     assert [d.grave for d in doubts_about_regions([region(0.2)])] == [False]
 
 
+def test_free_energies_have_errors_where_populations_have_them(tmp_path: Path) -> None:
+    _, experiment = prepared(tmp_path)
+    measured = build_measured(experiment, build_potential(experiment))
+    write_table(tmp_path / "truth.csv", TruthRow, [])
+    generator = torch.Generator().manual_seed(2)
+    for islands_there, known in ((2, False), (16, True)):
+        groups = []
+        for island in range(16):
+            x = torch.full((200, 1), -2.0, dtype=torch.float64)
+            x[: 5 * (island < islands_there)] = 2.0
+            x += 0.01 * torch.randn(len(x), 1, generator=generator, dtype=torch.float64)
+            noise = 0.1 * torch.randn(len(x), generator=generator, dtype=torch.float64)
+            groups.append(WeightedSums.of(noise, measured.values(x, x[:, 0])))
+        table = EstimateTable("ensemble", 1, tmp_path / "truth.csv", {})
+        table.add_measured(measured, from_groups(groups, copies=True), 3200)
+        add_free_energies_of_groups(table, measured, groups)
+        rows = {row.quantity: row for row in table.rows}
+        assert (rows["region:right"].stderr is not None) == known
+        assert (rows["free_energy:right"].stderr is not None) == known
+        assert math.isfinite(rows["free_energy:right"].value)
+
+
 def test_walkers_that_disagree_on_a_region_are_told() -> None:
     rows = [EstimateRow(k, "region_rhat:a", value) for k, value in enumerate((1.01, 1.07, 1.3))]
     assert [d.grave for d in unmixed_regions(rows)] == [True]
     assert [d.grave for d in unmixed_regions([*rows[:2], rows[0]._replace(level=2)])] == [False]
     assert not unmixed_regions(rows[:1])
+    # some are there all the time and the others never
+    apart = [rows[0]._replace(value=math.inf), rows[0]._replace(value=math.nan)]
+    assert [d.grave for d in unmixed_regions(apart)] == [True]
+    assert not unmixed_regions(apart[1:])
 
 
 def test_errors_of_free_energies_cover_their_spread(tmp_path: Path) -> None:

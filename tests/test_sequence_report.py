@@ -15,6 +15,7 @@ from jeffreysflow.report.flow_tables import flow_table, observable_table
 from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.page import Chapter, page
 from jeffreysflow.report.provenance import StageRecord, samples_a_second, stage_table
+from jeffreysflow.report.repair import repairs
 from jeffreysflow.report.sequence_tables import level_table, sequence_table
 from jeffreysflow.report.table import Cell, Table, filled
 from jeffreysflow.stores.tables import EstimateRow
@@ -179,6 +180,39 @@ def test_the_flow_table_tells_the_ensemble_and_the_speed() -> None:
     assert fresh["flow"].note == "θ chosen on tempered, amortised"
     assert (fresh["ESS"].text, ensemble["ESS"].text) == ("30 ± 1 %", "60.0 %")
     assert (fresh["largest |z|"].text, ensemble["largest |z|"].text) == ("2.5", "1.5")
+
+
+def test_the_size_of_an_ensemble_is_good_by_its_own_trust() -> None:
+    for trusted in ({}, {"chain": 0.0}, {"ensemble:chain": 0.0}):
+        found = results()
+        rows = {
+            source: [
+                *(row._replace(published=0.5) if row.quantity == "ess" else row for row in of),
+                *([EstimateRow(2, "trusted", trusted[source])] if source in trusted else []),
+            ]
+            for source, of in found.estimates.items()
+        }
+        judged = Results(found.experiment, rows, found.diagnostics)
+        cell = by_heading(flow_table(judged, {}, {}, {}), "ensemble of chain")["ESS"]
+        assert (cell.tone == "good") == ("ensemble:chain" not in trusted)
+        table = sequence_table([judged])
+        assert (by_heading(table, "chain")["ensemble ESS"].tone == "good") == (
+            "ensemble:chain" not in trusted
+        )
+
+
+def test_weights_that_are_not_trusted_repair_nothing() -> None:
+    found = results(7.0, 1.5, -2.5)
+    for of, verdict in (
+        (("ensemble:chain",), "the weights repair some of it"),
+        (("ensemble:chain", "chain"), "no weights to be trusted repair it"),
+    ):
+        rows = {**found.estimates}
+        for source in of:
+            rows[source] = [*rows[source], EstimateRow(2, "trusted", 0.0)]
+        (line,) = repairs(Results(found.experiment, rows, found.diagnostics), "tempered")
+        assert line.startswith(verdict)
+        assert "1.5 (x1**2) by its ensemble, which are not to be trusted" in line
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,16 @@ def test_what_never_varies_has_no_error() -> None:
     assert series_mean(torch.ones(100, 10)).mean == 1.0
 
 
+@pytest.mark.parametrize("walkers", [8, 64])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_has_no_error(walkers: int, value: float) -> None:
+    series = Stream(1, "series").normal(400, walkers)
+    series[3, 2] = value
+    found = series_mean(series)
+    assert not math.isfinite(found.mean)
+    assert math.isnan(found.error)
+
+
 def test_the_autocorrelation_time_of_a_known_process() -> None:
     found = autocorrelation_time(ar1(20_000, 8, 20, Stream(5)))
     assert found == pytest.approx(20, rel=0.1)

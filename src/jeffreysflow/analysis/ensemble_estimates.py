@@ -52,8 +52,9 @@ def add_ensemble(
             table.add("overfitting", float(record["overfitting"]), level=level)
         if record.get("biased_weights") is not None:
             table.add("unbiased_weights", 0.0)
-    if table.level > 1 and experiment.flow(flow).rejuvenation_steps:
-        table.add("exact_moves", float(rejuvenation_kernel(experiment.flow(flow)).exact))
+    section = experiment.flow(flow)
+    if section.levels == "all" and section.rejuvenation_steps:
+        table.add("exact_moves", float(rejuvenation_kernel(section).exact))
     table.add_measured(measured, from_groups(groups, copies=True), whole.n)
     add_free_energies_of_groups(table, measured, groups)
 

@@ -31,13 +31,14 @@ _GRID = 1024
 
 
 class ExactDivergence(NamedTuple):
-    """``value`` with its standard ``error``, and the log weights [n] of the exact samples, had the
-    flow made them.
+    """``value`` with its standard ``error``, the log weights [n] of the exact samples, had the flow
+    made them, and the ``shares`` [n] of the target that they stand for.
     """
 
     value: float
     error: float
     log_weights: torch.Tensor
+    shares: torch.Tensor
 
 
 def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> ExactDivergence | None:
@@ -70,7 +71,8 @@ def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> Exact
         return None
     made = pulled_back(flows, path, y)
     sums = WeightedSums.of(log_weights, made[:, None])
-    return ExactDivergence(float(sums.means), float(sums.errors), made)
+    shares = torch.softmax(log_weights, dim=0)
+    return ExactDivergence(float(sums.means), float(sums.errors), made, shares)
 
 
 def _exact_samples(

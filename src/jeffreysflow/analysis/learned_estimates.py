@@ -63,8 +63,10 @@ def learned_rows(
         whole = combined(groups)
         table.add_measured(measured, from_groups(groups, copies=True), whole.n)
         scores = _against(groups, exact, measured)
-        for observable, z in zip(measured.observables, scores, strict=True):
-            table.add(f"z_against_exact:{observable.name}", z)
+        averages = [*measured.observables, *measured.regions]
+        for average, z in zip(averages, scores, strict=True):
+            table.add(f"z_against_exact:{average.name}", z)
+        table.add("islands", len(groups))
         known = [abs(z) for z in scores if not math.isnan(z)]
         table.add("largest_z_against_exact", max(known, default=math.nan))
         table.add("trusted", float(is_trusted(doubts_about_learned(table.rows))))
@@ -75,13 +77,18 @@ def learned_rows(
 def _against(
     groups: list[WeightedSums], exact: list[WeightedSums], measured: Measured
 ) -> list[float]:
-    """Deviations of the means by the weights of ``groups`` from those of ``exact``."""
+    """Deviations of the means of observables and regions by the weights of ``groups`` from those of
+    ``exact``.
+    """
     difference = combined(groups).means - combined(exact).means
     if len(groups) < FEWEST_GROUPS:
-        return [math.nan] * len(measured.observables)
+        return [math.nan] * (len(measured.observables) + len(measured.regions))
     without = left_out(groups, _means) - left_out(exact, _means)
     errors, dof = group_errors(difference, without)
-    columns = (measured.of_observables(column).tolist() for column in (difference, errors, dof))
+    columns = (
+        torch.cat([measured.of_observables(column), measured.of_regions(column)]).tolist()
+        for column in (difference, errors, dof)
+    )
     return [deviation(value, error, d, 0.0) for value, error, d in zip(*columns, strict=True)]
 
 

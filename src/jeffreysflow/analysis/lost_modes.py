@@ -21,18 +21,23 @@ _ROWS_OF_VELOCITIES = 1000
 _MARGIN = 1.0
 
 
-def beyond_the_largest(log_weights: torch.Tensor, largest: float) -> tuple[float, int]:
-    """The share of samples [n] whose log weight, had the flow made them, is larger by 1 than the
-    ``largest`` of its own samples; and n. Of a good flow's target samples hardly any is: the flow
-    would have made some of them.
+def beyond_the_largest(
+    log_weights: torch.Tensor, largest: float, shares: torch.Tensor | None = None
+) -> tuple[float, float]:
+    """The share of the target, by samples [n] that stand for ``shares`` [n] of it (equal ones by
+    default), whose log weight, had the flow made them, is larger by 1 than the ``largest`` of its
+    own samples; and their effective number ``1 / sum shares^2``. Of a good flow's target samples
+    hardly any is: the flow would have made some of them.
     """
     n = len(log_weights)
-    return float((log_weights > largest + _MARGIN).double().mean()), n
+    shares = torch.full((n,), 1 / n, dtype=torch.float64) if shares is None else shares.double()
+    beyond = shares[log_weights > largest + _MARGIN]
+    return float(beyond.sum()), float(1 / shares.square().sum())
 
 
 def share_of_reference_beyond(
     layout: Layout, experiment: Experiment, flow: str, levels: Levels, largest: float
-) -> tuple[float, int] | None:
+) -> tuple[float, float] | None:
     """``beyond_the_largest`` of up to 20,000 samples (1,000 where maps are velocities), evenly
     spread, of a reference's last level, with the energies stored beside them where they are the
     target's; with random factors where weights have some. Those of a reference are drawn afresh,

@@ -64,11 +64,17 @@ def _add(
     errors: torch.Tensor,
     dof: torch.Tensor,
 ) -> None:
-    """None of a region that was not seen, nor above one."""
-    rows = zip(measured.regions, values.tolist(), errors.tolist(), dof.tolist(), strict=True)
-    for region, *row, its_dof in list(rows)[1:]:
-        if math.isfinite(row[0]):
-            table.add(f"{FREE_ENERGY}{region.name.removeprefix(REGION)}", *row, dof=its_dof)
+    """None of a region that was not seen, nor above one; without an error where one of the two
+    populations has none.
+    """
+    unsure = {row.quantity for row in table.rows if row.stderr is None and row.level == table.level}
+    first, *others = measured.regions
+    columns = (column.tolist()[1:] for column in (values, errors, dof))
+    for region, value, error, its_dof in zip(others, *columns, strict=True):
+        if math.isfinite(value):
+            known = unsure.isdisjoint((first.name, region.name))
+            name = f"{FREE_ENERGY}{region.name.removeprefix(REGION)}"
+            table.add(name, value, error if known else math.nan, dof=its_dof)
 
 
 def add_regions_of_levels(table: EstimateTable, measured: Measured, levels: Levels) -> None:

@@ -46,7 +46,8 @@ def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
         add_level(table, record, level)
     classical = experiment.is_classical(section.reference)
     say(experiment, flow, doubts_about_flow(table.rows, classical=classical))
-    doubts = doubts_about_ensemble(ensemble.rows, find_witness(layout, experiment, flow))
+    witness = find_witness(layout, experiment, flow)
+    doubts = doubts_about_ensemble(ensemble.rows, witness, table.rows, classical=classical)
     ensemble.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"ensemble:{flow}", doubts)
     for stale in (files.convergence, files.profiles):

@@ -80,7 +80,7 @@ def bias_by_size(
         squares = (means[:, : len(exact)] - exact)[:, known].square().sum(dim=1)
         rms = math.sqrt(float(squares.mean()))
         spread = float(squares.std()) if len(squares) > 1 else math.nan
-        error = spread / math.sqrt(len(squares)) / (2 * rms)
+        error = spread / math.sqrt(len(squares)) / (2 * rms) if rms > 0 else math.nan
         rows.append(BiasAtSize(size, len(squares), rms, error, math.sqrt(float(squares[0]))))
     return rows
 

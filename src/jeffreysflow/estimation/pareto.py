@@ -9,12 +9,21 @@ import torch
 
 from jeffreysflow.estimation.averages import WeightedSums
 
-__all__ = ["PARETO_LIMIT", "LargestWeights", "pareto_k", "trust_warnings", "warnings_about"]
+__all__ = [
+    "LEAST_ESS",
+    "PARETO_LIMIT",
+    "LargestWeights",
+    "pareto_k",
+    "trust_warnings",
+    "warnings_about",
+]
 
 PARETO_LIMIT = 0.7
 """Above it the error of a weighted average shrinks too slowly for its interval to be trusted."""
 
-_LEAST_ESS = 0.1
+LEAST_ESS = 0.1
+"""Below it true errors are larger than those given."""
+
 _LARGEST_TAIL_SHARE = 0.05
 _FEW_WEIGHTS = 100.0
 _ALONE = 8.0
@@ -150,7 +159,7 @@ def trust_warnings(
     if largest > _LARGEST_SHARE * n:
         text = f"one weight carries {largest / n:.1%} of the sum of all"
         lines.append((text, True))
-    if ess < _LEAST_ESS:
+    if ess < LEAST_ESS:
         text = f"ESS is {ess:.2%}, below 10 %: the true errors are larger than those given"
         lines.append((text, True))
     return lines

@@ -103,7 +103,10 @@ def bin_scores(
 
         ``1 / m = median error^2 / (p (1 - p))``
 
-    over bins that were visited. NaN where nothing is known.
+    over bins that were visited. Of more than is expected in a bin without an error of its own,
+    which a sample or two have met, only so much is sure that it was met: such a bin is as far off
+    as it is rare that any of m samples meets it, ``1 - exp(-m exact)``, two errors of the exact
+    value granted. NaN where nothing is known.
     """
     spread = probability * (1 - probability)
     seen = (error > 0) & (spread > 0)
@@ -111,5 +114,8 @@ def bin_scores(
         return torch.full_like(probability, torch.nan)
     m = 1 / (error[seen].square() / spread[seen]).median()
     expected = (exact * (1 - exact)).clamp(min=0) / m
-    variance = torch.maximum(error.square(), expected) + torch.as_tensor(exact_error) ** 2
-    return (probability - exact) / variance.sqrt()
+    allowed = torch.as_tensor(exact_error)
+    scores = (probability - exact) / (torch.maximum(error.square(), expected) + allowed**2).sqrt()
+    met = -torch.special.ndtri(-torch.expm1(-m * (exact + 2 * allowed))).clamp(max=0)
+    unknown = ~(error > 0) & (scores > 0)
+    return torch.where(unknown, torch.minimum(scores, met), scores)

@@ -60,13 +60,14 @@ def series_mean(series: torch.Tensor) -> SeriesMean:
     length b, is raised by it, and by ``12 tau / n``: a tau found too small by chance makes batches
     short and lets a series pass that should not. There is no error where the series holds fewer
     than 50 tau or visits an event fewer than 5 times, where fewer than 8 batches can be had, or
-    where all values are the same. ``tau`` is that of the series or of its normal scores, whichever
-    is longer: a long tail that was hardly visited hides how long the rest remembers.
+    where all values are the same or one is no finite number. ``tau`` is that of the series or of
+    its normal scores, whichever is longer: a long tail that was hardly visited hides how long the
+    rest remembers.
     """
     draws, walkers = series.shape
     mean = float(series.mean())
     centred = (series - mean).double()
-    if draws < 2 or float(series.max()) == float(series.min()):
+    if draws < 2 or not math.isfinite(mean) or float(series.max()) == float(series.min()):
         return SeriesMean(mean, math.nan, math.nan, math.nan)
     share = _rarer_share(series)
     tau = autocorrelation_time(centred)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from scipy.special import bdtrc
 
@@ -40,21 +41,42 @@ def box_doubt(
 1.0e-15 of its samples: its tails fall like those of Student's t with 3.0 degrees of freedom; set \
 base.tails to that or less
     """
+    found = _outside(
+        *(outside_base, outside_reference, n_reference, outside_predicted, error, tail_dof)
+    )
+    return None if found is None else found.line
+
+
+class BoxDoubt(NamedTuple):
+    """A line, and the share of the target that it is about."""
+
+    line: str
+    share: float
+
+
+def _outside(
+    outside_base: float,
+    outside_reference: float,
+    n_reference: float,
+    outside_predicted: float | None,
+    error: float | None,
+    tail_dof: float | None,
+) -> BoxDoubt | None:
     limit = max(_CLEARLY_MORE * outside_base, _NEGLIGIBLE)
     if outside_predicted is not None and outside_predicted - _ERRORS * (error or 0.0) > limit:
-        found = (
-            f"{outside_predicted:.1e} of the target lies outside the splines' box (by its energy)"
-        )
+        share = outside_predicted
+        found = f"{share:.1e} of the target lies outside the splines' box (by its energy)"
     elif _beyond_chance(outside_reference, n_reference, limit):
-        outside = round(outside_reference * n_reference)
+        share, outside = outside_reference, round(outside_reference * n_reference)
         found = f"{outside:,} of {n_reference:,.0f} reference samples lie outside the splines' box"
         tail_dof = None
     else:
         return None
-    return f"{found}, where the flow draws {outside_base:.1e} of its samples: {_advice(tail_dof)}"
+    line = f"{found}, where the flow draws {outside_base:.1e} of its samples: {_advice(tail_dof)}"
+    return BoxDoubt(line, share)
 
 
-def box_doubts(rows: Sequence[EstimateRow]) -> list[str]:
+def box_doubts(rows: Sequence[EstimateRow]) -> list[BoxDoubt]:
     """``box_doubt`` of each level in the rows of a flow's `estimates.csv`."""
     by_level: dict[int, dict[str, EstimateRow]] = {}
     for row in rows:
@@ -65,7 +87,7 @@ def box_doubts(rows: Sequence[EstimateRow]) -> list[str]:
         if "outside_base" not in values:
             continue
         predicted = found.get("outside_predicted")
-        line = box_doubt(
+        doubt = _outside(
             values["outside_base"],
             values["outside_reference"],
             values["reference_samples"],
@@ -73,9 +95,10 @@ def box_doubts(rows: Sequence[EstimateRow]) -> list[str]:
             None if predicted is None else predicted.stderr,
             values.get("tail_dof"),
         )
-        if line is not None:
+        if doubt is not None:
             several = sum("outside_base" in each for each in by_level.values()) > 1
-            lines.append(f"level {level}: {line}" if several else line)
+            line = f"level {level}: {doubt.line}" if several else doubt.line
+            lines.append(doubt._replace(line=line))
     return lines
 
 

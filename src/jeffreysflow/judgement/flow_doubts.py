@@ -72,14 +72,26 @@ def doubts_about_flow(
 
 
 def doubts_about_ensemble(
-    rows: Sequence[EstimateRow], witness: Witness | None = None
+    rows: Sequence[EstimateRow],
+    witness: Witness | None = None,
+    maps: Sequence[EstimateRow] = (),
+    *,
+    classical: bool = False,
 ) -> list[Doubt]:
-    """All that is off with the weighted ensemble of a sequence, by its islands that estimate."""
+    """All that is off with the weighted ensemble of a sequence, by its islands that estimate.
+
+    ``maps`` are the rows of the flows that made it: what these cannot draw is not in it either.
+    """
     last = {row.quantity: row for row in rows}
-    weights = [*_about_weights(last, "ess_after_resampling"), *about_random_weights(last)]
+    weights = [
+        *_about_weights(last, "ess_after_resampling"),
+        *about_random_weights(last),
+        *_about_the_box(maps),
+    ]
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ISLAND_ERROR)]
     doubts += doubts_about_regions(rows)
+    doubts += [] if classical else _strangers(maps)
     if "exact_moves" in last and not last["exact_moves"].value:
         doubts.append(Doubt("its samples were moved by a biased kernel: its weights are not exact"))
     overfitting = max((row.value for row in rows if row.quantity == "overfitting"), default=0.0)
@@ -141,9 +153,7 @@ def _about_size(last: Mapping[str, EstimateRow]) -> list[Doubt]:
 
 def _about_the_box(rows: Sequence[EstimateRow]) -> list[Doubt]:
     """Mass outside the splines' box is missing from every average; much of it is grave."""
-    names = ("outside_predicted", "outside_reference")
-    cut = max((row.value for row in rows if row.quantity in names), default=0.0)
-    return [Doubt(line, grave=cut > _GRAVE_CUT) for line in box_doubts(rows)]
+    return [Doubt(line, grave=share > _GRAVE_CUT) for line, share in box_doubts(rows)]
 
 
 def _about_log_z(last: Mapping[str, EstimateRow], witness: Witness, sound: bool) -> list[Doubt]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
 from jeffreysflow.estimation.pareto import trust_warnings
 from jeffreysflow.judgement.doubts import Doubt
 from jeffreysflow.judgement.scores import LARGEST_Z
@@ -26,7 +27,11 @@ def doubts_about_learned(rows: Sequence[EstimateRow]) -> list[Doubt]:
     largest = last["largest_z_against_exact"].value
     ess = last["ess"].value if "ess" in last else math.nan
     if math.isnan(largest):
-        return [Doubt("too few islands to compare learned weights with exact ones")]
+        enough = "islands" in last and last["islands"].value >= FEWEST_GROUPS
+        missing = (
+            "no average of observables or regions that varies" if enough else "too few islands"
+        )
+        return [Doubt(f"{missing} to compare learned weights with exact ones")]
     doubts = []
     if largest > LARGEST_Z:
         text = "learned weights are biased: their largest deviation from exact ones is "

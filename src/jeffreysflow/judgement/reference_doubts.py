@@ -72,7 +72,7 @@ def _disagreeing_walkers(diagnostics: Sequence[DiagnosticRow], last: int) -> lis
     found = {
         (row.level or 0, row.series): row.value
         for row in diagnostics
-        if row.quantity == "rhat" and math.isfinite(row.value)
+        if row.quantity == "rhat" and not math.isnan(row.value)
     }
     high = {key: value for key, value in found.items() if value > LARGEST_RHAT}
     if not high:

@@ -84,7 +84,7 @@ def _far_off(ours: EstimateRow, theirs: EstimateRow) -> bool:
 def unmixed_regions(rows: Sequence[EstimateRow]) -> list[Doubt]:
     """Levels of a reference whose walkers disagree on being in a region; grave at the last."""
     found = [row for row in rows if row.quantity.startswith(REGION_RHAT)]
-    high = [row for row in found if math.isfinite(row.value) and row.value > LARGEST_RHAT]
+    high = [row for row in found if row.value > LARGEST_RHAT]
     if not high:
         return []
     last = max(row.level for row in found)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from jeffreysflow.estimation.pareto import LEAST_ESS
 from jeffreysflow.report.bead_results import (
     bead_rows,
     bead_score,
@@ -107,15 +108,29 @@ def bead_table(found: Results, flow: str) -> Table | None:
 
 def bead_doubts(found: Results, flow: str) -> list[str]:
     """Averages that miss their exact values by more than chance allows, a line each for finitely
-    many beads and for their limit.
+    many beads and for their limit; and paths of which few count.
     """
     score = _scores(found, flow)
     rows = [row for row in found.beads.get(flow, ()) if _is_scored(row, score)]
     finite = [row for row in rows if row.beads > 0]
     limits = [row for row in rows if row.beads == 0]
     return [
+        *_few(found, flow),
         *_far(finite, score, "averages over beads", "exact values at as many beads"),
         *_far(limits, score, "limits of many beads", "exact values, the error of the fit included"),
+    ]
+
+
+def _few(found: Results, flow: str) -> list[str]:
+    sizes = {N: row.value for N, row in bead_rows(found, flow, "ess").items()}
+    small = {N: size for N, size in sizes.items() if size < LEAST_ESS}
+    if not small:
+        return []
+    worst = min(small, key=lambda N: small[N])
+    return [
+        f"ESS of its paths is below {LEAST_ESS:.0%} for {len(small)} of {len(sizes)} numbers of "
+        f"beads, worst {small[worst]:.2%} of {worst} beads: the true errors are larger than those "
+        "given, that of the limit of many beads too"
     ]
 
 

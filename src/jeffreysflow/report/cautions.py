@@ -54,10 +54,12 @@ def cautions(
     for name, flow in found.experiment.flows.items():
         witness = witness_of(found.experiment, name, found.estimates)
         classical = found.experiment.is_classical(flow.reference)
-        doubts = doubts_about_flow(found.estimates.get(name, ()), witness, classical=classical)
+        rows, ensemble = (found.estimates.get(each, ()) for each in (name, f"ensemble:{name}"))
+        doubts = doubts_about_flow(rows, witness, classical=classical)
         texts = [*(doubt.text for doubt in doubts), *_skipped(found, name, skipped.get(name, 0))]
         lines += _of(f"flow {name}", doubts, texts)
-        doubts = doubts_about_ensemble(found.estimates.get(f"ensemble:{name}", ()), witness)
+        maps = rows if ensemble else ()
+        doubts = doubts_about_ensemble(ensemble, witness, maps, classical=classical)
         lines += _of(f"ensemble of {name}", doubts, [doubt.text for doubt in doubts])
         for learned in flow.residual_weights:
             doubts = doubts_about_learned(found.estimates.get(f"learned:{name}:{learned}", ()))

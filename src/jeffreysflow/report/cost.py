@@ -36,6 +36,7 @@ __all__ = [
     "chain",
     "generation_cost",
     "has_bias",
+    "has_sound_errors",
     "is_trusted",
     "observable_costs",
     "path_costs",
@@ -157,6 +158,7 @@ def observable_costs(
     _, recorded = tempering_cost(records, reference)
     fixed = recorded + total(training_cost(records, name) for name in chain(found, flow))
     generated, trusted = generation_cost(records, flow), is_trusted(found, flow)
+    sound = has_sound_errors(found, flow)
     costs = []
     for row in found.estimates.get(flow, ()):
         name = _averaged(row.quantity)
@@ -173,6 +175,9 @@ def observable_costs(
         if not trusted:
             # errors that are too small make a flow look cheap, so "never" stands all the same
             pays = [number if number == math.inf else math.nan for number in pays]
+        if not sound:
+            # and tempering, so that a flow which pays even so does
+            pays = [number if number < math.inf else math.nan for number in pays]
         costs.append(ObservableCost(name, n, island, m, *pays))
     return costs
 
@@ -192,6 +197,14 @@ def _averaged(quantity: str) -> str | None:
 def is_trusted(found: Results, flow: str) -> bool:
     """Whether nothing grave is held against the fresh samples of a flow."""
     return found.value(flow, "trusted") != 0.0
+
+
+def has_sound_errors(found: Results, flow: str) -> bool:
+    """Whether nothing grave is held against the reference at the root of a flow but a bias, which
+    leaves its statistical errors right.
+    """
+    reference = found.experiment.tempered(flow)
+    return has_bias(found, flow) or found.value(f"reference:{reference}", "trusted") != 0.0
 
 
 def has_bias(found: Results, flow: str) -> bool:

@@ -14,6 +14,7 @@ from jeffreysflow.report.cost import (
     chain,
     generation_cost,
     has_bias,
+    has_sound_errors,
     is_trusted,
     observable_costs,
     path_costs,
@@ -48,6 +49,9 @@ _TITLES = {"warmup": "warm-up", "recorded": "recorded rounds"}
 _NOT_COMPARED = "not compared, since the errors of its fresh samples are not to be trusted"
 _TAKEN_AS_RIGHT = (
     ", even if the errors of its fresh samples, which are not to be trusted, were right"
+)
+_UNSOUND = (
+    "; that tempering is not to be trusted, and its errors may be too small: a flow pays from fewer"
 )
 _BIASED = "; the kernel of that tempering is biased, and only statistical errors are compared"
 _PARTS = ("of", "for", "core time")
@@ -141,7 +145,8 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
         text = f"by core time, {by_time}; by {counted} of the energy, {by_count}"
         if by_time == by_count == _NOT_COMPARED:
             text = _NOT_COMPARED
-        lines.append(f"{flow}: {text}" + _BIASED * has_bias(found, flow))
+        text += _BIASED * has_bias(found, flow) + _UNSOUND * (not has_sound_errors(found, flow))
+        lines.append(f"{flow}: {text}")
     for flow, cost in path_costs(found, records).items():
         trusted = is_trusted(found, flow)
         lines.append(_path_verdict(flow, cost) if trusted else f"{flow}: {_NOT_COMPARED}")

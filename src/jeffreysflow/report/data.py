@@ -35,6 +35,8 @@ __all__ = [
 
 Interval = tuple[float, float]
 
+_ALSO_ON_THE_WAY = ("bias", "noise_floor")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -53,8 +55,13 @@ class Results:
     bead_truth: Sequence[BeadTruthRow] = ()
 
     def estimate(self, source: str, quantity: str) -> EstimateRow | None:
-        """A quantity at the last level it is known for."""
-        rows = [row for row in self.estimates.get(source, ()) if row.quantity == quantity]
+        """A quantity at the last level it is known for; one that is also told of levels on the
+        way, of the last level that anything is known for.
+        """
+        of = self.estimates.get(source, ())
+        rows = [row for row in of if row.quantity == quantity]
+        if rows and quantity in _ALSO_ON_THE_WAY and rows[-1].level < max(row.level for row in of):
+            return None
         return rows[-1] if rows else None
 
     def value(self, source: str, quantity: str, column: str = "value") -> float:

@@ -91,7 +91,7 @@ def _ensemble(found: Results, name: str) -> list[Cell]:
     return [
         Cell(source_text(source), "weighted, after all levels"),
         trusted_cell(found, source),
-        percent_cell(found, name, "ess"),
+        percent_cell(found, name, "ess", source),
         _pareto(found, source),
         bias_cell(found, source),
         estimate_cell(found, source, "noise_floor"),

@@ -110,7 +110,7 @@ def _worst(
     rows = [
         row
         for row in found.diagnostics.get(reference, ())
-        if row.quantity == quantity and math.isfinite(row.value)
+        if row.quantity == quantity and not math.isnan(row.value)
     ]
     if not rows:
         return Cell(MISSING)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
+from jeffreysflow.judgement.scores import difference
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.table import LARGEST_Z, largest_z
 
 __all__ = ["repairs"]
+
+_NOT_TRUSTED = ", which are not to be trusted"
 
 
 def repairs(found: Results, reference: str) -> list[str]:
@@ -24,27 +27,45 @@ def repairs(found: Results, reference: str) -> list[str]:
         if before is None:
             lines += _moved(found, reference, flow, sources)
             continue
-        after = {
-            text: worst for source, text in sources.items() if (worst := largest_z(found, source))
-        }
+        after = [
+            _After(text, *worst, trusted=found.value(source, "trusted") != 0.0)
+            for source, text in sources.items()
+            if (worst := largest_z(found, source))
+        ]
         if not after:
             continue
-        numbers = ", ".join(f"{z:.1f} ({name}) by {text}" for text, (name, z) in after.items())
+        numbers = ", ".join(
+            f"{each.z:.1f} ({each.name}) by {each.text}" + _NOT_TRUSTED * (not each.trusted)
+            for each in after
+        )
         lines.append(
-            f"{_verdict(before[1], [z for _, z in after.values()])} in flow {flow}: the largest "
+            f"{_verdict(before[1], after)} in flow {flow}: the largest "
             f"deviation of an observable is {before[1]:.1f} standard errors ({before[0]}) before, "
             f"{numbers}"
         )
     return lines
 
 
-def _verdict(before: float, after: list[float]) -> str:
-    good = [z <= LARGEST_Z for z in after]
+class _After(NamedTuple):
+    """The largest deviation, and the average it is of, by weighted samples."""
+
+    text: str
+    name: str
+    z: float
+    trusted: bool
+
+
+def _verdict(before: float, after: list[_After]) -> str:
+    near = [each.z <= LARGEST_Z for each in after]
     if before <= LARGEST_Z:
-        return "the weights keep its averages" if all(good) else "the weights spoil its averages"
+        return "the weights keep its averages" if all(near) else "the weights spoil its averages"
+    good = [each.z <= LARGEST_Z and each.trusted for each in after]
     if all(good):
         return "the weights repair it"
-    return "the weights repair some of it" if any(good) else "the weights do not repair it"
+    if any(good):
+        return "the weights repair some of it"
+    # errors that are too large, or mean nothing, cover any deviation
+    return "no weights to be trusted repair it" if any(near) else "the weights do not repair it"
 
 
 def _moved(found: Results, reference: str, flow: str, sources: dict[str, str]) -> list[str]:
@@ -55,8 +76,7 @@ def _moved(found: Results, reference: str, flow: str, sources: dict[str, str]) -
         for row in found.estimates[source]:
             other = theirs.get(row.quantity)
             if other is not None and row.quantity.startswith("observable:"):
-                error = math.hypot(row.stderr or math.nan, other.stderr or math.nan)
-                moved[row.quantity.removeprefix("observable:")] = (row.value - other.value) / error
+                moved[row.quantity.removeprefix("observable:")] = difference(row, other)
         moved = {name: z for name, z in moved.items() if abs(z) > LARGEST_Z}
         if moved:
             worst = max(moved, key=lambda name: abs(moved[name]))

@@ -56,7 +56,7 @@ def _sequence(found: Results, name: str) -> list[Cell]:
         Cell(str(found.flow_steps(name)), _marked(found, name)),
         _summary(min, cess, published),
         _summary(median, cess, all_published),
-        percent_cell(found, name, "ess"),
+        percent_cell(found, name, "ess", f"ensemble:{name}"),
         percent_cell(found, name, "amortised_ess"),
         *(_bias(found, source) for source in sources),
         _log_z(found, *sources[:2]),

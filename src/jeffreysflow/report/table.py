@@ -104,13 +104,15 @@ def estimate_cell(found: Results, source: str, quantity: str) -> Cell:
     return Cell(with_error(value, error))
 
 
-def percent_cell(found: Results, source: str, quantity: str) -> Cell:
-    """A fraction in per cent, with what is published below; good where it is no worse."""
+def percent_cell(found: Results, source: str, quantity: str, judged: str | None = None) -> Cell:
+    """A fraction in per cent, with what is published below; good where it is no worse, and the
+    source, or what is ``judged`` in its place, is trusted.
+    """
     value, error, published = (
         found.value(source, quantity, column) for column in ("value", "stderr", "published")
     )
     note = "" if math.isnan(published) else f"published {percent(published)}"
-    good = value >= published and found.value(source, "trusted") != 0.0
+    good = value >= published and found.value(judged or source, "trusted") != 0.0
     return Cell(percent(value, error), note, "good" if good else "")
 
 
@@ -163,7 +165,7 @@ def largest_z(found: Results, source: str) -> tuple[str, float] | None:
     scores = {
         row.quantity.removeprefix("observable:"): abs(z_score(row))
         for row in rows
-        if row.quantity.startswith("observable:") and math.isfinite(z_score(row))
+        if row.quantity.startswith("observable:") and not math.isnan(z_score(row))
     }
     return max(scores.items(), key=lambda item: item[1]) if scores else None
 

@@ -158,7 +158,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         scalars["log_z_upper"] = exact.value, exact.error, math.inf
         scalars["jeffreys_gap"] = exact.value - lower, gap_error, math.inf
         table.add("exact_samples", EXACT_SAMPLES)
-        share, n = beyond_the_largest(exact.log_weights, largest.largest_log_weight)
+        share, n = beyond_the_largest(exact.log_weights, largest.largest_log_weight, exact.shares)
         table.add("beyond_of_exact", share, n_eff=n)
     for quantity, (value, error, dof) in scalars.items():
         if quantity != "ess":
@@ -171,7 +171,11 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         found = share_of_reference_beyond(layout, experiment, flow, levels, largest_of_all)
         if found is not None:
             table.add("beyond_of_reference", found[0], n_eff=found[1])
-    estimates = from_independent(whole) if sums.independent else from_groups(sums.groups)
+    estimates = (
+        from_independent(whole)
+        if sums.independent
+        else from_groups(sums.groups, copies=bool(sums.islands))
+    )
     table.add_measured(measured, estimates, whole.n)
     add_free_energies_of_groups(table, measured, sums.groups)
     if sums.sequences:
@@ -187,7 +191,7 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, flow, doubts)
     if steps > 1:
-        doubts = doubts_about_ensemble(ensemble.rows, witness)
+        doubts = doubts_about_ensemble(ensemble.rows, witness, table.rows, classical=classical)
         ensemble.add("trusted", float(is_trusted(doubts)))
         say(experiment, f"ensemble:{flow}", doubts)
     _write_profiles(files.profiles, table, ensemble)
@@ -235,6 +239,8 @@ def _write_convergence(
     table: EstimateTable,
 ) -> None:
     exact, variances, _ = table.exact(observables)
+    if bool(exact.isnan().all()):
+        return
     full = [block for block in blocks if block.n == blocks[0].n]
     found = bias_by_size(full, sizes, exact)
     floor = variances[~exact.isnan()]

@@ -40,7 +40,10 @@ def our_value(found: Results, table: PaperTable, ours: OursConfig, index: int) -
     judged = table.along in ("last", "samples") and not source.startswith("reference:")
     if value is None or not judged:
         return value
-    return value._replace(trusted=found.value(source, "trusted") != 0.0)
+    ensemble = f"ensemble:{source}"
+    of_ensemble = ours.quantity == "ess" and ensemble in found.estimates
+    trusted = found.value(ensemble if of_ensemble else source, "trusted") != 0.0
+    return value._replace(trusted=trusted)
 
 
 def _found(
