@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from jeffreysflow.config.molecule import AseConfig
+from jeffreysflow.config.potential import PotentialConfig
+from jeffreysflow.config.structure_files import check_structure_unchanged, structure_digests
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.molecule import build_ase
 from jeffreysflow.molecules.units import ELECTRONVOLT
@@ -79,3 +81,25 @@ def test_distances_are_in_nanometres() -> None:
     at_rest = cluster.structure[None]
     assert float(cluster.observables["axis"](at_rest)) == pytest.approx(0.262, abs=1e-3)
     assert np.isfinite(float(cluster.energy(at_rest)))
+
+
+def test_what_a_calculator_is_made_of_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_calculator.py").write_text(
+        "from ase.calculators.emt import EMT\n\n\nclass Own(EMT):\n    pass\n"
+    )
+    (tmp_path / "model.txt").write_text("1")
+    section = {**EMT, "calculator": "own_calculator:Own"}
+    potential = PotentialConfig(ase=section, files=[str(tmp_path / "model.txt")])
+    before = structure_digests(potential)
+    assert set(before) == {"structure", "calculator", "files.0"}
+    for changed, name in (("model.txt", "files.0"), ("own_calculator.py", "calculator")):
+        (tmp_path / changed).write_text((tmp_path / changed).read_text() + "\nx = 2\n")
+        after = structure_digests(potential)
+        assert {key for key in before if before[key] != after[key]} == {name}
+        with pytest.raises(UserError, match=f"potential.ase.{name}: changed since the run"):
+            check_structure_unchanged(potential, before)
+        before = after
+    assert set(structure_digests(PotentialConfig(ase=EMT))) == {"structure"}

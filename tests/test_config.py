@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from jeffreysflow.config import (
     resolve_project,
     schemas,
 )
-from jeffreysflow.config.loading import merged
+from jeffreysflow.config.merging import merged
+from jeffreysflow.config.yaml_file import read_yaml
 from jeffreysflow.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +60,16 @@ def test_merging_is_deep_and_replaces_a_ladder_of_another_kind() -> None:
     assert merged(network, {"network": {"kind": "spline"}})["network"]["hidden"] == 8
     assert merged(network, {"network": {"kind": "other"}}) == {"network": {"kind": "other"}}
     assert merged(lower, {"ladder": fixed}) == {"ladder": fixed, "walkers": 3}
+    # a section that names no kind has its usual one
+    plain = {"jacobian": {"parameters": {"clusters": 2}}}
+    assert merged(plain, {"jacobian": {"kind": "stepwise"}})["jacobian"]["parameters"]
+    assert merged(plain, {"jacobian": {"kind": "other"}})["jacobian"] == {"kind": "other"}
+    assert merged({"r": lower}, {"r": {"kind": "tempering"}})["r"]["walkers"] == 3
+    assert merged({"r": lower}, {"r": {"kind": "samples"}})["r"] == {"kind": "samples"}
+    # whatever the base of flows is, tempering starts from this one
+    base = {"base": {"sd": 3, "tails": 2}}
+    assert merged(base, {"base": {"kind": "fitted"}})["base"] == {"kind": "fitted", "sd": 3}
+    assert merged(base, {"base": {"kind": "independent"}})["base"]["tails"] == 2
 
 
 def test_flows_that_others_are_trained_from_are_not_drawn_from() -> None:
@@ -451,3 +463,36 @@ def test_files_that_are_not_yaml_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("- a")
     with pytest.raises(UserError, match="must hold keys and values"):
         load_project(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 010", "line 1: 010 is another number in YAML, of base 8"),
+        ("a: 1\nrounds: 1:30", "line 2: 1:30 is another number in YAML, of base 60"),
+        ("rounds: [1, 0100]", "without leading zeros"),
+        ("at: 1:30.5", "without colons"),
+        ("0100: 1", "is another number"),
+    ],
+)
+def test_numbers_that_yaml_reads_otherwise_are_refused(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_numbers_that_yaml_reads_as_they_are() -> None:
+    file = ROOT / "config.yaml"
+    assert read_yaml(file)
+    texts = {"0": 0, "-0.5": -0.5, "0.25": 0.25, "1e3": 1e3, "0x10": 16, "'010'": "010"}
+    for text, value in texts.items():
+        assert yaml_value(text) == value
+
+
+def yaml_value(text: str) -> object:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "a.yaml"
+        file.write_text(f"a: {text}\n")
+        return read_yaml(file)["a"]

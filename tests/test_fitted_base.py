@@ -15,6 +15,7 @@ from jeffreysflow.estimation.fit_base import fit_base
 from jeffreysflow.estimation.fit_circles import coupled_pairs, fit_circles
 from jeffreysflow.estimation.fit_lines import fit_lines
 from jeffreysflow.estimation.sobol import sobol_base_points
+from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.potentials.circle_mixture import CircleMixture, von_mises_quantile
 from jeffreysflow.potentials.fitted_base import FittedBase
@@ -308,6 +309,22 @@ def test_a_bad_section_is_one_line(tmp_path: Path, more: str, message: str) -> N
     body = BODY.replace("{more}", more)
     with pytest.raises(UserError, match=message):
         experiment_of(tmp_path, files="      - {file: x.npz, lam: 1}", body=body)
+
+
+def test_couplings_of_what_is_no_circle_are_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "energy.py").write_text(ENERGY)
+    np.savez(tmp_path / "x.npz", x=samples())
+    for pair, allowed in (("[x2, x3]", True), ("[x1, x2]", False), ("[x2, x9]", False)):
+        experiment = experiment_of(
+            tmp_path,
+            files="      - {file: x.npz, lam: 1}",
+            body=BODY.replace("{more}", f", couplings: [{pair}]"),
+        )
+        if allowed:
+            check_experiment(experiment)
+        else:
+            with pytest.raises(UserError, match=r"base\.couplings: x[19] is no coordinate on a"):
+                check_experiment(experiment)
 
 
 def test_the_hash_of_a_flow_knows_its_base_and_that_of_a_reference_does_not(

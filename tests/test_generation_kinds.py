@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from jeffreysflow.analysis.exact_divergence import pulled_back
+from jeffreysflow.config.reference import FixedLadder
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.extended import ExtendedTarget
 from jeffreysflow.distillation.sampler import metropolis_island, moved, smc_island
@@ -109,6 +110,22 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
         assert seen.n_eff is not None
         assert unseen.n_eff == pytest.approx(min(seen.n_eff, 160))
         assert seen.n_eff < 140
+
+
+@pytest.mark.parametrize(
+    ("changes", "ladder", "message"),
+    [
+        ({"potential": {"name": "three_well"}}, [0, 1], "the energy has no exact map"),
+        ({}, [0, 0.5, 1], "draws at lambda = 1 alone"),
+    ],
+)
+def test_an_exact_map_that_cannot_be_used_is_refused_before_any_work(
+    tmp_path: Path, changes: dict[str, Any], ladder: list[float], message: str
+) -> None:
+    _, experiment = wells(tmp_path, {"kind": "spline"}, {}, **changes)
+    reference = experiment.references["r"].model_copy(update={"ladder": FixedLadder(values=ladder)})
+    with pytest.raises(UserError, match=rf"references\.r\..*{message}"):
+        check_experiment(experiment.model_copy(update={"references": {"r": reference}}))
 
 
 def test_a_velocity_that_loses_a_well_is_doubted(

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.potentials.base import Base
+from jeffreysflow.potentials.checks import check_potential
 from jeffreysflow.potentials.user import UserPotential, load_user_potential
 from jeffreysflow.userfiles.digest import digest
 from jeffreysflow.userfiles.opened import files_opened
@@ -173,7 +175,7 @@ def test_a_file_that_fails_or_ends_the_process_is_one_line(code: str, tmp_path: 
 def test_files_that_are_read_are_noticed(tmp_path: Path) -> None:
     data = tmp_path / "data.txt"
     data.write_text("1")
-    with files_opened() as opened:
+    with files_opened(tmp_path) as opened:
         data.read_text()
         (tmp_path / "written.txt").write_text("2")
         Path(os.__file__).read_text()
@@ -181,3 +183,66 @@ def test_files_that_are_read_are_noticed(tmp_path: Path) -> None:
     assert opened == {data.resolve()}
     data.read_text()
     assert len(opened) == 1
+
+
+def test_a_dot_above_the_folder_hides_nothing_and_one_below_does(tmp_path: Path) -> None:
+    folder = tmp_path / ".worktrees" / "mine"
+    (folder / ".cache").mkdir(parents=True)
+    beside = folder.parent / "shared.txt"
+    hidden = folder / ".cache" / "data.txt"
+    for file in (folder / "data.txt", beside, hidden):
+        file.write_text("1")
+    with files_opened(folder) as opened:
+        for file in (folder / "data.txt", beside, hidden):
+            file.read_text()
+    assert opened == {folder / "data.txt", beside}
+
+
+@pytest.mark.parametrize("reads", ["energy_and_gradient", "energy_terms", "prior"])
+def test_data_that_any_function_opens_is_noticed(reads: str, tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("1")
+    body = {
+        "energy": "return (x**2).sum(1)",
+        "energy_and_gradient": "return (x**2).sum(1), 2 * x",
+        "energy_terms": "return (x**2).sum(1, keepdim=True).expand(-1, len(index))",
+        "prior": "return 0 * x[:, 0]",
+    }
+    kinds = ["energy", reads] if reads == "energy_and_gradient" else ["energy_terms", "prior"]
+    body[reads] = f"open({str(tmp_path / 'data.txt')!r}).read()\n    {body[reads]}"
+    arguments = {"energy_terms": "x, index"}
+    # between walls that 0.5 is beyond
+    text = "dimension = 2\nterms = 3\nwalls = {0: (2.0, 3.0)}\n"
+    if reads == "energy_and_gradient":
+        text = text.replace("terms = 3\n", "")
+    for kind in kinds:
+        text += f"\n\ndef {kind}({arguments.get(kind, 'x')}):\n    assert (x[:, 0] > 2).all()\n"
+        text += f"    {body[kind]}\n"
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    assert "data.txt" in source_hashes(load_user_potential(file))
+
+
+@pytest.mark.parametrize("name", ["x1", "U", "sin", "two words", "and"])
+def test_names_of_observables_are_told_from_what_expressions_hold(
+    name: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "dimension = 2\n\n\ndef energy(x):\n    return (x**2).sum(1)\n\n\n"
+        f"observables = {{{name!r}: energy}}\n"
+    )
+    with pytest.raises(UserError, match=r"mine\.py: observables: "):
+        load_user_potential(file)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_complex_numbers_of_numpy_are_refused(per_sample: bool, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    sums = "x @ x" if per_sample else "(x**2).sum(1)"
+    file.write_text(
+        f"framework = 'numpy'\nper_sample = {per_sample}\ndimension = 2\n\n\n"
+        f"def energy(x):\n    return {sums} + 0.1j\n"
+    )
+    mine = load_user_potential(file)
+    with pytest.raises(UserError, match="complex"):
+        check_potential(mine, Base(mine.domain), "mine")

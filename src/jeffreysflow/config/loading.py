@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.folders import expanded, is_file
 from jeffreysflow.config.integration import with_velocities
-from jeffreysflow.config.network import TAGS, USUAL_KIND
+from jeffreysflow.config.merging import merged
+from jeffreysflow.config.network import TAGS
 from jeffreysflow.config.plain import typed
 from jeffreysflow.config.project import Project
 from jeffreysflow.config.reference import KINDS, REFERENCE_TAGS
@@ -29,7 +30,6 @@ __all__ = [
     "experiment_names",
     "load_experiment",
     "load_project",
-    "merged",
     "project_of",
     "resolve_experiment",
     "resolve_project",
@@ -163,14 +163,17 @@ def resolve_experiment(file: Path, project: Project) -> Experiment:
         if key in content:
             raise UserError(f"{file}: '{key}' is set in config.yaml, not in an experiment file")
     potential = content.get("potential")
-    if isinstance(potential, dict) and isinstance(potential.get("file"), str):
-        source = _existing(file, "potential.file", potential["file"])
-        content["potential"] = {**potential, "file": str(source)}
+    if isinstance(potential, dict):
+        content["potential"] = potential = dict(potential)
         files = potential.get("files", [])
-        if isinstance(files, list) and all(isinstance(each, str) for each in files):
+        known = isinstance(files, list) and all(isinstance(each, str) for each in files)
+        if known and files:
             files = [_existing(file, "potential.files", each) for each in files]
-            content["potential"]["files"] = [str(each) for each in files]
-            settled |= _sources(source, files)
+            potential["files"] = [str(each) for each in files]
+        if isinstance(potential.get("file"), str):
+            source = _existing(file, "potential.file", potential["file"])
+            potential["file"] = str(source)
+            settled |= _sources(source, files) if known else {}
     for name, section in content["references"].items():
         kind = section.get("kind", KINDS[0])
         if kind not in KINDS:
@@ -217,25 +220,6 @@ def load_experiment(file: Path) -> Experiment:
         raise UserError(f"{file}: {error.strerror}") from error
     except ValidationError as error:
         raise _one_line(error, str(file)) from error
-
-
-def merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """``upper`` laid over ``lower``, section by section.
-
-    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
-    {'a': {'b': 1, 'c': 3}}
-    """
-    result = dict(lower)
-    for key, value in upper.items():
-        below = result.get(key)
-        if not (isinstance(value, Mapping) and isinstance(below, Mapping)):
-            result[key] = value
-        elif "kind" in value and value["kind"] != below.get("kind", USUAL_KIND):
-            # what is of another kind has other keys: nothing of the old one may remain
-            result[key] = dict(value)
-        else:
-            result[key] = merged(below, value)
-    return result
 
 
 def _mapping(file: Path, where: str, value: Any) -> dict[str, Any]:

@@ -30,8 +30,9 @@ class PotentialConfig(Section):
     `energy_terms` with `terms` or a `data` file; relative to the experiment file. Modules beside it
     may be imported by it."""
     files: list[str] = Field(default_factory=list)
-    """Data that the file reads, relative to the experiment file. Those that it opens by Python when
-    it is imported and first evaluated are found without being named here."""
+    """Data that the file, or a calculator of ASE, reads, relative to the experiment file. Those
+    that a file opens by Python when it is imported and first evaluated are found without being
+    named here."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of a named energy."""
     molecule: MoleculeConfig | None = None
@@ -55,8 +56,8 @@ class PotentialConfig(Section):
                 "give either 'name' (an energy of the package) or 'file' (your own), 'molecule' or "
                 "'ase'"
             )
-        if self.file is None and self.files:
-            raise ValueError("'files' belong to a 'file' of your own, which reads them")
+        if self.file is None and self.ase is None and self.files:
+            raise ValueError("'files' belong to a 'file' of your own or to 'ase', which read them")
         if self.name is None and self.parameters:
             raise ValueError("'parameters' belong to a named energy; put them into your file")
         batched = self.molecule is not None and self.molecule.evaluate == "torch"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from jeffreysflow.config.molecule import STRUCTURE_FILES
 from jeffreysflow.config.potential import PotentialConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.userfiles.digest import digest
+from jeffreysflow.userfiles.opened import belongs_to_python
 from jeffreysflow.userfiles.packaged import is_packaged, packaged_file
 
 __all__ = ["check_structure_unchanged", "located", "structure_digests", "with_structure"]
@@ -26,7 +28,8 @@ def located(name: str) -> Path:
 
 
 def structure_digests(potential: PotentialConfig) -> dict[str, str]:
-    """Digests of the files of a molecule, by the keys that name them.
+    """Digests of the files of a molecule, by the keys that name them; for a calculator of ASE also
+    of its module, where it is the user's own, and of all other ``files`` that are named.
 
     Of a package that is not installed there are none: the energy cannot be built then, which is
     said where it is asked for.
@@ -38,7 +41,7 @@ def structure_digests(potential: PotentialConfig) -> dict[str, str]:
     section = potential.structure
     assert section is not None
     digests = {}
-    for key, file in _files(potential).items():
+    for key, file in {**_files(potential), **_of_calculator(potential)}.items():
         try:
             digests[key] = digest(file)
         except OSError as error:
@@ -92,6 +95,21 @@ def _of_forcefield(kind: str, name: Any, existing: Callable[[str, str], Path]) -
         return str(existing(f"potential.{kind}.forcefield", name))
     except UserError:
         return name
+
+
+def _of_calculator(potential: PotentialConfig) -> dict[str, Path]:
+    if potential.ase is None:
+        return {}
+    files = {f"files.{i}": Path(name) for i, name in enumerate(potential.files)}
+    module = potential.ase.calculator.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return files
+    if found is not None and found.origin is not None and Path(found.origin).is_file():
+        source = Path(found.origin).resolve()
+        files |= {} if belongs_to_python(source) else {"calculator": source}
+    return files
 
 
 def _files(potential: PotentialConfig) -> dict[str, Path]:

@@ -80,8 +80,21 @@ def _size(file: Path, node: yaml.Node, sizes: dict[int, int]) -> int:
         below = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         below = node.value
+    else:
+        _check_number(file, node)
     sizes[id(node)] = 1 + sum(_size(file, part, sizes) for part in below)
     return sizes[id(node)]
+
+
+def _check_number(file: Path, node: yaml.Node) -> None:
+    """YAML 1.1 reads `010` as 8, and `1:30` as 90."""
+    number = node.tag.rpartition(":")[2] in ("int", "float") and not node.style
+    if number and (":" in node.value or re.match(r"[-+]?0[0-9_]", node.value)):
+        raise UserError(
+            f"{file}: line {_line(node)}: {node.value} is another number in YAML, of base "
+            f"{60 if ':' in node.value else 8}; write it without "
+            f"{'colons' if ':' in node.value else 'leading zeros'}, or in quotes where it is a word"
+        )
 
 
 def _check_keys(file: Path, node: yaml.MappingNode) -> None:

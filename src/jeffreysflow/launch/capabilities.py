@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jeffreysflow.config import Experiment, SamplesConfig
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
-from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
+from jeffreysflow.config.reference import FixedLadder, ReferenceConfig, SuggestedLadder
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.flow_settings import loss_of, rejuvenation_kernel
 from jeffreysflow.potentials import Potential
@@ -16,6 +16,7 @@ from jeffreysflow.potentials.potential import require
 from jeffreysflow.tempering.adaptation import LEAST_WARMUP, adapts
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel, kernel_class, kernel_names
+from jeffreysflow.tempering.kernels.exact_map import ExactMap
 from jeffreysflow.tempering.minibatches import check_minibatch, check_minibatches
 from jeffreysflow.tempering.swap_rule import get_swap_rule
 
@@ -35,6 +36,8 @@ def check_capabilities(experiment: Experiment, target: Potential) -> None:
         section = reference.kernel
         kernel = get_kernel(section.name, **section.parameters)
         where = f"references.{name}.kernel"
+        if isinstance(kernel, ExactMap):
+            _check_exact_map(f"references.{name}", reference, target)
         if kernel.gradients:
             instead = (
                 f"kernels without: {_names(lambda each: _is_exact(each) and not each.gradients)}"
@@ -49,6 +52,18 @@ def check_capabilities(experiment: Experiment, target: Potential) -> None:
         _check_minibatches(f"references.{name}", reference, kernel, target)
     for name, flow in experiment.flows.items():
         _check_flow(f"flows.{name}", flow, target)
+
+
+def _check_exact_map(where: str, section: ReferenceConfig, target: Potential) -> None:
+    if target.exact_inputs is None:
+        raise UserError(f"{where}.kernel: 'exact_map': the energy has no exact map")
+    if section.path != "annealed" or not (
+        isinstance(section.ladder, FixedLadder) and len(section.ladder.values) == 2
+    ):
+        raise UserError(
+            f"{where}.ladder: kernel 'exact_map' draws at lambda = 1 alone, on the annealed path; "
+            "allowed: {kind: fixed, values: [0, 1]}"
+        )
 
 
 def _check_minibatches(

@@ -6,6 +6,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.convergence import block_size
 from jeffreysflow.launch.capabilities import check_capabilities
+from jeffreysflow.launch.couplings import couplings_of
 from jeffreysflow.launch.flow_settings import check_flow
 from jeffreysflow.launch.observable_check import check_observables
 from jeffreysflow.launch.target import build_bare_potential, build_path
@@ -38,6 +39,8 @@ def check_experiment(experiment: Experiment) -> None:
         except UserError as error:
             raise UserError(f"flows.{key}: {error}") from error
     check_capabilities(experiment, path.target)
+    if experiment.base_reference is not None:
+        couplings_of(experiment, path.domain)
     if isinstance(path.target, FiniteSum):
         check_terms(path.target, path.base, name)
     check_potential(path.target, path.base, name)

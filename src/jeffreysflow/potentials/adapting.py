@@ -61,6 +61,9 @@ def _copy(tensor: torch.Tensor) -> np.ndarray:
 def _tensors(values: Any, x: torch.Tensor) -> Any:
     if isinstance(values, tuple):
         return tuple(_tensors(value, x) for value in values)
+    if np.iscomplexobj(values):
+        # refused where it is looked at, like torch's; numpy would drop the imaginary part
+        return torch.as_tensor(np.asarray(values), device=x.device)
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -86,6 +89,8 @@ def _stacked_tensors(values: Sequence[Any], x: torch.Tensor) -> Any:
 
 
 def _number(value: Any) -> float:
+    if np.iscomplexobj(value):
+        raise TypeError("one configuration must give one real number, found a complex one")
     array = np.asarray(value, dtype=np.float64)
     if array.ndim:
         raise TypeError(f"one configuration must give one number, found shape {list(array.shape)}")

@@ -55,6 +55,11 @@ class UserPotential(Potential):
         )
         self.derivatives = derivatives if energy_and_gradient is None else 1
 
+    @property
+    def has_own_gradient(self) -> bool:
+        """Whether the file gives gradients itself."""
+        return self._pair is not None
+
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         if self._pair is not None and x.requires_grad and torch.is_grad_enabled():
             return cast(torch.Tensor, _WithOwnGradient.apply(x, self))  # type: ignore[no-untyped-call]

@@ -11,9 +11,9 @@ from jeffreysflow.analysis.base_weights import weighed, worth
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.fitted import LevelOfBase
 from jeffreysflow.distillation.parts import of_walkers
-from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.fit_base import fit_base
+from jeffreysflow.launch.couplings import couplings_of
 from jeffreysflow.launch.target import build_potential, counted
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.potentials.fitted_base import FittedBase
@@ -52,7 +52,7 @@ def run(layout: Layout, experiment: Experiment, level: LevelOfBase) -> None:
         return Stream(experiment.seed, experiment.name, "base", level, purpose)
 
     base = fit_base(
-        *(parts.training, held_out, target.domain, _couplings(experiment, target.domain)),
+        *(parts.training, held_out, target.domain, couplings_of(experiment, target.domain)),
         *(section.components, section.circle_components, stream),
     )
     facts: dict[str, Any] = {"held_out_log_density": float(-base.energy(held_out).mean())}
@@ -81,20 +81,6 @@ def check_fitted_to(experiment: Experiment, level: LevelOfBase) -> str:
             f"{', '.join(experiment.base_levels)}"
         )
     return name
-
-
-def _couplings(experiment: Experiment, domain: Domain) -> list[tuple[int, int]] | None:
-    given = experiment.base.couplings
-    if given == "auto":
-        return None
-    pairs = [(int(a[1:]) - 1, int(b[1:]) - 1) for a, b in given]
-    for pair in pairs:
-        for i in pair:
-            if not (i < domain.dimension and domain.periods[i] is not None):
-                raise UserError(
-                    f"{experiment.name}: base.couplings: x{i + 1} is no coordinate on a circle"
-                )
-    return pairs
 
 
 def _sizes(base: FittedBase) -> dict[str, Any]:

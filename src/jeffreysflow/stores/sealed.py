@@ -34,6 +34,7 @@ _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _MADE_WITH = {
     "profiles.csv": "estimates.csv",
     "convergence.csv": "estimates.csv",
+    "temperatures.csv": "estimates.csv",
     "bead_truth.csv": "truth.csv",
     "level_truth.csv": "truth.csv",
 }

@@ -55,7 +55,7 @@ def import_user_file(file: Path) -> UserModule:
     try:
         # it stays: functions may import later
         sys.meta_path.insert(0, _Neighbours(file.parent))
-        with undisturbed(), files_opened() as opened:
+        with undisturbed(), files_opened(file.parent) as opened:
             assert spec.loader is not None
             spec.loader.exec_module(module)
     except UserError:

@@ -16,14 +16,15 @@ __all__ = ["belongs_to_python", "files_opened"]
 _SYSTEM = ("/proc", "/sys", "/etc", "/usr", "/lib", "/lib64", "/run")
 _WRITING = os.O_WRONLY | os.O_RDWR
 
-_listening: list[set[Path]] = []
+_listening: list[tuple[set[Path], Path]] = []
 _hooked = False
 
 
 @contextlib.contextmanager
-def files_opened() -> Iterator[set[Path]]:
+def files_opened(folder: Path) -> Iterator[set[Path]]:
     """A set that fills with the files that are opened for reading meanwhile: those that a user may
-    have made, not those of Python, of its packages or of the system, and no hidden ones.
+    have made, not those of Python, of its packages or of the system, and no hidden ones, which a
+    name on the way from ``folder`` tells that begins with a dot.
 
     What a library opens without Python, in C, is not noticed.
     """
@@ -33,11 +34,12 @@ def files_opened() -> Iterator[set[Path]]:
         sys.addaudithook(_notice)
         _hooked = True
     found: set[Path] = set()
-    _listening.append(found)
+    listening = found, folder.resolve()
+    _listening.append(listening)
     try:
         yield found
     finally:
-        _listening.remove(found)
+        _listening[:] = [each for each in _listening if each is not listening]
 
 
 def _notice(event: str, arguments: tuple[Any, ...]) -> None:
@@ -48,9 +50,10 @@ def _notice(event: str, arguments: tuple[Any, ...]) -> None:
         return
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         file = Path(os.fsdecode(path)).resolve()
-        if file.is_file() and not belongs_to_python(file) and not _hidden(file):
-            for found in _listening:
-                found.add(file)
+        if file.is_file() and file.suffix != ".pyc" and not belongs_to_python(file):
+            for found, folder in _listening:
+                if not _hidden(file, folder):
+                    found.add(file)
 
 
 def _writes(mode: object, flags: object) -> bool:
@@ -64,8 +67,9 @@ def belongs_to_python(file: Path) -> bool:
     return any(file.is_relative_to(root) for root in _ROOTS)
 
 
-def _hidden(file: Path) -> bool:
-    return file.suffix == ".pyc" or any(part.startswith(".") for part in file.parts)
+def _hidden(file: Path, folder: Path) -> bool:
+    way = Path(os.path.relpath(file, folder)).parts
+    return any(part.startswith(".") and part != os.pardir for part in way)
 
 
 def _roots() -> tuple[Path, ...]:

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials.user import UserPotential
+from jeffreysflow.potentials.user_sum import UserSum
 from jeffreysflow.userfiles.digest import digest
 from jeffreysflow.userfiles.opened import files_opened
 
@@ -64,15 +66,25 @@ def check_unchanged(
 
 
 def _opened_by(potential: UserPotential) -> set[Path]:
-    d = potential.dimension
-    if d > _LARGEST:
+    if potential.dimension > _LARGEST:
         return set()
-    x = torch.full((2, d), 0.5, dtype=torch.float64)
+    x = _within(potential.domain)
     functions: list[Callable[[torch.Tensor], Any]] = [potential.energy]
     functions += potential.observables.values()
-    with files_opened() as opened:
+    if potential.has_own_gradient:
+        functions.append(potential.energy_and_gradient)
+    if isinstance(potential, UserSum):
+        first = torch.tensor([0])
+        functions += [lambda x: potential.energy_terms(x, first), potential.prior]
+    with files_opened(potential.file.parent) as opened:
         for function in functions:
             # whether it may be evaluated here is no question yet
             with contextlib.suppress(UserError):
                 function(x)
     return opened
+
+
+def _within(domain: Domain) -> torch.Tensor:
+    """Two equal configurations [2, d] between all walls."""
+    middle = [0.5 if wall is None else 0.5 * (wall[0] + wall[1]) for wall in domain.walls]
+    return torch.tensor(middle, dtype=torch.float64).expand(2, -1).clone()
