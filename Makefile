@@ -44,17 +44,22 @@ set -- $(call settings,plain); \
 python -m jeffreysflow validate --energies $(ELSEWHERE) "$$@" \
   && folder=$$(python -m jeffreysflow results "$$@") && mkdir -p "$$folder" || exit; \
 set -- $(call settings,quoted); \
-$(LOCK) true \
-  || { code=$$?; \
-       [ $$code != 75 ] || printf "another run is at work in %s\n" "$$folder" >&2; \
-       exit $$code; }; \
-exec $(LOCK) \
+alone() { exec $(LOCK) "$$@"; }; \
+(alone true) \
+  || case $$? in \
+       75) printf "another run is at work in %s\n" "$$folder" >&2; exit 75;; \
+       *) printf "warning: no lock in %s; start no second run there\n" "$$folder" >&2; \
+          alone() { exec "$$@"; };; \
+     esac; \
+alone \
   sh -c 'python -m jeffreysflow verify --withdraw "$$0" && exec python -m snakemake "$$@"' \
-  "$$folder" $(1) $(NOLOCK) --cores "$$CORES" $${1:+--config "$$@"} $(SNAKEMAKE)
+  "$$folder" $(1) $(NOLOCK) $(AT_ONCE) $${1:+--config "$$@"} $(SNAKEMAKE)
 endef
 
 # With a profile of a cluster the run is elsewhere, and this machine may be smaller.
 ELSEWHERE := $(if $(findstring profile,$(SNAKEMAKE)),--elsewhere)
+# The cores of this machine would limit the jobs there too.
+AT_ONCE = $(if $(and $(ELSEWHERE),$(filter all,$(value CORES))),,--cores "$$CORES")
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run paper test cluster-test lint format schemas bench studies clean
@@ -75,7 +80,7 @@ $(STAMP): envs/requirements.lock pyproject.toml
 	@echo "Setting up .venv from envs/requirements.lock (one to two minutes) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "jeffreysflow needs Python 3.11 or newer; name one: make PYTHON=python3.11 ..."; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -123,3 +123,30 @@ def test_no_number_of_cores_is_one_line_before_anything_else(tmp_path: Path, cor
     assert f"CORES: '{cores}' is no number of cores; allowed: all, or an integer" in errors
     assert not (tmp_path / "calls.jsonl").exists()
     assert not list(tmp_path.rglob("x"))
+
+
+def test_a_profile_of_a_cluster_is_not_limited_to_the_cores_here(tmp_path: Path) -> None:
+    folder = clone(tmp_path / "clone")
+    for given, cores in (((), []), (("CORES=4",), ["--cores", "4"])):
+        (tmp_path / "calls.jsonl").unlink(missing_ok=True)
+        run = make_run(folder, tmp_path, "SNAKEMAKE=--workflow-profile slurm", *given)
+        assert run.wait(timeout=60) == 0
+        (words,) = (words for words in calls(tmp_path) if words[1] == "snakemake")
+        assert words[-2:] == ["--workflow-profile", "slurm"]
+        at = words.index("--cores") if "--cores" in words else len(words)
+        assert words[at : at + 2] == cores
+    (tmp_path / "calls.jsonl").unlink()
+    assert make_run(folder, tmp_path).wait(timeout=60) == 0
+    assert "--cores" in calls(tmp_path)[-1]
+
+
+def test_a_file_system_without_locks_is_said_and_used(tmp_path: Path) -> None:
+    folder = clone(tmp_path / "clone")
+    flock = folder / ".venv" / "bin" / "flock"
+    flock.write_text('#!/bin/sh\n[ "$1" = --help ] || exit 65\n')
+    flock.chmod(0o755)
+    run = make_run(folder, tmp_path)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert f"warning: no lock in {tmp_path / 'results'}" in errors
+    assert calls(tmp_path)[-1][1] == "snakemake"

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from jeffreysflow.cli import main
 from jeffreysflow.config.size import refuse_what_does_not_fit, refuse_without_memory, size_of
 from jeffreysflow.errors import UserError
-from jeffreysflow.machine import free_disk_mb, memory_limit_mb
+from jeffreysflow.machine import free_disk_mb, memory_limit_mb, torch_has_cuda
 from test_memory import REFERENCE, experiment, shipped
 
 HERE = (16_000.0, 100_000.0)
@@ -125,6 +126,13 @@ def test_validate_says_how_large_it_is_and_refuses(
 
 def test_the_machine_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 256 < memory_limit_mb() < 1e9
-    assert 0 < free_disk_mb(tmp_path / "not" / "yet") < 1e12
+    free = free_disk_mb(tmp_path / "not" / "yet")
+    assert 0 < free < 1e12
+    # what a run that was stopped has written already counts as free for it
+    (tmp_path / "held").mkdir()
+    with (tmp_path / "held" / "file").open("wb") as file:
+        file.truncate(1 << 50)
+    assert free_disk_mb(tmp_path / "held") > free + (1 << 30) - 1e5
+    assert torch_has_cuda() == (torch.version.cuda is not None)
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "200")
     assert memory_limit_mb() == 200

@@ -195,8 +195,9 @@ def _validate(options: argparse.Namespace) -> None:
     project = _project(options)
     experiments = resolve_project(project, Path())
     check_writable(Path(project.results))
-    here = () if options.elsewhere else (memory_limit_mb(), free_disk_mb(Path(project.results)))
     for experiment in experiments.values():
+        folder = Path(project.results) / experiment.name
+        here = () if options.elsewhere else (memory_limit_mb(), free_disk_mb(folder))
         size = refuse_what_does_not_fit(experiment, *here)
         if not options.elsewhere:
             _check_devices(experiment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Card", "cards", "free_disk_mb", "memory_limit_mb"]
+__all__ = ["Card", "cards", "free_disk_mb", "memory_limit_mb", "torch_has_cuda"]
 
 _MB = 1 << 20
 _GROUPS = Path("/sys/fs/cgroup")
@@ -62,11 +63,29 @@ def _limit_files() -> Iterator[Path]:
 
 
 def free_disk_mb(folder: Path) -> float:
-    """MiB that are free where a folder is, or would be made."""
+    """MiB that are free where a folder is, or would be made, and those that it holds."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
-    return shutil.disk_usage(place).free / _MB
+    held = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                held += os.lstat(os.path.join(path, name)).st_size
+    return (shutil.disk_usage(place).free + held) / _MB
+
+
+def torch_has_cuda() -> bool:
+    """Whether the PyTorch that is installed was built for GPUs of NVIDIA, found without it."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    try:
+        text = Path(found.origin).with_name("version.py").read_text()
+    except OSError:
+        return True
+    said = re.search(r"^cuda\b[^=]*=\s*(.+)$", text, re.MULTILINE)
+    return said is None or said.group(1).strip() != "None"
 
 
 class Card(NamedTuple):

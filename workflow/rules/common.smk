@@ -1,4 +1,5 @@
 # What the rules share: the resolved experiments and functions of wildcards.
+from math import isfinite
 from pathlib import Path
 
 from jeffreysflow.config import resolve_project
@@ -11,7 +12,7 @@ from jeffreysflow.config.ranks import ranks_here, useful_ranks
 from jeffreysflow.config.size import refuse_what_does_not_fit
 from jeffreysflow.config.project import page_hash
 from jeffreysflow.errors import UserError
-from jeffreysflow.machine import cards, free_disk_mb, memory_limit_mb
+from jeffreysflow.machine import cards, free_disk_mb, memory_limit_mb, torch_has_cuda
 from jeffreysflow.processes import stop_jobs_when_told_to
 from jeffreysflow.report.figures import figure_names
 from jeffreysflow.launch.level_count import flow_steps
@@ -52,10 +53,20 @@ ON_GPUS = PROJECT.device != "cpu" or any(
 )
 MOST_RANKS_HERE = ranks_here(EXPERIMENTS.values(), workflow.cores or 1)
 CARDS = None if ELSEWHERE or not ON_GPUS else len(cards())
+if CARDS and PROJECT.device == "auto" and not torch_has_cuda():
+    CARDS = 0
 if CARDS:
     if "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", CARDS)
     CARDS = min(CARDS, workflow.global_resources.get("gpu").value)
+
+# jobs that run side by side share the memory of this machine
+if (
+    not ELSEWHERE
+    and "mem_mb" not in workflow.global_resources
+    and isfinite(memory_limit_mb())
+):
+    workflow.register_resource("mem_mb", int(memory_limit_mb()))
 
 # Snakemake exports {threads} as the thread count of numerical libraries; a stage sets its own.
 # A prefix replaces Snakemake's own, without which a stage that fails before `| tee` seems to succeed
@@ -82,9 +93,9 @@ def write_resolved_configs():
 
 def check_that_it_fits():
     """Refuse what this machine has no room for."""
-    here = memory_limit_mb(), free_disk_mb(RESULTS)
     try:
-        for experiment in EXPERIMENTS.values():
+        for name, experiment in EXPERIMENTS.items():
+            here = memory_limit_mb(), free_disk_mb(Layout(RESULTS, name).folder)
             refuse_what_does_not_fit(experiment, *here)
     except UserError as error:
         raise WorkflowError(str(error))
@@ -126,8 +137,13 @@ def estimate_hash(wildcards):
     return experiment_of(wildcards).estimate_hash()
 
 
+def cores_a_rank(wildcards, threads=None):
+    """A rank, or a training, waits while processes evaluate energies for it."""
+    return experiment_of(wildcards).potential.workers
+
+
 def ranks(wildcards, threads):
-    return threads
+    return max(1, threads // cores_a_rank(wildcards))
 
 
 def most_ranks(stage):
@@ -137,14 +153,16 @@ def most_ranks(stage):
         experiment, name = experiment_of(wildcards), wildcards.reference
         ranks = useful_ranks(experiment, stage, name, CARDS)
         shared = not ELSEWHERE and experiment.tempering(name).device == "cpu"
-        return min(ranks, MOST_RANKS_HERE) if shared else ranks
+        return cores_a_rank(wildcards) * (
+            min(ranks, MOST_RANKS_HERE) if shared else ranks
+        )
 
     return most
 
 
 def launcher(wildcards, threads):
     """None for one rank, for which some batch systems refuse one."""
-    return "mpiexec" if threads > 1 else ""
+    return "mpiexec" if ranks(wildcards, threads) > 1 else ""
 
 
 def memory(stage):
@@ -157,8 +175,8 @@ def memory(stage):
             or wildcards.get("level")
             or ""
         )
-        ranks = threads if stage in ("pilot", "temper") else 1
-        return memory_mb(experiment_of(wildcards), stage, source, ranks)
+        at_once = ranks(wildcards, threads) if stage in ("pilot", "temper") else 1
+        return memory_mb(experiment_of(wildcards), stage, source, at_once)
 
     return mem_mb
 
@@ -250,7 +268,8 @@ def reference_estimates(wildcards):
 
 
 def threads_a_process(wildcards):
-    return experiment_of(wildcards).flow(wildcards.flow).training.threads
+    threads = experiment_of(wildcards).flow(wildcards.flow).training.threads
+    return max(threads, cores_a_rank(wildcards))
 
 
 def training_processes(wildcards):
@@ -294,7 +313,7 @@ def training_gpus(wildcards, threads):
 def tempering_gpus(wildcards, threads):
     """One a rank, where the reference lives on GPUs."""
     device = experiment_of(wildcards).tempering(wildcards.reference).device
-    return gpus_asked(device, threads, CARDS)
+    return gpus_asked(device, ranks(wildcards, threads), CARDS)
 
 
 def lsf(gpus):

@@ -10,7 +10,7 @@ rule pilot:
     resources:
         mpi=launcher,
         tasks=ranks,
-        cpus_per_task=1,
+        cpus_per_task=cores_a_rank,
         gpu=tempering_gpus,
         # Slurm is not to bind them: each rank finds its own
         tasks_per_gpu=0,
@@ -52,7 +52,7 @@ rule temper:
     resources:
         mpi=launcher,
         tasks=ranks,
-        cpus_per_task=1,
+        cpus_per_task=cores_a_rank,
         gpu=tempering_gpus,
         # Slurm is not to bind them: each rank finds its own
         tasks_per_gpu=0,

@@ -24,6 +24,8 @@ __all__ = ["likely_dimension", "memory_mb", "needed_mb"]
 _MARGIN = 1.5
 _BASE = {"figures": 480, "report": 400}
 _BASE_OF_OTHERS = 370
+_BASE_OF_A_WORKER = 300
+_EVALUATING = ("pilot", "temper", "gather", "base", "distill", "generate", "truth", "estimate")
 _MB = 1 << 20
 _ENERGIES = Path(__file__).parents[1] / "potentials" / "energies"
 _UNKNOWN_DIMENSION = 16
@@ -58,6 +60,8 @@ def needed_mb(experiment: Experiment, stage: str, source: str = "", ranks: int =
     """
     processes = experiment.flow(source).training.processes if stage == "distill" else 1
     base = ranks * processes * _BASE.get(stage, _BASE_OF_OTHERS)
+    if experiment.potential.workers > 1 and stage in _EVALUATING:
+        base += ranks * processes * experiment.potential.workers * _BASE_OF_A_WORKER
     return base + 8 * _numbers(experiment, stage, source, likely_dimension(experiment)) / _MB
 
 

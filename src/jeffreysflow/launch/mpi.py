@@ -88,7 +88,7 @@ def sole_launch(
 
     Raises
     ------
-    UserError : a wrong number of ranks, or another launch is at work in the folder.
+    UserError : a wrong number of ranks. Another launch that is at work in the folder is waited for.
     """
     use_threads(1)
     ranks = communicator or world()

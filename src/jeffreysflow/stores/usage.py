@@ -1,8 +1,9 @@
 """What a stage used: seconds, memory and evaluations, in files of their own under `usage/`.
 
 One file a process, `usage/<stage>/<source>/rank_<r>.json` (a level: `<source>/level_<k>/`),
-so that no rank waits for another. Nothing reads them but the report: they are never compared,
-hashed, or asked for by a rule.
+so that no rank waits for another. The report reads them, and the workflow before it starts
+(`launch/made_otherwise.py`) and to see whether a run came to its end; they are in no hash, and no
+rule asks for them.
 """
 
 from __future__ import annotations
