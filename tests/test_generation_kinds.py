@@ -76,8 +76,11 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
         results = tmp_path / name
         shutil.copytree(trained, results)
         generation = {**SAMPLING[kind], "samples": 160, "batch": 40}
-        observables = ["x1 < 0", "x1 > 60"]
-        layout, experiment = wells(results, SMALL, generation, observables=observables)
+        named = {
+            "observables": ["x1 < 0", "x1 > 60"],
+            "regions": {"left": "x1 < 0", "right": "x1 > 0"},
+        }
+        layout, experiment = wells(results, SMALL, generation, **named)
         if name == "killed":
             child = os.fork()
             if child == 0:
@@ -102,6 +105,12 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
     log_z = rows["log_z"]
     assert log_z.stderr is not None
     assert abs(log_z.value - 0.0) < 5 * log_z.stderr
+    # of regions as of events: how much noisier weights are in one than elsewhere
+    between = {name: row.value for name, row in rows.items() if "excess_between" in name}
+    one, left, right = (
+        between[f"log_weight_excess_between:{name}"] for name in ("x1 < 0", "left", "right")
+    )
+    assert (one, -one) == (left, pytest.approx(right))
     # an event that none met had as many chances as there are independent samples
     seen, unseen = rows["observable:x1 < 0"], rows["observable:x1 > 60"]
     assert unseen.n_eff is not None

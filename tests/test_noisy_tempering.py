@@ -88,11 +88,18 @@ def test_with_all_terms_it_is_the_kernel_without_noise(
     assert torch.allclose(moved, point.x, rtol=0, atol=1e-6)
 
 
-def gradient_noise(kernel: Kernel, x: torch.Tensor, lam: float, batches: torch.Tensor) -> float:
-    """The spread of where a step without thermal noise leads."""
+def gradient_noise(
+    kernel: Kernel, x: torch.Tensor, lam: float, batches: torch.Tensor, away: float | None = None
+) -> float:
+    """The spread of where a step without thermal noise leads, the second one where the first leads
+    so far ``away``.
+    """
     seen = []
-    kernel.moved = lambda x, gradient, step_size, stream: x - step_size * gradient
     for index in batches:
+        moves = iter([] if away is None else [away])
+        kernel.moved = lambda x, gradient, step_size, stream, moves=moves: (
+            x - step_size * gradient if (step := next(moves, None)) is None else x + step
+        )
         level, h = torch.full((len(x), 1), lam), torch.ones(len(x), 1)
         seen.append(kernel.sweep(x, level, h, PATH, index, Stream(0)))
     return float(torch.stack(seen).var(dim=0).sum(dim=1).mean())
@@ -112,11 +119,15 @@ def test_noise_is_scaled_by_lambda_or_not_and_a_control_variate_takes_it_away() 
     # where the sweep begins there is none, and it grows as the square of the distance
     reduced = get_kernel("sgld", batch=1, control_variate=True)
     assert gradient_noise(reduced, x, 1.0, one) < 1e-20
-    near, far = (
-        float((4 * ((x + step).sin() - x.sin())).square().sum(dim=1).mean()) for step in (0.1, 0.2)
-    )
-    assert far / near == pytest.approx(4, rel=0.1)
-    assert far < 0.1 * exact
+    two = random_batches(Stream(3, "c"), 4, 1, 200, 2, 100)
+    found = {}
+    for step in (0.1, 0.2):
+        # the first move leads a step away, the second shows the noise that is there
+        expected = float((4 * ((x + step).sin() - x.sin())).square().sum(dim=1).mean())
+        found[step] = gradient_noise(reduced, x, 1.0, two, step)
+        assert found[step] == pytest.approx(expected, rel=0.05)
+        assert gradient_noise(get_kernel("sgld", batch=1), x, 1.0, two, step) > 5 * found[step]
+    assert found[0.2] / found[0.1] == pytest.approx(4, rel=0.1)
 
 
 def test_walkers_share_their_batches_and_replicas_need_not() -> None:

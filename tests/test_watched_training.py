@@ -82,21 +82,22 @@ def test_a_clash_drowns_the_reverse_divergence_and_not_the_clipped_one() -> None
 
 
 def test_weights_never_see_the_clip() -> None:
-    """log Z of a level trained with the clip is that of the energy itself: with the clip in the
-    weights it would count the core.
+    """log Z of a level trained with the clip is that of the energy itself: of the clipped energy it
+    would be another one by many errors.
     """
 
-    class Cut(Potential):
+    class Narrow(Potential):
         domain = Domain.euclidean(1)
 
         def energy(self, x: torch.Tensor) -> torch.Tensor:
-            # an energy whose clip at its reference's reach would change Z by far
-            return 0.5 * x[:, 0].square() + 200 * (x[:, 0] > 0.5).to(x) * (x[:, 0] - 0.5)
+            return 2 * x[:, 0].square()
 
-    target, base = Cut(), Base(Domain.euclidean(1))
+    target, base = Narrow(), Base(Domain.euclidean(1))
     path = AnnealingPath(base, target)
     x = base.sample(4000, Stream(2, "x"))
-    reference = of_walkers(x[x[:, 0] < 0.5][:2000], 20)
+    # a reference of small energies, above which, from 1 kT on, all is clipped
+    near = 0.05 * x[:2000]
+    reference = of_walkers(near, 20)
     settings = LevelSettings(
         0.0,
         1.0,
@@ -108,8 +109,13 @@ def test_weights_never_see_the_clip() -> None:
     )
     result = distill_level(path, settings, None, reference, lambda p: Stream(3, p))
     grid = torch.linspace(-9, 9, 400_001, dtype=torch.float64)[:, None]
-    exact = math.log(float((-target.energy(grid)).exp().sum()) * 18 / 400_000)
+    clipped = clipped_above(target.energy, target.energy(near))
+    exact, of_the_clip = (
+        math.log(float((-energy(grid)).exp().sum()) * 18 / 400_000)
+        for energy in (target.energy, clipped)
+    )
     assert abs(result.facts["log_z"] - exact) < 4 * result.facts["log_z_error"]
+    assert abs(result.facts["log_z"] - of_the_clip) > 10 * result.facts["log_z_error"]
     assert abs(result.facts["base_log_z"] - exact) < 4 * result.facts["base_log_z_error"]
 
 

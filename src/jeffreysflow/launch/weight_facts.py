@@ -13,6 +13,7 @@ from jeffreysflow.flows.integrated import IntegratedFlow
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.launch.measured import build_measured
 from jeffreysflow.launch.target import build_potential
+from jeffreysflow.stores.tables import REGION
 from jeffreysflow.streams import Stream
 
 __all__ = ["weight_facts"]
@@ -33,8 +34,8 @@ def weight_facts(
     whether all that is biased is ``corrected``; ``passes``, velocities a
     sample, a derivative along a direction as one more; at what share of samples weights have an
     ``infinite_variance``; ``excess``, the variance of log weights
-    beyond that of exact ones, with ``excess_error``, and by the name of an event how much larger it
-    is there than elsewhere, ``excess_between``.
+    beyond that of exact ones, with ``excess_error``, and by the name of an event or region how much
+    larger it is there than elsewhere, ``excess_between``.
     """
     integrated = [each for each in flows if isinstance(each, IntegratedFlow)]
     if not integrated:
@@ -52,10 +53,15 @@ def weight_facts(
         return facts
     measured = build_measured(experiment, build_potential(experiment))
     values = measured.values(excess.x.cpu(), excess.U.cpu())
+    named = [
+        *zip(measured.observables, measured.of_observables(values.T), strict=True),
+        *zip(measured.regions, measured.of_regions(values.T), strict=True),
+    ]
+    # of a function that has a name only its values tell whether it is an event
     between = {
-        each.name: excess.between(column.bool().to(excess.each.device))
-        for each, column in zip(measured.observables, values.T, strict=False)
-        if each.is_event
+        each.name.removeprefix(REGION): excess.between(column.bool().to(excess.each.device))
+        for each, column in named
+        if bool(((column == 0) | (column == 1)).all())
     }
     known = {name: value for name, value in between.items() if not math.isnan(value)}
     return {
