@@ -12,9 +12,11 @@ import torch
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
+from jeffreysflow.potentials.finite_sum import FiniteSum
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel, Move, metropolis, noise_like
 from jeffreysflow.tempering.kernels import get_kernel, kernel_class, kernel_names
+from jeffreysflow.tempering.kernels.delayed_acceptance import DelayedAcceptance
 from jeffreysflow.tempering.kernels.heun import Heun
 from jeffreysflow.tempering.kernels.hmc import Hmc
 from jeffreysflow.tempering.kernels.mala import Mala
@@ -38,6 +40,21 @@ class Slope(Potential):
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         return (x * self.slopes.to(x)).sum(dim=1)
+
+
+class SlopeOfTerms(FiniteSum, Slope):
+    """The same as a sum of four terms ``(a_i . x) / 4``, of which two have twice the slope."""
+
+    terms = 4
+
+    def __init__(self) -> None:
+        Slope.__init__(self)
+
+    energy = Slope.energy
+
+    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        share = torch.tensor([0.0, 0.0, 2.0, 2.0]).to(x)[index] / 4
+        return Slope.energy(self, x)[:, None] * share
 
 
 FLAT = Slope(torch.zeros(2, dtype=torch.float64))
@@ -123,6 +140,27 @@ def test_exact_kernels_keep_the_law_of_a_constant_force(
     x, acceptance = after(kernel, Slope(), step_size)
     assert acceptance > 0.2
     assert worst_z(x, SLOPES) < 4.5
+
+
+class OneSign(DelayedAcceptance):
+    """Broken on purpose: the surrogate's gradient beyond a wall keeps its sign."""
+
+    def step(self, point, lam, step_size, path, stream):
+        domain, fold = path.domain, path.domain.fold
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(domain), "fold", lambda self, x: (fold(x)[0], None))
+            return super().step(point, lam, step_size, path, stream)
+
+
+@pytest.mark.parametrize("step_size", [0.02, (0.05, 0.5)])
+def test_delayed_acceptance_keeps_it_too_and_with_one_sign_does_not(
+    step_size: float | tuple[float, float],
+) -> None:
+    x, acceptance = after(DelayedAcceptance(batch=2), SlopeOfTerms(), step_size)
+    assert acceptance > 0.2
+    assert worst_z(x, SLOPES) < 4.5
+    broken, _ = after(OneSign(batch=2), SlopeOfTerms(), step_size)
+    assert worst_z(broken, SLOPES) > 6
 
 
 @pytest.mark.parametrize("name", WHOLE)

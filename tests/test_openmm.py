@@ -16,6 +16,7 @@ import yaml
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment, load_project, resolve_project
 from jeffreysflow.config.molecule import MoleculeConfig
+from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.judgement.import_doubts import doubts_about_import
 from jeffreysflow.launch.molecule import build_molecule
@@ -23,6 +24,7 @@ from jeffreysflow.molecules.openmm_system import force_field_of
 from jeffreysflow.molecules.openmm_worker import openmm_energy
 from jeffreysflow.molecules.trajectory import dcd_bytes, pdb_text
 from jeffreysflow.stages import gather, temper
+from jeffreysflow.stores.ensembles import EnsembleWriter
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
 from jeffreysflow.stores.sealed import write_atomically
@@ -247,6 +249,64 @@ def test_frames_for_other_programs(tempered: tuple[Layout, Experiment], tmp_path
     assert main([*words, "--level", "7", str(tmp_path)]) == 2
     assert main([*words, "--number", "0", str(tmp_path)]) == 2
     assert main([*words, str(tmp_path / "frames.csv")]) == 2
+
+
+def test_frames_of_a_weighted_ensemble(
+    tempered: tuple[Layout, Experiment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout, experiment = tempered
+    molecule = alanine()
+    n = 40
+    x = molecule.structure.expand(n, -1) + 0.01 * torch.arange(n).double()[:, None]
+    none, known = torch.full((n,), -torch.inf).double(), torch.arange(n).double()
+    words = ["frames", "--config", str(layout.config), "--trust", "--ensemble", "sequence"]
+    for log_weights in (known, none):
+        writer = EnsembleWriter(
+            layout.flow("sequence").level(2) / "ensemble.zarr",
+            *("ensemble", experiment.flow_hash("sequence"), n, molecule.dimension),
+            islands=4,
+            estimate_islands=[1, 3],
+        )
+        writer.write(Ensemble(x, log_weights, none, none))
+        writer.close()
+        code = main([*words, str(tmp_path)])
+        if log_weights is known:
+            assert code == 0
+            table = np.genfromtxt(tmp_path / "frames.csv", delimiter=",", names=True)
+            assert table["log_weight"].tolist() == [*range(10, 20), *range(30, 40)]
+        else:
+            assert code == 2
+            assert "none of 20 samples has a weight" in capsys.readouterr().err
+    assert main([*words, "--level", "3", str(tmp_path)]) == 2
+    assert "level 3; allowed: 1 to 2" in capsys.readouterr().err
+
+
+def test_levels_of_ours_belong_to_their_temperature(
+    tempered: tuple[Layout, Experiment], tmp_path: Path
+) -> None:
+    layout, _ = tempered
+    store = layout.reference("temperatures").levels / "store.zarr"
+    for temperature in (300, 600):
+        entry = {"file": str(store), "level": 0, "temperature": temperature}
+        body = {
+            "title": "again",
+            "potential": {"molecule": {**FF96, "temperature": temperature}},
+            "references": {"r": {"kind": "samples", "temperature": temperature, "files": [entry]}},
+            "flows": {"single": {"reference": "r"}},
+        }
+        (tmp_path / "again.yaml").write_text(yaml.safe_dump(body))
+        project = load_project(ROOT / "config.yaml", {"experiments": str(tmp_path / "again.yaml")})
+        experiment = resolve_project(project, ROOT)["again"]
+        there = Layout(tmp_path, "again")
+        there.folder.mkdir(exist_ok=True)
+        if temperature == 600:
+            with pytest.raises(UserError, match="in units of 300 K, the potential has 600 K"):
+                gather.run(there, experiment, "r")
+            continue
+        gather.run(there, experiment, "r")
+        rows = read_table(there.reference("r").diagnostics, DiagnosticRow)
+        (offset,) = (row.value for row in rows if row.quantity == "energy_offset")
+        assert abs(offset) < 1e-6
 
 
 @pytest.mark.parametrize("factor", [0.1, 10.0])

@@ -166,8 +166,9 @@ def _parser() -> argparse.ArgumentParser:
     frames.add_argument("folder", type=Path, help="for topology.pdb, frames.dcd and frames.csv")
     shown = frames.add_mutually_exclusive_group(required=True)
     shown.add_argument("--reference")
-    shown.add_argument("--flow")
-    frames.add_argument("--level", type=int, default=-1, help="of a reference; by default the last")
+    shown.add_argument("--flow", help="what was generated from it")
+    shown.add_argument("--ensemble", metavar="FLOW", help="the weighted ensemble of a flow")
+    frames.add_argument("--level", type=int, default=-1, help="not of --flow; by default the last")
     frames.add_argument("--number", type=int, default=1000, help="how many, evenly spaced")
     add_stage("figures", "draw the figures of an experiment", commands.run_figures)
     report = add(

@@ -245,7 +245,7 @@ def run_frames(options: argparse.Namespace) -> None:
     from jeffreysflow.stages.frames import write_frames
 
     layout, experiment = _resolved(options)
-    of = options.reference, options.flow, options.level
+    of = options.reference, options.flow, options.level, options.ensemble
     for file in write_frames(layout, experiment, options.folder, options.number, *of):
         print(f"wrote {file}")
 

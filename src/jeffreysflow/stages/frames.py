@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.target import build_potential
 from jeffreysflow.molecules.molecule import Molecule
 from jeffreysflow.molecules.trajectory import dcd_bytes, pdb_text
@@ -30,15 +31,17 @@ def write_frames(
     reference: str | None = None,
     flow: str | None = None,
     level: int = -1,
+    ensemble: str | None = None,
 ) -> list[Path]:
     """Write `topology.pdb`, `frames.dcd` and `frames.csv` of ``number`` samples, evenly spaced, of
-    a ``level`` of a reference (all of equal weight), or of what a ``flow`` generated. A sample of
+    a ``level`` of a reference (all of equal weight), of what a ``flow`` generated, or of the
+    weighted ``ensemble`` of a flow at a level, of the islands that no training saw. A sample of
     weight 0 is left out.
 
     Raises
     ------
     UserError : the energy is no molecule's; a store is missing, foreign or damaged; or there is no
-        such level; ``number`` is none, or ``folder`` a file.
+        such level; ``number`` is none, no sample has a weight, or ``folder`` is a file.
     """
     if number < 1:
         raise UserError(f"frames: number must be at least 1, found {number}")
@@ -47,8 +50,13 @@ def write_frames(
     molecule = build_potential(experiment)
     if not isinstance(molecule, Molecule):
         raise UserError(f"{experiment.name}: its energy is not of a molecule, which frames show")
-    x, log_weights = _samples(layout, experiment, reference, flow, level)
+    if ensemble is not None:
+        x, log_weights = _ensemble(layout, experiment, ensemble, level)
+    else:
+        x, log_weights = _samples(layout, experiment, reference, flow, level)
     kept = (log_weights > -torch.inf).nonzero().squeeze(1)
+    if not len(kept):
+        raise UserError(f"{experiment.name}: none of {len(x)} samples has a weight")
     count = min(number, len(kept))
     rows = kept[torch.linspace(0, len(kept) - 1, count).round().long()]
     parts = list(_evaluated(molecule, x[rows]))
@@ -68,6 +76,22 @@ def _evaluated(molecule: Molecule, x: torch.Tensor) -> Iterator[tuple[torch.Tens
     with torch.no_grad():
         for part in torch.split(x, _ROWS):
             yield molecule.positions(part), molecule.kilojoules(part)
+
+
+def _ensemble(
+    layout: Layout, experiment: Experiment, flow: str, level: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    steps = flow_steps(layout, experiment, flow)
+    if not (level == -1 or 1 <= level <= steps):
+        raise UserError(f"{experiment.name}/{flow}: level {level}; allowed: 1 to {steps}")
+    store = layout.flow(flow).level(steps if level == -1 else level) / "ensemble.zarr"
+    ensemble = open_ensemble(store, "ensemble", experiment.flow_hash(flow))
+    islands = int(ensemble.attributes.get("islands", 1))
+    estimating = torch.tensor(ensemble.attributes.get("estimate_islands", range(islands)))
+    island = torch.arange(len(ensemble)) // (len(ensemble) // islands)
+    rows = torch.isin(island, estimating)
+    samples = ensemble.samples()
+    return samples.x[rows], samples.log_weights[rows]
 
 
 def _samples(

@@ -41,12 +41,15 @@ def run(layout: Layout, experiment: Experiment, reference: str) -> None:
     started = time.time()
     files, hash = layout.reference(reference), experiment.reference_hash(reference)
     section = experiment.reference(reference)
-    attributes = {
+    attributes: dict[str, Any] = {
         "experiment": experiment.name,
         "reference": reference,
         "seed": experiment.seed,
         "path": section.path,
     }
+    structure = experiment.potential.structure
+    if structure is not None:
+        attributes["temperature"] = structure.temperature
     store = files.levels / "store.zarr"
     if isinstance(section, SamplesConfig):
         rows, lines = _imported(store, hash, experiment, reference, section, attributes)

@@ -34,6 +34,7 @@ class OwnStore(SampleFormat):
     def read(self, file: Path, level: int | None, target: Potential) -> ReadSamples:
         store = _opened(file, level)
         if isinstance(store, Levels):
+            _check_temperature(file, store, target)
             samples = store.samples(-1 if level is None else level).by_walker(store.walkers)
             power = store.attributes.get("path") == "power"
             U = samples.V if power else samples.U_0 + samples.V
@@ -61,6 +62,18 @@ def _opened(file: Path, level: int | None) -> Levels | Ensembles:
             raise UserError(f"{file}: 'level' is for a store of levels, this one holds {kind}")
         return open_ensemble(file, str(kind))
     raise UserError(f"{file}: no store of levels, of an ensemble or of generated samples")
+
+
+def _check_temperature(file: Path, store: Levels, target: Potential) -> None:
+    """Coordinates of a molecule are in units of their spread at its temperature."""
+    ours = getattr(target, "temperature", None)
+    theirs = store.attributes.get("temperature", ours)
+    if theirs != ours:
+        raise UserError(
+            f"{file}: energies and coordinates are in units of {theirs:g} K, the potential has "
+            f"{ours:g} K; give it the temperature of the store, or write frames of the store "
+            "(`jeffreysflow frames`), which have no such units"
+        )
 
 
 def _walkers(store: Ensembles) -> int:
