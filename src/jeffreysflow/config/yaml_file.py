@@ -80,13 +80,13 @@ def _size(file: Path, node: yaml.Node, sizes: dict[int, int]) -> int:
         below = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         below = node.value
-    else:
+    elif isinstance(node, yaml.ScalarNode):
         _check_number(file, node)
     sizes[id(node)] = 1 + sum(_size(file, part, sizes) for part in below)
     return sizes[id(node)]
 
 
-def _check_number(file: Path, node: yaml.Node) -> None:
+def _check_number(file: Path, node: yaml.ScalarNode) -> None:
     """YAML 1.1 reads `010` as 8, and `1:30` as 90."""
     number = node.tag.rpartition(":")[2] in ("int", "float") and not node.style
     if number and (":" in node.value or re.match(r"[-+]?0[0-9_]", node.value)):
