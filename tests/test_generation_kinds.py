@@ -121,6 +121,39 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
         assert seen.n_eff < 140
 
 
+def test_a_sequence_of_continuous_maps_restores_the_weights_of_the_wells(tmp_path: Path) -> None:
+    """Its reference has equal shares of both wells, the target 1/4 and 3/4."""
+    mixed = {
+        "kernel": {"name": "mala"},
+        "ladder": {"kind": "fixed", "values": [0, 0.3, 1]},
+        "walkers": 320,
+        "warmup_rounds": 60,
+        "rounds": 10,
+        "thin": 5,
+        "local_steps": 2,
+    }
+    flow = {"levels": "all", "training": {"steps": 40, "batch": 100}, "rejuvenation_steps": 2}
+    generation = {"samples": 640, "batch": 320}
+    layout, experiment = wells(tmp_path, SMALL, generation, flow=flow, references={"r": mixed})
+    check_experiment(experiment)
+    temper.run(layout, experiment, "r", communicator=SerialCommunicator())
+    gather.run(layout, experiment, "r")
+    for level in (1, 2):
+        distill.run(layout, experiment, "f", level)
+    generate.run(layout, experiment, "f")
+    truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
+    estimate.run_flow(layout, experiment, "f")
+    rows = {row.quantity: row for row in read_table(layout.flow("f").estimates, EstimateRow)}
+    for prefix in ("", "ensemble:"):
+        left, log_z = rows[f"{prefix}observable:x1 < 0"], rows[f"{prefix}log_z"]
+        assert log_z.stderr is not None
+        assert abs(log_z.value) < 5 * log_z.stderr
+        assert left.stderr is not None
+        assert abs(left.value - 0.25) < 5 * left.stderr
+    assert rows["unbiased_weights"].value == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "ladder", "message"),
     [

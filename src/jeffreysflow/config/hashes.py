@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "FORMAT_OF_ESTIMATES",
+    "FORMAT_OF_MOLECULES",
     "base_hash",
     "bead_hash",
     "estimate_hash",
@@ -45,6 +47,10 @@ _OF_PILOT = {
 
 FORMAT = 16
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
+FORMAT_OF_MOLECULES = 1
+"""The same, for what only molecules see,"""
+FORMAT_OF_ESTIMATES = 1
+"""and for what is estimated and judged from stores, which are not made again for it."""
 
 
 def target_hash(experiment: Experiment) -> str:
@@ -58,6 +64,7 @@ def target_hash(experiment: Experiment) -> str:
             "python": experiment.python,
             "base": experiment.base.hashed(),
         }
+        | ({"molecules": FORMAT_OF_MOLECULES} if experiment.potential.structure else {})
         | ({} if ring is None else {"path_integral": ring.model_dump(exclude=_NOT_TARGET)})
     )
 
@@ -168,6 +175,7 @@ def estimate_hash(experiment: Experiment) -> str:
     ring = experiment.path_integral
     return _hash(
         {
+            "format": FORMAT_OF_ESTIMATES,
             "truth": truth_hash(experiment),
             "convergence": experiment.generation.convergence,
             "views": experiment.views,
