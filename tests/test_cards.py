@@ -303,7 +303,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_workflow_asks_for_a_card_a_process(
     tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local = planned(tmp_path, "--cores", "8")
+    found = planned(tmp_path, "--cores", "8")["distill"]["gpu"]
+    assert found == ("0" if torch.version.cuda is None else "2"), "none for a torch without them"
+    local = planned(tmp_path, "--cores", "8", device="cuda")
     assert local["distill"]["gpu"] == "2"
     assert local["distill"]["lsf_extra"] == "-gpu num=2"
     assert local["distill"]["threads"] == "6"
@@ -311,7 +313,8 @@ def test_the_workflow_asks_for_a_card_a_process(
     assert local["generate"]["threads"] == "3"
     assert local["temper"]["gpu"] == "0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert planned(tmp_path, "--cores", "8")["distill"]["gpu"] == "1", "there is one"
+    one = planned(tmp_path, "--cores", "8", device="cuda")
+    assert one["distill"]["gpu"] == "1", "there is one"
     (tools / "nvidia-smi").unlink()
     elsewhere = planned(tmp_path, "--workflow-profile", "slurm", device="cuda")
     assert elsewhere["distill"]["gpu"] == "2"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from jeffreysflow.config import load_project, resolve_project
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials.base import Base
 from jeffreysflow.potentials.checks import check_potential
@@ -231,8 +232,17 @@ def test_names_of_observables_are_told_from_what_expressions_hold(
         "dimension = 2\n\n\ndef energy(x):\n    return (x**2).sum(1)\n\n\n"
         f"observables = {{{name!r}: energy}}\n"
     )
+    (tmp_path / "mine.yaml").write_text(
+        "title: mine\npotential: {file: mine.py}\nreferences:\n"
+        "  r: {ladder: {kind: fixed, values: [0, 1]}, walkers: 4, warmup_rounds: 1, rounds: 4}\n"
+        "flows: {f: {reference: r}}\n"
+    )
+    root = Path(__file__).parents[1]
+    project = load_project(root / "config.yaml", {"experiments": str(tmp_path / "mine.yaml")})
     with pytest.raises(UserError, match=r"mine\.py: observables: "):
-        load_user_potential(file)
+        resolve_project(project, root)
+    file.write_text(file.read_text().replace(repr(name), "'mine'"))
+    assert resolve_project(project, root)
 
 
 @pytest.mark.parametrize("per_sample", [False, True])

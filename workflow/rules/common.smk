@@ -46,14 +46,15 @@ CONFIG = str(LAYOUT.config)
 
 # jobs that are submitted, and the Snakemake inside of one, ask for what this machine need not have
 ELSEWHERE = workflow.remote_exec or workflow.resource_settings.nodes is not None
-ON_GPUS = PROJECT.device != "cpu" or any(
+GPUS_WANTED = PROJECT.device == "cuda" or any(
     getattr(reference, "device", "cpu") == "cuda"
     for experiment in EXPERIMENTS.values()
     for reference in experiment.references.values()
 )
+ON_GPUS = GPUS_WANTED or PROJECT.device != "cpu"
 MOST_RANKS_HERE = ranks_here(EXPERIMENTS.values(), workflow.cores or 1)
 CARDS = None if ELSEWHERE or not ON_GPUS else len(cards())
-if CARDS and PROJECT.device == "auto" and not torch_has_cuda():
+if CARDS and not GPUS_WANTED and not torch_has_cuda():
     CARDS = 0
 if CARDS:
     if "gpu" not in workflow.global_resources:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from jeffreysflow.config.experiment import Experiment
+from jeffreysflow.config.expressions import check_name
 from jeffreysflow.config.folders import expanded, is_file
 from jeffreysflow.config.integration import with_velocities
 from jeffreysflow.config.merging import merged
@@ -209,7 +210,13 @@ def _sources(file: Path, named: list[Path]) -> dict[str, Any]:
     from jeffreysflow.userfiles.sources import source_hashes
 
     version = ".".join(map(str, sys.version_info[:2]))
-    return {"sources": source_hashes(load_user_potential(file), named), "python": version}
+    potential = load_user_potential(file)
+    for name in potential.observables:
+        try:
+            check_name("observables", str(name))
+        except ValueError as error:
+            raise UserError(f"{file}: {error}") from None
+    return {"sources": source_hashes(potential, named), "python": version}
 
 
 def load_experiment(file: Path) -> Experiment:

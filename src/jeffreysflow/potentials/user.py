@@ -35,7 +35,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from jeffreysflow.config.expressions import check_name
 from jeffreysflow.domain import Domain, Interval
 from jeffreysflow.errors import UserError, allowed_names, shown
 from jeffreysflow.potentials.adapting import Convention, MapRows
@@ -75,11 +74,6 @@ def load_user_potential(file: Path, workers: int = 1) -> UserPotential:
     observables = getattr(module, "observables", {})
     if not isinstance(observables, Mapping) or not all(map(callable, observables.values())):
         raise UserError(f"{file}: 'observables' must map names to functions [n, d] -> [n]")
-    for name in observables:
-        try:
-            check_name("observables", str(name))
-        except ValueError as error:
-            raise UserError(f"{file}: {error}") from None
     if energy_terms is not None:
         _refuse_one_by_one(file, convention, workers)
     elsewhere = _elsewhere(file, convention, workers, has_pair=pair is not None)
