@@ -279,8 +279,8 @@ def planned(
         if key in ("rule", "checkpoint"):
             rule = value.rstrip(":")
             found.setdefault(rule, {})["threads"] = "1"
-        elif key == "threads:":
-            found[rule]["threads"] = value
+        elif key in ("threads:", "priority:"):
+            found[rule][key.rstrip(":")] = value
         elif key == "resources:":
             found[rule].update(dict(pair.split("=", 1) for pair in value.split(", ")))
     return found
@@ -306,6 +306,9 @@ def test_the_workflow_asks_for_a_card_a_process(
     found = planned(tmp_path, "--cores", "8")["distill"]["gpu"]
     assert found == ("0" if torch.version.cuda is None else "2"), "none for a torch without them"
     local = planned(tmp_path, "--cores", "8", device="cuda")
+    # wide jobs come before those that keep a core each
+    assert int(local["temper"]["priority"]) > int(local["distill"].get("priority", "0"))
+    assert int(local["temper"]["threads"]) > 4, "the only reference may have all cores"
     assert local["distill"]["gpu"] == "2"
     assert local["distill"]["lsf_extra"] == "-gpu num=2"
     assert local["distill"]["threads"] == "6"

@@ -105,6 +105,18 @@ def test_processes_that_train_need_more() -> None:
     assert asked(4) > asked(1) + 1200
 
 
+def test_workers_of_an_energy_need_more_where_energies_are_asked_for() -> None:
+    def asked(stage: str, source: str, workers: int, ranks: int = 1) -> int:
+        plain = experiment()
+        potential = plain.potential.model_copy(update={"workers": workers})
+        return memory_mb(plain.model_copy(update={"potential": potential}), stage, source, ranks)
+
+    for stage, source in (("temper", "r"), ("distill", "f"), ("generate", "f")):
+        assert asked(stage, source, 4) > asked(stage, source, 1) + 1200
+    assert asked("temper", "r", 4, ranks=2) > 1.8 * asked("temper", "r", 4)
+    assert asked("report", "all", 4) == asked("report", "all", 1)
+
+
 def test_an_unknown_source_is_refused() -> None:
     with pytest.raises(UserError, match="unknown flow"):
         memory_mb(experiment(), "generate", "x")
