@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable
 
@@ -293,3 +295,37 @@ def test_a_step_that_cannot_be_taken(v: Callable[..., torch.Tensor], says: str) 
 def test_mistakes_in_an_estimator(name: str, parameters: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
         get_jacobian(name, **parameters)
+
+
+@pytest.mark.parametrize(("integrator", "size", "sharpness"), [("rk4", -2, 100), ("heun", 1, 100)])
+def test_steps_beside_a_sharp_boundary_are_found(
+    integrator: str, size: float, sharpness: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newton's method alone runs to and fro across it, or looks on the wrong side."""
+    z = torch.linspace(-0.5, 0.5, 401, dtype=torch.float64)[:, None]
+    velocity, steps = (lambda x, t: size * torch.tanh(sharpness * x)), 40
+    flow = DiscreteFlow(velocity, get_integrator(integrator), steps)
+    states = flow.forward(z)
+    for k, (before, after) in enumerate(itertools.pairwise(states)):
+        assert float((flow.back(k, after) - before).abs().max()) < 1e-11
+    monkeypatch.setattr("jeffreysflow.flows.discrete._MOST_HALVINGS", 1)
+    monkeypatch.setattr(DiscreteFlow, "_in_short_steps", lambda self, k, z: torch.full_like(z, 9))
+    monkeypatch.setattr(torch, "clone", lambda z: torch.full_like(z, 9))
+    with pytest.raises(UserError, match="does not converge"):
+        flow.forward(z)
+
+
+def test_a_solution_of_the_last_newton_step_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = Stream(33).normal(20, 2)
+    flow = DiscreteFlow(lambda x, t: torch.sin(3 * x), get_integrator("heun"), 3)
+    monkeypatch.setattr("jeffreysflow.flows.discrete._MOST_CORRECTIONS", 1)
+    monkeypatch.setattr(DiscreteFlow, "_in_short_steps", lambda self, k, z: z)
+    fewest = None
+    for most in range(1, 12):
+        monkeypatch.setattr("jeffreysflow.flows.discrete._MOST_NEWTON_STEPS", most)
+        with contextlib.suppress(UserError):
+            flow.forward(z)
+            fewest = fewest or most
+    # quadratically: one step fewer leaves a defect that one more takes away
+    assert fewest is not None
+    assert fewest == 4

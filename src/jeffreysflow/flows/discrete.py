@@ -23,6 +23,8 @@ TOLERANCE = 1e-12
 float64; in float32 as many of its last bits."""
 _MOST_CORRECTIONS = 8
 _MOST_NEWTON_STEPS = 12
+_MOST_HALVINGS = 6
+_SHORT_STEPS = 32
 _NUMBERS_AT_ONCE = 4_000_000
 _OF_COLUMNS_AT_ONCE = 1_000_000
 """Of columns of Jacobians; a velocity has some sixteen numbers in memory for each of theirs."""
@@ -178,25 +180,63 @@ class DiscreteFlow:
         return x
 
     def _by_newton(
-        self, k: int, z: torch.Tensor, x: torch.Tensor, allowed: torch.Tensor
+        self, k: int, z: torch.Tensor, ahead: torch.Tensor, allowed: torch.Tensor
     ) -> torch.Tensor:
-        """Solutions where the corrections do not converge: D passes each time, for few samples."""
+        """Solutions where the corrections do not converge: D passes each time, for few samples.
+        Those that Newton's method does not find from ``ahead`` it looks for from where short steps
+        lead, which do not leave the side of a sharp boundary that a sample is on, and from ``z``.
+        """
+        x, defect = self._descended(k, z, ahead, allowed)
+        for start in (partial(self._in_short_steps, k), torch.clone):
+            left = (~(defect <= allowed)).nonzero().squeeze(1)
+            if len(left):
+                begun = start(z[left])
+                x[left], defect[left] = self._descended(k, z[left], begun, allowed[left])
+        if not bool((defect <= allowed).all()):
+            raise UserError(self._failure(k, defect))
+        folded = int(self.log_det_back(k, x).isnan().sum())
+        if folded:
+            raise UserError(
+                f"{self._at(k)} is not one to one at {folded} of {len(x)} samples; "
+                f"{_SHORTER} {self.steps}"
+            )
+        return x
+
+    def _descended(
+        self, k: int, z: torch.Tensor, x: torch.Tensor, allowed: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Newton's method from ``x`` [n, d], each step halved until the defect falls; where it
+        leads, and the defect [n] there.
+        """
+        apart = self.back(k, x) - z
+        defect = apart.abs().amax(dim=1)
         for _ in range(_MOST_NEWTON_STEPS):
-            defect = self.back(k, x) - z
-            largest = defect.abs().amax(dim=1)
-            if bool((largest <= allowed).all()):
-                folded = int(self.log_det_back(k, x).isnan().sum())
-                if folded:
-                    raise UserError(
-                        f"{self._at(k)} is not one to one at {folded} of {len(x)} samples; "
-                        f"{_SHORTER} {self.steps}"
-                    )
-                return x
-            if not bool(largest.isfinite().all()):
+            moving = (defect > allowed) & defect.isfinite()
+            if not bool(moving.any()):
                 break
-            step = torch.linalg.solve_ex(self.jacobian_back(k, x), defect[:, :, None]).result
-            x = torch.where((largest > allowed)[:, None], x - step[:, :, 0], x)
-        raise UserError(self._failure(k, (self.back(k, x) - z).abs().amax(dim=1)))
+            step = torch.linalg.solve_ex(self.jacobian_back(k, x), apart[:, :, None]).result
+            share = moving.to(x.dtype)
+            for _ in range(_MOST_HALVINGS):
+                there = x - share[:, None] * step[:, :, 0]
+                apart_there = self.back(k, there) - z
+                defect_there = apart_there.abs().amax(dim=1)
+                worse = moving & ~(defect_there < defect)
+                if not bool(worse.any()):
+                    break
+                share = torch.where(worse, 0.5 * share, share)
+            better = (moving & (defect_there < defect))[:, None]
+            x, apart = torch.where(better, there, x), torch.where(better, apart_there, apart)
+            defect = apart.abs().amax(dim=1)
+            if not bool(better.any()):
+                break
+        return x, defect
+
+    def _in_short_steps(self, k: int, z: torch.Tensor) -> torch.Tensor:
+        t, h = k / self.steps, self._h / _SHORT_STEPS
+        self._count(_SHORT_STEPS * len(z))
+        for j in range(_SHORT_STEPS):
+            z = self._integrator.step(self._velocity, z, t + j * h, h)
+        return z
 
     def _failure(self, k: int, defect: torch.Tensor) -> str:
         bad = int((~defect.isfinite()).sum())
