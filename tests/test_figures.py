@@ -259,6 +259,21 @@ def test_training_of_a_sequence_is_shown_without_its_normaliser() -> None:
     assert np.allclose(ends, data.history["published"][0]["forward"][-8:].mean() - 0.1, atol=0.02)
 
 
+def test_of_what_was_not_trained_no_training_is_drawn() -> None:
+    data = drawn_sequences()
+    empty = {
+        name: [{key: column[:0] for key, column in each.items()} for each in levels]
+        for name, levels in data.history.items()
+    }
+    untrained = replace(data, history=empty)
+    with look():
+        drawing = training.draw(untrained)
+    assert not drawing.axes
+    assert [text.get_text() for text in drawing.texts] == [
+        "nothing was trained: the velocities are fitted"
+    ]
+
+
 def test_a_theta_that_is_chosen_by_itself_has_no_number() -> None:
     data = drawn_sequences()
     assert [fixed_theta(flow.theta) for flow in data.experiment.flows.values()] == [None, 0.5]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from jeffreysflow.estimation.pareto import PARETO_LIMIT
 from jeffreysflow.judgement.flow_doubts import MEANINGLESS_GAP
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import MISSING, count_text, duration, theta_text
+from jeffreysflow.report.numbers import MISSING, count_text, duration, loss_text
 from jeffreysflow.report.table import (
     LARGEST_Z,
     Cell,
@@ -67,7 +67,7 @@ def _flow(found: Results, name: str, skipped: int, seconds: float, speed: float)
     amortised = ", amortised" if several and drawn else "" if drawn else ", not drawn from"
     skips = f"{skipped} steps skipped" if skipped else ""
     return [
-        Cell(name, f"{theta_text(flow.theta)} on {flow.reference}{amortised}"),
+        Cell(name, f"{loss_text(flow.theta, flow.loss.kind)} on {flow.reference}{amortised}"),
         trusted_cell(found, name),
         percent_cell(found, name, "amortised_ess" if several else "ess"),
         _pareto(found, name),

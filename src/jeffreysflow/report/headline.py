@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import percent, theta_text, with_error
+from jeffreysflow.report.numbers import loss_text, percent, theta_text, with_error
 from jeffreysflow.report.table import Cell, Table, bias_cell, estimate_cell, percent_cell
 
 __all__ = ["headline_table", "published_for_theta"]
@@ -45,7 +45,7 @@ def _flow(found: Results, name: str) -> list[Cell]:
     trusted = found.value(name, "trusted") != 0.0
     better = trusted and found.value(name, "amortised_ess") >= published["ess"]
     return [
-        Cell(name, f"{theta_text(flow.theta)} on {flow.reference}"),
+        Cell(name, f"{loss_text(flow.theta, flow.loss.kind)} on {flow.reference}"),
         Cell(ess.text, "" if trusted else "not trusted", "good" if better else ""),
         Cell(percent(published["ess"])),
         Cell(bias.text, tone=bias.tone),

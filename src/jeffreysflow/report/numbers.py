@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["MISSING", "count_text", "duration", "percent", "theta_text", "with_error"]
+from jeffreysflow.config.loss import USUAL_LOSS
+
+__all__ = ["MISSING", "count_text", "duration", "loss_text", "percent", "theta_text", "with_error"]
 
 MISSING = "–"
 
@@ -99,3 +101,12 @@ def theta_text(theta: float | str) -> str:
     ('θ = 0.75', 'θ chosen')
     """
     return "θ chosen" if isinstance(theta, str) else f"θ = {theta:g}"
+
+
+def loss_text(theta: float | str, loss: str) -> str:
+    """What a flow was trained with.
+
+    >>> loss_text(0.75, "jeffreys"), loss_text("auto", "flow_matching")
+    ('θ = 0.75', 'flow matching')
+    """
+    return theta_text(theta) if loss == USUAL_LOSS else loss.replace("_", " ")

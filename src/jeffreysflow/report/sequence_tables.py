@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import median
 
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import MISSING, percent, theta_text
+from jeffreysflow.report.numbers import MISSING, loss_text, percent
 from jeffreysflow.report.table import Cell, Table, bias_cell, largest_z, percent_cell, z_cell
 from jeffreysflow.stores.tables import EstimateRow
 
@@ -52,7 +52,7 @@ def _sequence(found: Results, name: str) -> list[Cell]:
     # medians are comparable over the same levels only
     all_published = published if len(published) == len(cess) else []
     return [
-        Cell(name, f"{theta_text(flow.theta)} on {flow.reference}"),
+        Cell(name, f"{loss_text(flow.theta, flow.loss.kind)} on {flow.reference}"),
         Cell(str(found.flow_steps(name)), _marked(found, name)),
         _summary(min, cess, published),
         _summary(median, cess, all_published),

@@ -48,13 +48,23 @@ def applies(experiment: Experiment) -> bool:
 
 
 def draw(data: ExperimentData) -> Figure:
-    sequences = data.sequences()
+    # velocities that are fitted have no steps
+    trained = {
+        name
+        for name, levels in data.history.items()
+        if any(np.isfinite(each["gradient_norm"]).any() for each in levels)
+    }
+    sequences = [name for name in data.sequences() if name in trained]
     single = {
-        reference: [name for name in data.flows_of(reference) if name not in sequences]
+        reference: [name for name in data.flows_of(reference) if name in trained - {*sequences}]
         for reference in data.experiment.references
     }
     single = {reference: flows for reference, flows in single.items() if flows}
     rows = len(single) + len(sequences)
+    if not rows:
+        figure = new_figure(FULL_WIDTH, 0.4)
+        figure.text(0.01, 0.4, "nothing was trained: the velocities are fitted", fontsize=7.5)
+        return figure
     figure = new_figure(FULL_WIDTH, _HEIGHT * rows)
     parts = iter(figure.subfigures(rows, 1, squeeze=False)[:, 0])
     for reference, flows in single.items():

@@ -29,7 +29,7 @@ SECTION = "results"
 ORDER = 40
 
 _POINTS = 200
-_STYLES = ("-", "--", ":", "-.")
+_STYLES = ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)), (0, (1, 4)), (0, (9, 4)), (0, (3, 1)))
 """Of flows that share a colour."""
 
 
@@ -60,7 +60,7 @@ def draw(data: ExperimentData) -> Figure:
             colour = theta_colour(theta)
             style = _STYLES[used.count(colour) % len(_STYLES)]
             used.append(colour)
-            ax.plot(weights, share, style, color=colour, label=label)
+            ax.plot(weights, share, linestyle=style, color=colour, label=label)
         ax.axvline(1, color=GREY, linewidth=0.6, linestyle="--")
         ax.set(xlabel="w / mean w", xscale="log", yscale="log", title=f"reference {reference}")
         plain_log_ticks(ax.xaxis)
