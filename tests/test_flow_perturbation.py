@@ -9,11 +9,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from scipy.cluster.vq import kmeans2
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.discrete import DiscreteFlow
 from jeffreysflow.flows.integrator import Field, get_integrator, integrator_names
 from jeffreysflow.flows.jacobian import Jacobian, get_jacobian, jacobian_names, unit_rows
+from jeffreysflow.flows.jacobians.stepwise import _centres
 from jeffreysflow.streams import Stream
 
 DRAWS = 100_000
@@ -329,3 +331,15 @@ def test_a_solution_of_the_last_newton_step_is_one(monkeypatch: pytest.MonkeyPat
     # quadratically: one step fewer leaves a defect that one more takes away
     assert fewest is not None
     assert fewest == 4
+
+
+def test_clusters_of_many_coordinates_are_those_of_the_wells() -> None:
+    """Two wells four apart in a thousand coordinates of noise, where distances tell nothing."""
+    x = 0.45 * Stream(41).normal(80, 1000)
+    side = torch.arange(80) % 2 == 0
+    x[:, 0] += torch.where(side, 2.0, -2.0)
+    label = torch.cdist(x, _centres(x, 2)).argmin(dim=1)
+    same = (label == label[0]) == side
+    assert bool(same.all())
+    plain = torch.from_numpy(kmeans2(x.numpy(), 2, minit="++", rng=0)[1])
+    assert not bool(((plain == plain[0]) == side).all())

@@ -49,6 +49,8 @@ FORMAT = 16
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 FORMAT_OF_MOLECULES = 1
 """The same, for what only molecules see,"""
+FORMAT_OF_CLUSTERS = 1
+"""for flows whose directions are drawn by clusters,"""
 FORMAT_OF_ESTIMATES = 1
 """and for what is estimated and judged from stores, which are not made again for it."""
 
@@ -199,6 +201,9 @@ def _trained(flow: FlowConfig) -> dict[str, Any]:
     section = flow.model_dump(exclude=_NOT_TRAINED)
     if not flow.training.clip_energy:
         del section["training"]["clip_energy"]
+    jacobian = section["network"].get("jacobian")
+    if jacobian and jacobian["parameters"].get("clusters"):
+        jacobian["format"] = FORMAT_OF_CLUSTERS
     return section
 
 

@@ -98,8 +98,7 @@ class Stepwise(Jacobian):
         x = states[-1]
         if len(x) < self._clusters:
             raise UserError(f"stepwise: {self._clusters} clusters of {len(x)} samples")
-        centres, _ = kmeans2(x.cpu().numpy(), self._clusters, minit="++", rng=0)
-        self._centres.copy_(torch.from_numpy(centres))
+        self._centres.copy_(_centres(x, self._clusters))
         few = max(1, min(_SAMPLES_A_CLUSTER, _PASSES_A_STEP // x.shape[1]))
         for cluster, centre in enumerate(self._centres.to(x)):
             near = (x - centre).square().sum(dim=1).argsort()[:few]
@@ -121,3 +120,14 @@ class Stepwise(Jacobian):
             of_it = cluster == c
             e[of_it] = u[of_it] @ self._inverses[c, k].to(u).T
         return e
+
+
+def _centres(x: torch.Tensor, clusters: int) -> torch.Tensor:
+    """The means [clusters, d] of clusters of samples [n, d]: k-means along as many principal
+    directions as there are clusters, since in many dimensions all distances are those of noise.
+    """
+    away = x - x.mean(dim=0)
+    leading = torch.linalg.svd(away, full_matrices=False).Vh[:clusters]
+    _, label = kmeans2((away @ leading.T).cpu().numpy(), clusters, minit="++", rng=0)
+    of = torch.from_numpy(label).to(x.device)
+    return torch.stack([x[of == c].mean(dim=0) for c in range(clusters)])
