@@ -41,6 +41,7 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.communicator import SerialCommunicator
+from stage_cases import run_to_estimates
 from velocity_cases import SMALL, own_file, own_flow, wells
 
 LINE = Domain.euclidean(2)
@@ -135,15 +136,7 @@ def test_a_sequence_of_continuous_maps_restores_the_weights_of_the_wells(tmp_pat
     flow = {"levels": "all", "training": {"steps": 40, "batch": 100}, "rejuvenation_steps": 2}
     generation = {"samples": 640, "batch": 320}
     layout, experiment = wells(tmp_path, SMALL, generation, flow=flow, references={"r": mixed})
-    check_experiment(experiment)
-    temper.run(layout, experiment, "r", communicator=SerialCommunicator())
-    gather.run(layout, experiment, "r")
-    for level in (1, 2):
-        distill.run(layout, experiment, "f", level)
-    generate.run(layout, experiment, "f")
-    truth.run(layout, experiment)
-    estimate.run_reference(layout, experiment, "r")
-    estimate.run_flow(layout, experiment, "f")
+    run_to_estimates(layout, experiment, levels=2)
     rows = {row.quantity: row for row in read_table(layout.flow("f").estimates, EstimateRow)}
     for prefix in ("", "ensemble:"):
         left, log_z = rows[f"{prefix}observable:x1 < 0"], rows[f"{prefix}log_z"]

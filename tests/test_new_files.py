@@ -17,14 +17,8 @@ from jeffreysflow.flows import maps
 from jeffreysflow.flows.map import map_names
 from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.stages import (
-    distill,
-    estimate,
     figures,
-    gather,
-    generate,
     report,
-    temper,
-    truth,
 )
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import open_ensemble
@@ -32,6 +26,7 @@ from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import read_table
 from jeffreysflow.tempering import kernels
+from stage_cases import run_to_estimates
 
 STRETCH = '''
 """Each coordinate stretched and shifted; without a way back."""
@@ -174,15 +169,7 @@ def test_a_map_and_a_loss_of_one_file_each(tmp_path: Path) -> None:
     assert "stretch" in map_names()
     assert "log_variance" in loss_names()
     e, layout = experiment(), Layout(tmp_path, "own")
-    check_experiment(e)
-    temper.run(layout, e, "r")
-    gather.run(layout, e, "r")
-    for level in (1, 2):
-        distill.run(layout, e, "f", level)
-    generate.run(layout, e, "f")
-    truth.run(layout, e)
-    estimate.run_reference(layout, e, "r")
-    estimate.run_flow(layout, e, "f")
+    run_to_estimates(layout, e, levels=2)
     figures.run(layout, e)
     report.run(tmp_path, [e])
     files, hash = layout.flow("f"), e.flow_hash("f")

@@ -196,9 +196,10 @@ def _validate(options: argparse.Namespace) -> None:
     project = _project(options)
     experiments = resolve_project(project, Path())
     check_writable(Path(project.results))
+    memory = memory_limit_mb()
     for experiment in experiments.values():
         folder = Path(project.results) / experiment.name
-        here = () if options.elsewhere else (memory_limit_mb(), free_disk_mb(folder))
+        here = () if options.elsewhere else (memory, free_disk_mb(folder))
         size = refuse_what_does_not_fit(experiment, *here)
         if not options.elsewhere:
             _check_devices(experiment)

@@ -62,12 +62,9 @@ if CARDS:
     CARDS = min(CARDS, workflow.global_resources.get("gpu").value)
 
 # jobs that run side by side share the memory of this machine
-if (
-    not ELSEWHERE
-    and "mem_mb" not in workflow.global_resources
-    and isfinite(memory_limit_mb())
-):
-    workflow.register_resource("mem_mb", int(memory_limit_mb()))
+MEMORY_MB = memory_limit_mb()
+if not ELSEWHERE and "mem_mb" not in workflow.global_resources and isfinite(MEMORY_MB):
+    workflow.register_resource("mem_mb", int(MEMORY_MB))
 
 # Snakemake exports {threads} as the thread count of numerical libraries; a stage sets its own.
 # A prefix replaces Snakemake's own, without which a stage that fails before `| tee` seems to succeed
@@ -96,7 +93,7 @@ def check_that_it_fits():
     """Refuse what this machine has no room for."""
     try:
         for name, experiment in EXPERIMENTS.items():
-            here = memory_limit_mb(), free_disk_mb(Layout(RESULTS, name).folder)
+            here = MEMORY_MB, free_disk_mb(Layout(RESULTS, name).folder)
             refuse_what_does_not_fit(experiment, *here)
     except UserError as error:
         raise WorkflowError(str(error))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "FORMAT_OF_CLUSTERS",
     "FORMAT_OF_ESTIMATES",
     "FORMAT_OF_MOLECULES",
     "base_hash",

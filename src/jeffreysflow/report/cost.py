@@ -37,7 +37,6 @@ __all__ = [
     "generation_cost",
     "has_bias",
     "has_sound_errors",
-    "is_trusted",
     "observable_costs",
     "path_costs",
     "pilot_cost",
@@ -157,7 +156,7 @@ def observable_costs(
         return []
     _, recorded = tempering_cost(records, reference)
     fixed = recorded + total(training_cost(records, name) for name in chain(found, flow))
-    generated, trusted = generation_cost(records, flow), is_trusted(found, flow)
+    generated, trusted = generation_cost(records, flow), found.is_trusted(flow)
     sound = has_sound_errors(found, flow)
     costs = []
     for row in found.estimates.get(flow, ()):
@@ -194,17 +193,12 @@ def _averaged(quantity: str) -> str | None:
     return f"P({name})" if f"{kind}:" == REGION else None
 
 
-def is_trusted(found: Results, flow: str) -> bool:
-    """Whether nothing grave is held against the fresh samples of a flow."""
-    return found.value(flow, "trusted") != 0.0
-
-
 def has_sound_errors(found: Results, flow: str) -> bool:
     """Whether nothing grave is held against the reference at the root of a flow but a bias, which
     leaves its statistical errors right.
     """
     reference = found.experiment.tempered(flow)
-    return has_bias(found, flow) or found.value(f"reference:{reference}", "trusted") != 0.0
+    return has_bias(found, flow) or found.is_trusted(f"reference:{reference}")
 
 
 def has_bias(found: Results, flow: str) -> bool:
@@ -247,7 +241,7 @@ def path_costs(found: Results, records: Sequence[StageRecord]) -> dict[str, Path
             continue
         beads = max(shares)
         effective = _positive(shares[beads] * found.experiment.generation.samples)
-        effective = effective if is_trusted(found, flow) else math.nan
+        effective = effective if found.is_trusted(flow) else math.nan
         names, reference = chain(found, flow), found.experiment.tempered(flow)
         training = total(training_cost(records, name) for name in names)
         fixed = total([pilot_cost(records, reference), *tempering_cost(records, reference)])

@@ -15,7 +15,6 @@ from jeffreysflow.report.cost import (
     generation_cost,
     has_bias,
     has_sound_errors,
-    is_trusted,
     observable_costs,
     path_costs,
     pilot_cost,
@@ -137,7 +136,7 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
         costs = [cost for cost in observable_costs(found, records, flow) if _is_known(cost)]
         if not costs:
             continue
-        verdict = _verdict if is_trusted(found, flow) else _verdict_without_trust
+        verdict = _verdict if found.is_trusted(flow) else _verdict_without_trust
         by_time, by_count = (
             verdict(costs, key)
             for key in (lambda cost: cost.seconds, lambda cost: cost.evaluations)
@@ -148,7 +147,7 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
         text += _BIASED * has_bias(found, flow) + _UNSOUND * (not has_sound_errors(found, flow))
         lines.append(f"{flow}: {text}")
     for flow, cost in path_costs(found, records).items():
-        trusted = is_trusted(found, flow)
+        trusted = found.is_trusted(flow)
         lines.append(_path_verdict(flow, cost) if trusted else f"{flow}: {_NOT_COMPARED}")
     return lines
 

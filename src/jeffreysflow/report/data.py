@@ -70,6 +70,10 @@ class Results:
         number = None if row is None else getattr(row, column)
         return math.nan if number is None else number
 
+    def is_trusted(self, source: str) -> bool:
+        """Whether nothing grave is known that speaks against a source."""
+        return self.value(source, "trusted") != 0.0
+
     def total(self, source: str, quantity: str) -> float:
         """A quantity summed over all levels; NaN where there is none."""
         rows = [row.value for row in self.estimates.get(source, ()) if row.quantity == quantity]

@@ -42,7 +42,7 @@ def _flow(found: Results, name: str) -> list[Cell]:
     flow = found.experiment.flows[name]
     published = {q: published_for_theta(found, flow.theta, q) for q in ("ess", "bias")}
     ess, bias = percent_cell(found, name, "amortised_ess"), bias_cell(found, name)
-    trusted = found.value(name, "trusted") != 0.0
+    trusted = found.is_trusted(name)
     better = trusted and found.value(name, "amortised_ess") >= published["ess"]
     return [
         Cell(name, f"{loss_text(flow.theta, flow.loss.kind)} on {flow.reference}"),

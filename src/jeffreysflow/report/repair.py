@@ -28,7 +28,7 @@ def repairs(found: Results, reference: str) -> list[str]:
             lines += _moved(found, reference, flow, sources)
             continue
         after = [
-            _After(text, *worst, trusted=found.value(source, "trusted") != 0.0)
+            _After(text, *worst, trusted=found.is_trusted(source))
             for source, text in sources.items()
             if (worst := largest_z(found, source))
         ]

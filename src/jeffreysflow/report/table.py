@@ -112,7 +112,7 @@ def percent_cell(found: Results, source: str, quantity: str, judged: str | None 
         found.value(source, quantity, column) for column in ("value", "stderr", "published")
     )
     note = "" if math.isnan(published) else f"published {percent(published)}"
-    good = value >= published and found.value(judged or source, "trusted") != 0.0
+    good = value >= published and found.is_trusted(judged or source)
     return Cell(percent(value, error), note, "good" if good else "")
 
 

@@ -42,8 +42,7 @@ def our_value(found: Results, table: PaperTable, ours: OursConfig, index: int) -
         return value
     ensemble = f"ensemble:{source}"
     of_ensemble = ours.quantity == "ess" and ensemble in found.estimates
-    trusted = found.value(ensemble if of_ensemble else source, "trusted") != 0.0
-    return value._replace(trusted=trusted)
+    return value._replace(trusted=found.is_trusted(ensemble if of_ensemble else source))
 
 
 def _found(
