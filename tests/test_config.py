@@ -140,6 +140,29 @@ def test_a_number_may_come_as_text() -> None:
 TEMPERED = "references.tempered"
 BAD_OVERRIDES = [
     ({"references": {"tempered": {"walker": 3}}}, f"{TEMPERED}: unknown key 'walker'.*'walkers'"),
+    (
+        {"flows": {"tempered-0.50": {"last_level": {"network": {"kind": "continuous"}}}}},
+        "flows.tempered-0.50: last_level is for a sequence, levels: all; found levels: last",
+    ),
+    (
+        {
+            "flows": {
+                "tempered-0.50": {
+                    "levels": "all",
+                    "last_level": {"network": {"kind": "torch", "file": "v.py"}},
+                }
+            }
+        },
+        r"flows.tempered-0.50.last_level: network.kind: a velocity of your own .*found torch",
+    ),
+    (
+        {
+            "flows": {
+                "tempered-0.50": {"levels": "all", "last_level": {"network": {"kind": "sline"}}}
+            }
+        },
+        r"flows.tempered-0.50.last_level.network.kind: .*did you mean 'spline'",
+    ),
     ({"references": {"tempered": {"walkers": "lots"}}}, f"{TEMPERED}.walkers: .*found 'lots'"),
     ({"references": {"tempered": {"walkers": 0}}}, f"{TEMPERED}.walkers: .*greater.*found 0"),
     (

@@ -37,6 +37,7 @@ from jeffreysflow.report.random_weights import random_weights_table
 from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
 from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.ensembles import EnsembleWriter, open_ensemble
+from jeffreysflow.stores.flows import load_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
 from jeffreysflow.streams import Stream
@@ -122,8 +123,19 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
         assert seen.n_eff < 140
 
 
-def test_a_sequence_of_continuous_maps_restores_the_weights_of_the_wells(tmp_path: Path) -> None:
-    """Its reference has equal shares of both wells, the target 1/4 and 3/4."""
+SPLINES = {"kind": "spline", "hidden": 8, "bins": 4}
+AT_THE_END = {"network": SMALL, "loss": {"kind": "flow_matching"}, "steps": 60}
+
+
+@pytest.mark.parametrize(
+    ("network", "changes"), [(SMALL, {}), (SPLINES, {"last_level": AT_THE_END})]
+)
+def test_a_sequence_restores_the_weights_of_the_wells(
+    tmp_path: Path, network: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    """Of continuous maps, or of splines with a continuous one at its end. Its reference has equal
+    shares of both wells, the target 1/4 and 3/4.
+    """
     mixed = {
         "kernel": {"name": "mala"},
         "ladder": {"kind": "fixed", "values": [0, 0.3, 1]},
@@ -133,10 +145,19 @@ def test_a_sequence_of_continuous_maps_restores_the_weights_of_the_wells(tmp_pat
         "thin": 5,
         "local_steps": 2,
     }
-    flow = {"levels": "all", "training": {"steps": 40, "batch": 100}, "rejuvenation_steps": 2}
+    flow = {
+        **{"levels": "all", "training": {"steps": 40, "batch": 100}, "rejuvenation_steps": 2},
+        **changes,
+    }
     generation = {"samples": 640, "batch": 320}
-    layout, experiment = wells(tmp_path, SMALL, generation, flow=flow, references={"r": mixed})
+    layout, experiment = wells(tmp_path, network, generation, flow=flow, references={"r": mixed})
     run_to_estimates(layout, experiment, levels=2)
+    flow_hash = experiment.flow_hash("f")
+    maps = [load_flow(layout.flow("f").level(k) / "flow.safetensors", flow_hash) for k in (1, 2)]
+    assert [each.has_velocity for each in maps] == [network == SMALL, True]
+    records = [read_record(layout.flow("f").level(k) / "done.json", flow_hash) for k in (1, 2)]
+    assert not (changes and records[1]["warm_start"])
+    assert len((layout.flow("f").level(2) / "history.csv").read_text().splitlines()) > 1
     rows = {row.quantity: row for row in read_table(layout.flow("f").estimates, EstimateRow)}
     for prefix in ("", "ensemble:"):
         left, log_z = rows[f"{prefix}observable:x1 < 0"], rows[f"{prefix}log_z"]
@@ -428,4 +449,9 @@ def test_what_random_weights_cost_is_told(tmp_path: Path) -> None:
     assert cells["passes a sample"].text == "1,234"
     assert cells["seconds a sample"].text == "0.5"
     assert cells["variance of log w beyond exact (kT²)"].text == "0.210 ± 0.050"
+    end = {"last_level": {**AT_THE_END, "network": {**SMALL, "steps": 7}}, "levels": "all"}
+    _, experiment = wells(tmp_path, SPLINES, {}, flow=end)
+    table = random_weights_table(Results(experiment, {"f": rows}))
+    assert table is not None
+    assert table.rows[0][0].note == "heun, 7 steps"
     assert random_weights_table(Results(experiment, {})) is None

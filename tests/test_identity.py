@@ -30,7 +30,14 @@ LADDERS: list[dict[str, Any]] = [
 ]
 
 
-def experiment(ladder: dict[str, Any], ring: bool, fitted: bool = False) -> Experiment:
+AT_THE_END = {
+    "network": {"kind": "continuous", "jacobian": {"parameters": {"clusters": 2}}},
+    "loss": {"kind": "flow_matching"},
+    "steps": 9,
+}
+
+
+def experiment(ladder: dict[str, Any], ring: bool, fitted: bool = False, **flow: Any) -> Experiment:
     """Every section is there, and a second reference to choose."""
     reference = {"walkers": 8, "warmup_rounds": 64, "rounds": 8, "ladder": ladder}
     if ladder["kind"] == "temperatures":
@@ -44,7 +51,7 @@ def experiment(ladder: dict[str, Any], ring: bool, fitted: bool = False) -> Expe
         "views": [("x1", "x2")],
         "truth": {} if ring else {"box": [(-4, 4), (-4, 4)]},
         "references": {"r": reference, "r_": reference},
-        "flows": {"f": {"reference": "r", "theta": 0.5}},
+        "flows": {"f": {"reference": "r", "theta": 0.5, **flow}},
         "generation": {"convergence": [10, 20]},
     }
     if fitted:
@@ -138,10 +145,14 @@ CASES = [
     # the rest is the same for every ladder
     if (path[0] == "references" or ladder["kind"] == "adaptive")
     if path != ("path_integral",) and path[:2] != ("references", "r_")
+    # a section that is not there, and below where it is
+    if path[-1] != "last_level"
 ]
 POWER = {"kind": "temperatures", "hottest": 4.0, "levels": 4}
 FITTED = experiment(POWER, ring=False, fitted=True)
 CASES += [(FITTED, path) for path in leaves(FITTED) if path[0] == "base"]
+TWO_MAPS = experiment(LADDERS[0], ring=False, levels="all", last_level=AT_THE_END)
+CASES += [(TWO_MAPS, path) for path in leaves(TWO_MAPS) if "last_level" in path]
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")

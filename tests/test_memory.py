@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,22 @@ def experiment(**more: object) -> Experiment:
         "flows": {"f": {"reference": "r"}, "s": {"reference": "r", "levels": "all"}},
     }
     return Experiment.model_validate({**content, **more})
+
+
+def test_another_map_at_the_end_counts() -> None:
+    """A flow needs what the larger of its maps does, wherever that is."""
+    small = {"kind": "spline", "hidden": 8, "layers": 2}
+    large = {"kind": "spline", "hidden": 4000, "layers": 20}
+
+    def asked(stage: str, network: dict[str, Any], **last: Any) -> int:
+        flow = {"reference": "r", "levels": "all", "network": network, **last}
+        return memory_mb(experiment(flows={"s": flow}), stage, "s")
+
+    for stage in ("distill", "generate"):
+        alone = asked(stage, large)
+        assert asked(stage, small) < alone
+        assert asked(stage, small, last_level={"network": large}) == alone
+        assert asked(stage, large, last_level={"network": small}) == alone
 
 
 def shipped(name: str, scale: str) -> Experiment:

@@ -62,6 +62,10 @@ def reference(**changes: Any) -> dict[str, Any]:
             flow(levels="all", training={"first_steps": 10**13}),
             *("evaluations", "flows.f.training.first_steps"),
         ),
+        (
+            flow(levels="all", last_level={"network": {"kind": "spline"}, "steps": 10**13}),
+            *("evaluations", "flows.f.last_level.steps"),
+        ),
         (flow(ensemble=10**10), "MiB of memory", "flows.f.ensemble"),
         ({"generation": {"samples": 10**11}}, "MiB on disk", "generation.samples"),
         (

@@ -2,7 +2,8 @@
 
 from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.experiment import Experiment
-from jeffreysflow.config.flow import FlowConfig, GenerationConfig, TrainingConfig
+from jeffreysflow.config.flow import FlowConfig, TrainingConfig
+from jeffreysflow.config.generation import GenerationConfig
 from jeffreysflow.config.loading import (
     experiment_file,
     experiment_names,

@@ -13,7 +13,8 @@ from jeffreysflow.config.display import ProfileConfig
 from jeffreysflow.config.equal_weights import check_equal_weights
 from jeffreysflow.config.expressions import check_expressions, check_regions
 from jeffreysflow.config.fitted import LevelOfBase, check_fitted, fitted_to, level_for
-from jeffreysflow.config.flow import FlowConfig, GenerationConfig
+from jeffreysflow.config.flow import FlowConfig
+from jeffreysflow.config.generation import GenerationConfig
 from jeffreysflow.config.names import check_names
 from jeffreysflow.config.path_integral import PathIntegralConfig, check_beside_paths
 from jeffreysflow.config.plain import Paragraph

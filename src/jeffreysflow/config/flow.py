@@ -1,21 +1,26 @@
-"""Configuration of a flow, its training and what is generated with it."""
+"""Configuration of a flow and its training."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from jeffreysflow.config.integration import OwnVelocity
 from jeffreysflow.config.kernels import checked_kernel
 from jeffreysflow.config.loss import USUAL_LOSS, LossConfig
 from jeffreysflow.config.network import NetworkConfig, SplineNetwork
 from jeffreysflow.config.published import BY_LEVEL, OF_FLOW, check_published
-from jeffreysflow.config.sampling import SamplingConfig
-from jeffreysflow.config.section import Section, check_sobol_sizes
+from jeffreysflow.config.section import Section
 from jeffreysflow.errors import shown
 
-__all__ = ["FlowConfig", "GenerationConfig", "ResidualWeightsConfig", "TrainingConfig"]
+__all__ = [
+    "FlowConfig",
+    "LastLevelConfig",
+    "ResidualWeightsConfig",
+    "TrainingConfig",
+]
 
 
 class TrainingConfig(Section):
@@ -94,6 +99,26 @@ class ResidualWeightsConfig(Section):
         return hidden
 
 
+class LastLevelConfig(Section):
+    """The map of the last level of a sequence, where it is another than those before."""
+
+    network: NetworkConfig
+    """Its kind and sizes."""
+    loss: LossConfig = LossConfig()
+    """What it is trained on; the Jeffreys divergence by default."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps; those of the other levels if left out."""
+
+    @model_validator(mode="after")
+    def _is_trained_here(self) -> Self:
+        if isinstance(self.network, OwnVelocity):
+            raise ValueError(
+                "network.kind: a velocity of your own carries the base to the target, which is for "
+                "levels: last; found torch"
+            )
+        return self
+
+
 class FlowConfig(Section):
     """A flow (or a sequence of them) distilled from a reference."""
 
@@ -115,6 +140,8 @@ class FlowConfig(Section):
     """The map that is trained; without a kind, spline coupling layers."""
     training: TrainingConfig = TrainingConfig()
     """The training recipe."""
+    last_level: LastLevelConfig | None = None
+    """Of a sequence: another map at its end, e.g. a continuous one after splines."""
     ensemble: int = Field(default=20_000, ge=2)
     """Samples of the weighted ensemble that is pushed through each level."""
     islands: int = Field(default=40, ge=3)
@@ -143,6 +170,23 @@ class FlowConfig(Section):
     """Published values to print beside ours, by quantity (`ess`, `bias`, ...), as fractions."""
     published_by_level: dict[str, list[float | None]] = Field(default_factory=dict)
     """Published values level by level, by quantity (`cess`, ...); null where there is none."""
+
+    @property
+    def parts(self) -> tuple[FlowConfig, ...]:
+        """What trains its levels: this section, and where the last one has another map that
+        section.
+        """
+        last = self.last_level
+        if last is None:
+            return (self,)
+        steps = self.training.steps if last.steps is None else last.steps
+        training = self.training.model_copy(update={"steps": steps, "first_steps": None})
+        changes = {"network": last.network, "loss": last.loss, "training": training}
+        return (self, self.model_copy(update={**changes, "last_level": None}))
+
+    def at(self, level: int, levels: int) -> FlowConfig:
+        """The section that trains a level, counted from 1, of so many."""
+        return self.parts[-1 if level == levels else 0]
 
     def steps_of(self, level: int) -> int:
         """Optimiser steps of a training of this level, counted from 1."""
@@ -178,6 +222,12 @@ class FlowConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _last_of_several(self) -> Self:
+        if self.last_level is not None and self.levels == "last":
+            raise ValueError("last_level is for a sequence, levels: all; found levels: last")
+        return self
+
+    @model_validator(mode="after")
     def _minibatches_have_order_one(self) -> Self:
         if self.training.terms is not None and self.renyi != 1.0:
             raise ValueError(
@@ -202,55 +252,3 @@ class FlowConfig(Section):
                 f"ensemble must be a multiple of islands, found {self.ensemble} and {self.islands}"
             )
         return self
-
-
-class GenerationConfig(Section):
-    """Fresh samples from the base through all flows."""
-
-    samples: int = Field(default=320_000, ge=2)
-    """Number of samples."""
-    batch: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
-    """Samples at a time, of which the last bits of a result depend; `auto`: as many as 200 MB hold
-    while they pass the flow, at most 20,000."""
-    base_points: Literal["iid", "sobol"] = "iid"
-    """Independent base points, or scrambled Sobol points."""
-    scramblings: int = Field(default=16, ge=2)
-    """Independent scramblings of the Sobol points, for errors."""
-    sampling: SamplingConfig = SamplingConfig()
-    """How they are made."""
-    convergence: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
-    """Sample sizes at which the bias is followed."""
-
-    @property
-    def group(self) -> int | None:
-        """Samples of each scrambled sequence or island; None where samples are independent."""
-        if self.sampling.kind != "importance":
-            return self.samples // self.sampling.islands
-        return self.samples // self.scramblings if self.base_points == "sobol" else None
-
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
-        too_large = [size for size in self.convergence if size > self.samples]
-        if too_large:
-            raise ValueError(
-                f"convergence sizes {shown(too_large)} exceed the {self.samples} generated samples"
-            )
-        if len(set(self.convergence)) < len(self.convergence):
-            raise ValueError(f"convergence sizes must differ, found {shown(self.convergence)}")
-        if self.base_points == "sobol":
-            check_sobol_sizes("sobol", self.samples, self.scramblings)
-        self._check_sampling()
-        return self
-
-    def _check_sampling(self) -> None:
-        kind, islands = self.sampling.kind, self.sampling.islands
-        if kind == "importance":
-            return
-        if self.base_points == "sobol":
-            raise ValueError(f"base_points: sobol is for sampling importance, found {kind}")
-        each = islands * (self.sampling.chains if kind == "metropolis" else 1)
-        if self.samples % each:
-            what = "islands x chains" if kind == "metropolis" else "islands"
-            raise ValueError(
-                f"samples must be a multiple of sampling.{what}, found {self.samples} and {each}"
-            )

@@ -202,9 +202,12 @@ def _trained(flow: FlowConfig) -> dict[str, Any]:
     section = flow.model_dump(exclude=_NOT_TRAINED)
     if not flow.training.clip_energy:
         del section["training"]["clip_energy"]
-    jacobian = section["network"].get("jacobian")
-    if jacobian and jacobian["parameters"].get("clusters"):
-        jacobian["format"] = FORMAT_OF_CLUSTERS
+    if flow.last_level is None:
+        del section["last_level"]
+    for part in (section, section.get("last_level", {})):
+        jacobian = part.get("network", {}).get("jacobian")
+        if jacobian and jacobian["parameters"].get("clusters"):
+            jacobian["format"] = FORMAT_OF_CLUSTERS
     return section
 
 

@@ -62,7 +62,17 @@ def needed_mb(experiment: Experiment, stage: str, source: str = "", ranks: int =
     base = ranks * processes * _BASE.get(stage, _BASE_OF_OTHERS)
     if experiment.potential.workers > 1 and stage in _EVALUATING:
         base += ranks * processes * experiment.potential.workers * _BASE_OF_A_WORKER
-    return base + 8 * _numbers(experiment, stage, source, likely_dimension(experiment)) / _MB
+    d = likely_dimension(experiment)
+    return base + 8 * max(_numbers(each, stage, source, d) for each in _parts(experiment)) / _MB
+
+
+def _parts(experiment: Experiment) -> list[Experiment]:
+    """As many as a flow has kinds of levels, with one of them each."""
+    flows = experiment.flows.items()
+    return [
+        experiment.model_copy(update={"flows": {name: flow.parts[k] for name, flow in flows}})
+        for k in ((0, -1) if any(flow.last_level for _, flow in flows) else (0,))
+    ]
 
 
 def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:

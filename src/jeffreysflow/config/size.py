@@ -112,6 +112,7 @@ def _evaluations(experiment: Experiment) -> float:
     for name, flow in experiment.flows.items():
         levels = _steps(experiment, name)
         trained = float(flow.steps_of(1)) + (levels - 1) * float(flow.training.steps)
+        trained += float(flow.at(levels, levels).steps_of(levels)) - float(flow.steps_of(levels))
         total += trained * flow.training.batch * _LOSSES * _GRADIENTS
         total += levels * flow.ensemble * flow.rejuvenation_steps
         if experiment.generates(name):

@@ -52,6 +52,8 @@ def check_capabilities(experiment: Experiment, target: Potential) -> None:
         _check_minibatches(f"references.{name}", reference, kernel, target)
     for name, flow in experiment.flows.items():
         _check_flow(f"flows.{name}", flow, target)
+        for end in flow.parts[1:]:
+            _check_loss(f"flows.{name}.last_level", end, target)
 
 
 def _check_exact_map(where: str, section: ReferenceConfig, target: Potential) -> None:
@@ -130,6 +132,10 @@ def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
         require(target, 1, f"{where}.levels: a flow a level", instead)
         if kernel.gradients and flow.rejuvenation_steps:
             require(target, 1, f"{key}: '{flow.rejuvenation_kernel}'")
+    _check_loss(where, flow, target)
+
+
+def _check_loss(where: str, flow: FlowConfig, target: Potential) -> None:
     if any(option.descends for option in loss_of(flow, target.derivatives).options):
         given = "loss" if flow.loss.kind != USUAL_LOSS else f"theta: {flow.theta}"
         require(target, 1, f"{where}.{given}", "theta 0 needs none")

@@ -38,6 +38,11 @@ def check_experiment(experiment: Experiment) -> None:
             check_flow(flow, path.base)
         except UserError as error:
             raise UserError(f"flows.{key}: {error}") from error
+        for end in flow.parts[1:]:
+            try:
+                check_flow(end, path.base)
+            except UserError as error:
+                raise UserError(f"flows.{key}.last_level: {error}") from error
     check_capabilities(experiment, path.target)
     if experiment.base_reference is not None:
         couplings_of(experiment, path.domain)

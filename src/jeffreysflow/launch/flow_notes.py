@@ -25,7 +25,9 @@ def flow_notes(experiment: Experiment, flow: str) -> list[str]:
     ------
     UserError : the energy, which knows how many coordinates there are, cannot be built.
     """
-    return [*_unmet(experiment, flow), *_unused(experiment.flow(flow))]
+    section = experiment.flow(flow)
+    unmet = [note for part in section.parts for note in _unmet(experiment, part)]
+    return [*unmet, *_unused(section)]
 
 
 def _unused(section: FlowConfig) -> list[str]:
@@ -40,8 +42,8 @@ def _unused(section: FlowConfig) -> list[str]:
     ]
 
 
-def _unmet(experiment: Experiment, flow: str) -> list[str]:
-    network = experiment.flow(flow).network
+def _unmet(experiment: Experiment, flow: FlowConfig) -> list[str]:
+    network = flow.network
     if not isinstance(network, SplineNetwork) or network.layers == "auto":
         return []
     dimension = dimension_of(experiment)

@@ -67,7 +67,7 @@ def _flow(found: Results, name: str, skipped: int, seconds: float, speed: float)
     amortised = ", amortised" if several and drawn else "" if drawn else ", not drawn from"
     skips = f"{skipped} steps skipped" if skipped else ""
     return [
-        Cell(name, f"{loss_text(flow.theta, flow.loss.kind)} on {flow.reference}{amortised}"),
+        Cell(name, f"{loss_text(flow)} on {flow.reference}{amortised}"),
         trusted_cell(found, name),
         percent_cell(found, name, "amortised_ess" if several else "ess"),
         _pareto(found, name),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.loss import USUAL_LOSS
 
 __all__ = ["MISSING", "count_text", "duration", "loss_text", "percent", "theta_text", "with_error"]
@@ -103,10 +104,14 @@ def theta_text(theta: float | str) -> str:
     return "θ chosen" if isinstance(theta, str) else f"θ = {theta:g}"
 
 
-def loss_text(theta: float | str, loss: str) -> str:
+def loss_text(flow: FlowConfig) -> str:
     """What a flow was trained with.
 
-    >>> loss_text(0.75, "jeffreys"), loss_text("auto", "flow_matching")
-    ('θ = 0.75', 'flow matching')
+    >>> loss_text(FlowConfig(reference="r", theta=0.75))
+    'θ = 0.75'
     """
-    return theta_text(theta) if loss == USUAL_LOSS else loss.replace("_", " ")
+    texts = [
+        theta_text(part.theta) if part.loss.kind == USUAL_LOSS else part.loss.kind.replace("_", " ")
+        for part in flow.parts
+    ]
+    return ", at the last level ".join(texts)

@@ -25,7 +25,7 @@ def random_weights_table(found: Results, records: Sequence[StageRecord] = ()) ->
     """A row a flow that is a velocity and is drawn from; None where none is."""
     rows, rates = [], samples_a_second(records)
     for name, flow in found.experiment.flows.items():
-        network = flow.network
+        network = flow.parts[-1].network
         if isinstance(network, ContinuousNetwork | OwnVelocity) and name in found.estimates:
             settings = ", ".join(f"{k} {v}" for k, v in network.jacobian.parameters.items())
             about = f"{network.integrator}, {network.steps} steps"

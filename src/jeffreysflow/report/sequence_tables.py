@@ -52,7 +52,7 @@ def _sequence(found: Results, name: str) -> list[Cell]:
     # medians are comparable over the same levels only
     all_published = published if len(published) == len(cess) else []
     return [
-        Cell(name, f"{loss_text(flow.theta, flow.loss.kind)} on {flow.reference}"),
+        Cell(name, f"{loss_text(flow)} on {flow.reference}"),
         Cell(str(found.flow_steps(name)), _marked(found, name)),
         _summary(min, cess, published),
         _summary(median, cess, all_published),

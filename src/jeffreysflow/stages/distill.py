@@ -70,7 +70,7 @@ def run(
         if not ahead:
             declare_done(folder, hash)
         return
-    processes = section.training.processes
+    part, processes = section.at(level, steps), section.training.processes
     device = use_device(experiment.device, section.training.threads, processes)
     path = build_flow_path(experiment, flow, layout)
     assert path.base is not None
@@ -90,9 +90,10 @@ def run(
         stored = open_ensemble(previous / "ensemble.zarr", "ensemble", hash)
         below = Ensemble(*(field.to(device) for field in stored.samples()))
         learned_below = {name: stored.learned(name).to(device) for name in stored.learned_names}
-        flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
+        if part.network == section.network:
+            flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
 
-    training_steps = section.steps_of(level)
+    training_steps = part.steps_of(level)
     progress = Progress(training_steps, what)
 
     def report(row: HistoryRow) -> None:
@@ -107,7 +108,7 @@ def run(
     with _alongside(layout, experiment, flow, path, device) as alongside:
         result = distill_level(
             path,
-            level_settings(section, level, lam_0, lam_1, path.target.derivatives),
+            level_settings(part, level, lam_0, lam_1, path.target.derivatives),
             below,
             reference.to(device),
             lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
