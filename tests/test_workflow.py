@@ -125,7 +125,7 @@ def planned_rules(folder: Path, **overrides: object) -> set[str]:
     run = snakemake(folder, "--dry-run", "--config", f"overrides={json.dumps(overrides)}")
     assert run.returncode == 0, run.stdout + run.stderr
     lines = (run.stdout + run.stderr).split("Job stats:")[-1].splitlines()
-    known = {"temper", "gather", "truth", "distill", "generate", "report"}
+    known = {"temper", "gather", "truth", "distill", "generate", "report", "paper_page"}
     return known & {line.split()[0] for line in lines if line.strip()}
 
 
@@ -136,6 +136,17 @@ def test_a_change_costs_only_what_depends_on_it(finished: Path) -> None:
     assert planned_rules(finished, **reference) == {
         *("temper", "gather", "distill", "generate", "report")
     }
+
+
+def test_a_page_of_the_paper_that_is_there_is_renewed(finished: Path) -> None:
+    flow = {"periodic_well": {"flows": {"theta-0.50": {"theta": 0.6}}}}
+    page = finished / "results" / "paper.html"
+    page.touch()
+    try:
+        assert planned_rules(finished) == set()
+        assert planned_rules(finished, **flow) == {"distill", "generate", "report", "paper_page"}
+    finally:
+        page.unlink()
 
 
 def test_so_does_a_change_in_another_clone_that_knows_not_what_was_made(

@@ -378,4 +378,6 @@ def run_again_what_was_made_otherwise():
 
 def page_and_summary(wildcards):
     run_again_what_was_made_otherwise()
-    return [RESULTS / "report.html", RESULTS / "summary.csv"]
+    # the page of the paper, where there is one, tells of what is in this folder too
+    pages = [RESULTS / "report.html", RESULTS / "summary.csv", RESULTS / "paper.html"]
+    return [page for page in pages if page.name != "paper.html" or page.exists()]
