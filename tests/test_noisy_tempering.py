@@ -304,6 +304,47 @@ def test_delayed_acceptance_is_exact_whatever_the_surrogate(batch: int, lam: flo
     assert rows * 2 * batch < PATH.evaluations - before < (every if batch == 4 else 0.95 * every)
 
 
+class GivesUp(Narrow):
+    """Its first term, or the gradient of it, is no number on one side."""
+
+    def __init__(self, *, gradient: bool) -> None:
+        super().__init__()
+        self._gradient = gradient
+
+    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        beyond = (index == 0) & (x[:, :1] > 1)
+        terms = super().energy_terms(x, index)
+        if self._gradient:
+            return terms + torch.where(beyond, 0.0, 0 * (1 - x[:, :1]).sqrt())
+        return terms.masked_fill(beyond, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("target", "nan", "wall"),
+    [
+        (GivesUp(gradient=False), True, False),
+        (GivesUp(gradient=True), True, False),
+        (Halved(), False, True),
+        (Narrow(), False, False),
+    ],
+)
+def test_delayed_acceptance_counts_what_is_no_number_and_what_is_a_wall(
+    target: Narrow, nan: bool, wall: bool
+) -> None:
+    base = Base(Domain.euclidean(2), sd=0.1)
+    settings = TemperingSettings(
+        ladder=(0.0, 1.0), walkers=50, warmup_rounds=0, rounds=10, local_steps=5, step_size=0.1
+    )
+    archive = MemoryArchive(settings, 2)
+    path, kernel = AnnealingPath(base, target), get_kernel("delayed_acceptance", batch=4)
+    statistics = Engine(path, base, kernel, settings).run(archive)
+    assert (statistics.rejected_nan.sum() > 0) == nan
+    assert (statistics.rejected_wall.sum() > 0) == wall
+    if nan:
+        assert statistics.first_nan.x[0] > 1
+    assert np.isfinite(archive.draws.V).all()
+
+
 def test_the_surrogate_alone_is_not_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     # negative control: the second test compares a surrogate with itself
     def believed(self: AnnealingPath, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
