@@ -162,8 +162,12 @@ def test_energies_are_counted_by_terms() -> None:
     assert statistics.evaluations[0] == 64 * a_round + 3 * 50 * 4
 
 
-def test_the_variance_of_a_swap_is_that_of_its_batches() -> None:
-    statistics, archive = run(get_kernel("sgld", batch=1), get_swap_rule("penalty"), walkers=1000)
+@pytest.mark.parametrize(
+    ("batch", "batches"), [("fresh", "walker"), ("fresh", "replica"), ("reused", "walker")]
+)
+def test_the_variance_of_a_swap_is_that_of_its_batches(batch: str, batches: str) -> None:
+    kernel = get_kernel("sgld", batch=1, batches=batches)
+    statistics, archive = run(kernel, get_swap_rule("penalty", batch=batch), walkers=1000)
     x, level = (torch.from_numpy(a) for a in (archive.draws.x, archive.draws.level))
     order = level.long().argsort(dim=1).unsqueeze(-1).expand(x.shape)
     by_level = x.gather(1, order).cos()
@@ -388,15 +392,19 @@ def test_what_is_refused() -> None:
             return x.square().sum(dim=1)
 
     mala, sgld, exact = get_kernel("mala"), get_kernel("sgld", batch=5), get_swap_rule("exact")
+    own = get_kernel("sgld", batch=1, batches="replica")
     for kernel, rule, terms, why in (
         (sgld, exact, None, "needs an energy that is a finite sum"),
         (sgld, exact, 4, "a mini-batch of 5 terms: from 1 to the 4 of the energy"),
         (mala, get_swap_rule("naive"), 4, "give its 'size'"),
         (mala, get_swap_rule("naive", batch="reused"), 4, "has no batch to reuse"),
         (mala, get_swap_rule("naive", size=9), 4, "a mini-batch of 9 terms"),
+        (own, get_swap_rule("penalty", batch="reused"), 4, "take batch 'fresh', or batches 'wal"),
     ):
         with pytest.raises(UserError, match=why):
             check_minibatches(kernel, rule, terms)
+    check_minibatches(own, get_swap_rule("naive", batch="reused"), 4)
+    check_minibatches(own, get_swap_rule("penalty"), 4)
     for parameters, why in (
         ({"batch": 0}, "batch must be a positive integer"),
         ({"batch": True}, "batch must be a positive integer"),
