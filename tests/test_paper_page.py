@@ -152,6 +152,26 @@ def test_what_is_not_trusted_is_not_said_to_be_as_good(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("about", "good", "said"),
+    [
+        ({"trusted": 1.0}, ["91.0", "96.0"], False),
+        ({"trusted": 0.0}, ["91.0"], True),
+        ({"trusted": 1.0, "exact_moves": 0.0}, [], False),
+    ],
+)
+def test_levels_are_good_by_the_trust_of_their_ensemble(
+    about: dict[str, float], good: list[str], said: bool, tmp_path: Path
+) -> None:
+    rows = [EstimateRow(1, "lam", 0.05), EstimateRow(1, "cess", 0.91)]
+    rows += [EstimateRow(2, "lam", 1.0), EstimateRow(2, "cess", 0.96)]
+    rows += [EstimateRow(2, f"ensemble:{name}", value) for name, value in about.items()]
+    fabricate(tmp_path, resolved("rastrigin_8d"), flow=rows)
+    page = page_of(tmp_path)
+    assert re.findall(r'<td class="good">(\d\d\.\d)', page) == good
+    assert ("|96.0|not trusted|" in item(page, "table-i")) == said
+
+
 def test_what_is_lacking_of_a_finished_experiment_is_named(tmp_path: Path) -> None:
     layout = fabricate(tmp_path, resolved("rastrigin_8d"), flow=[EstimateRow(1, "lam", 0.05)])
     page = page_of(tmp_path)

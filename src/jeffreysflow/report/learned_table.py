@@ -37,7 +37,7 @@ def learned_table(found: Results, records: Sequence[StageRecord] = ()) -> Table 
 
 def _flow(found: Results, records: Sequence[StageRecord], flow: str) -> list[list[Cell]]:
     weighted = f"ensemble:{flow}" if found.flow_steps(flow) > 1 else flow
-    exact = [Cell(flow, "exact weights"), *_sizes(found, flow), bias_cell(found, weighted)]
+    exact = [Cell(flow, found.weights_text(flow)), *_sizes(found, flow), bias_cell(found, weighted)]
     rows = [[*exact, *[Cell(MISSING)] * 3, *_cost(found, records, f"ensemble:{flow}")]]
     for name, section in found.experiment.flows[flow].residual_weights.items():
         terms = "all terms" if section.terms is None else f"{section.terms} terms at a time"
