@@ -14,6 +14,7 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.streams import Stream
+from jeffreysflow.tempering import batches
 from jeffreysflow.tempering.archive import MemoryArchive, Statistics
 from jeffreysflow.tempering.batches import random_batches
 from jeffreysflow.tempering.block_state import BlockState
@@ -70,6 +71,21 @@ def test_large_batches_are_as_random(size: int) -> None:
         return
     share = size / 100
     assert float((counts - 4000 * share).abs().max()) < 4.5 * math.sqrt(4000 * share * (1 - share))
+
+
+def test_large_batches_are_drawn_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched(Stream):
+        most = 0
+
+        def uniform(self, *shape: int, **more: object) -> torch.Tensor:
+            Watched.most = max(Watched.most, math.prod(shape))
+            return super().uniform(*shape, **more)
+
+    monkeypatch.setattr(batches, "_PIECE", 3000)
+    found = random_batches(Watched(3), 1000, 65, 4, 5)
+    assert found.equal(Stream(3).uniform(4, 5, 1000).topk(65, dim=-1).indices)
+    assert Watched.most == 3000
+    assert random_batches(Watched(3), 4000, 65, 2).shape == (2, 65), "one at least"
 
 
 @pytest.mark.parametrize(("noisy", "plain"), [("sgld", "ula"), ("tamed_sgld", "tamed")])

@@ -250,6 +250,8 @@ def test_variables_of_a_plain_energy_make_no_sum(tmp_path: Path) -> None:
     assert load_user_potential(tmp_path / "mine.py").terms is None
     own = BY_INDEX.replace("dimension", "data = torch.zeros(3)\ndimension")
     assert loaded(tmp_path, own).data is None
+    assert loaded(tmp_path, own).numbers_a_term == 1
+    assert loaded(tmp_path, BY_ROWS).numbers_a_term == 2
 
 
 REFUSED: dict[str, tuple[str, str]] = {

@@ -62,6 +62,10 @@ class UserSum(FiniteSum, UserPotential):
         return cast(int, self._term_derivatives)
 
     @property
+    def numbers_a_term(self) -> int:
+        return 1 if self.data is None else self.data.shape[1]
+
+    @property
     def has_own_energy(self) -> bool:
         """Whether the file gives the whole sum too."""
         return self._energy is not None or self._pair is not None
