@@ -89,14 +89,15 @@ def load_user_potential(file: Path, workers: int = 1) -> UserPotential:
     if energy_terms is None:
         return UserPotential(**about)
     data_file = _data_file(file, module)
-    data = None if data_file is None else read_data_table(data_file)
+    table = None if data_file is None else read_data_table(data_file)
     if data_file is not None:
         about["files"] = files | {data_file.resolve()}
     return UserSum(
-        terms=_terms(file, module, None if data is None else len(data)),
+        terms=_terms(file, module, None if table is None else len(table.rows)),
         energy_terms=convention.adapted(energy_terms),
         prior=prior and convention.adapted(prior),
-        data=data,
+        data=None if table is None else table.rows,
+        header=() if table is None else table.names,
         **about,
     )
 
