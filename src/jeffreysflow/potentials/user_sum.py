@@ -156,7 +156,7 @@ class UserSum(FiniteSum, UserPotential):
         rows = torch.arange(_PROBED, device=probes.device)[:, None]
         index = (rows + torch.arange(size, device=probes.device)) % self.terms
         with torch.no_grad():
-            terms = self._called(self._shared_terms, probes, index.unique())
+            terms = self._called(self._shared_terms, probes, torch.unique(index))
             x = probes[terms.isfinite().all(dim=1)][:_PROBED]
             if len(x) < _PROBED:
                 return None
