@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from jeffreysflow.cli import main
 from jeffreysflow.config.paper import load_paper
 from jeffreysflow.report.paper.tables import printed
+from jeffreysflow.report.provenance import StageRecord, last_finished
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sealed import write_sealed
 from jeffreysflow.stores.tables import BeadRow, BeadTruthRow, EstimateRow, write_table
@@ -207,6 +209,64 @@ def test_a_run_that_was_stopped_or_begun_anew_is_not_at_its_end(tmp_path: Path) 
     assert "made from another configuration" in said()
     layout.config.write_text("{}")
     assert "changed since" in said() or "checksum differs" in said()
+
+
+def test_times_are_compared_across_zones(tmp_path: Path) -> None:
+    wells = resolved("three_well")
+    layout = fabricate(tmp_path, wells, flow=SINGLE)
+    place = ("estimate", "coarse-0.00", wells.estimate_hash(), None, 0, 1, 1, "here")
+    used = layout.usage("estimate_flow", "coarse-0.00")
+    files = layout.flow("coarse-0.00")
+    # the end of summer time: the later of two has the smaller clock
+    for made, estimated, older in (
+        ("2026-10-25T02:59:00+0200", "2026-10-25T02:00:00+0100", False),
+        ("2026-10-25T02:00:00+0100", "2026-10-25T02:59:00+0200", True),
+    ):
+        for file in (files.level(1) / "done.json", files.generated / "done.json"):
+            record = {**json.loads(file.read_text()), "finished": made}
+            write_sealed(file, json.dumps(record))
+        write_used(used, Used(*place, estimated, True, 1, 1.0, 1.0, 1.0, 0))
+        text = item(page_of(tmp_path), "figure-2")
+        assert ("estimates of coarse-0.00 are older than the samples" in text) == older
+        both = [StageRecord("x", {"finished": each}) for each in (made, estimated)]
+        assert last_finished(both) == "2026-10-25 02:00"
+
+
+@pytest.mark.parametrize(
+    ("finished", "changes", "said"),
+    [
+        ("2098-01-01T00:00:00+0000", {}, None),
+        (
+            "2001-01-01T00:00:00+0000",
+            {},
+            "averages over beads of second are older than the samples",
+        ),
+        ("2099-06-01T00:00:00+0000", {}, "figures are older than the estimates they show"),
+        (
+            "2098-01-01T00:00:00+0000",
+            {"hash": "other"},
+            "averages over beads of second are of another configuration",
+        ),
+    ],
+)
+def test_averages_over_beads_belong_to_a_run(
+    finished: str, changes: dict[str, str], said: str | None, tmp_path: Path
+) -> None:
+    ring = resolved("quantum_double_well_published")
+    layout = fabricate(tmp_path, ring, flow=steps([0.3, 1]))
+    write_table(layout.bead_truth, BeadTruthRow, [])
+    for flow in ring.generating:
+        write_table(layout.flow(flow).beads, BeadRow, [])
+    rest = (None, 0, 1, 1, "here")
+    beads = Used(
+        "beads", "second", ring.bead_hash("second"), *rest, finished, True, 1, 1.0, 1.0, 1.0, 0
+    )
+    write_used(layout.usage("beads", "second"), beads._replace(**changes))
+    drawn = beads._replace(of="all", hash=ring.estimate_hash(), finished="2099-01-01T00:00:00+0000")
+    write_used(layout.usage("figures", "all"), drawn)
+    text = item(page_of(tmp_path), "table-v")
+    assert ("not run to the end" in text) == (said is not None)
+    assert said is None or said in text
 
 
 def test_a_damaged_table_does_not_fail_the_page(tmp_path: Path) -> None:
