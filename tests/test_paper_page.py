@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from jeffreysflow.cli import main
+from jeffreysflow.config import Experiment
 from jeffreysflow.config.paper import load_paper
+from jeffreysflow.errors import UserError
 from jeffreysflow.report.paper.tables import printed
 from jeffreysflow.report.provenance import StageRecord, last_finished
+from jeffreysflow.stages import paper
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sealed import write_sealed
 from jeffreysflow.stores.tables import BeadRow, BeadTruthRow, EstimateRow, write_table
@@ -267,6 +270,39 @@ def test_averages_over_beads_belong_to_a_run(
     text = item(page_of(tmp_path), "table-v")
     assert ("not run to the end" in text) == (said is not None)
     assert said is None or said in text
+
+
+OTHERS = "three_well: run with other settings than workflow/experiments/three_well.yaml"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "is_there"),
+    [
+        ({}, False, True),
+        ({"seed": 7}, False, True),
+        ({"title": "mine", "device": "cpu"}, False, True),
+        ({"observables": ["x1"]}, True, True),
+        ({"scale": "mine"}, True, False),
+        ({"potential": {"name": "ten_wells"}}, True, False),
+    ],
+)
+def test_other_settings_than_those_of_the_workflow_are_told(
+    changes: dict[str, object], told: bool, is_there: bool, tmp_path: Path
+) -> None:
+    wells = resolved("three_well")
+    ran = Experiment.model_validate({**wells.model_dump(), **changes})
+    fabricate(tmp_path, ran, flow=SINGLE)
+    text = item(page_of(tmp_path), "figure-2")
+    assert (OTHERS in text) == told
+    assert ("|95.1 ± 0.1|" in text) == is_there
+
+
+def test_facts_that_lie_in_no_project_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "resolve", lambda self, strict=False: Path("/paper.yaml"))
+    with pytest.raises(UserError, match="lies in no project"):
+        paper.run(tmp_path, FACTS)
 
 
 def test_a_damaged_table_does_not_fail_the_page(tmp_path: Path) -> None:

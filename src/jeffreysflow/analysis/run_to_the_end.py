@@ -48,10 +48,11 @@ def _after(
     folder: Path, hash: str, made_from: list[Path], of: str, what: str = "estimates"
 ) -> datetime:
     """When a stage finished, by what it used; before all times where nothing is known of it."""
-    finished = read_usage(folder, hash).get("finished")
-    if finished is None and folder.exists():
+    used = read_usage(folder, hash)
+    if not used and folder.exists():
         raise UserError(f"{what} of {of} are of another configuration")
-    for file in made_from if finished is not None else ():
-        if moment(finished) < moment(str(read_record(file).get("finished"))):
+    finished = moment(str(used.get("finished", "")))
+    for file in made_from if used else ():
+        if finished < moment(str(read_record(file).get("finished", ""))):
             raise UserError(f"{what} of {of} are older than the samples beside them")
-    return moment(finished or "")
+    return finished
