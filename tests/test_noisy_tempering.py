@@ -21,7 +21,7 @@ from jeffreysflow.tempering.block_state import BlockState
 from jeffreysflow.tempering.engine import Engine
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel
-from jeffreysflow.tempering.minibatches import check_minibatches
+from jeffreysflow.tempering.minibatches import Minibatches, check_minibatches
 from jeffreysflow.tempering.settings import TemperingSettings
 from jeffreysflow.tempering.swap_noise import SwapNoise, excess_kurtosis, noise_variance
 from jeffreysflow.tempering.swap_rule import SwapRule, get_swap_rule
@@ -218,8 +218,10 @@ def test_beyond_a_wall_there_is_no_noise() -> None:
 class Halved(Narrow):
     """Its first term is infinite on one side."""
 
+    end = -1.0
+
     def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        wall = (index == 0) & (x[:, :1] < -1)
+        wall = (index == 0) & (x[:, :1] < self.end)
         return super().energy_terms(x, index).masked_fill(wall, math.inf)
 
 
@@ -240,6 +242,38 @@ def test_no_estimate_leads_through_a_wall(rule: str) -> None:
     assert (archive.draws.x[..., 0][above] >= -1).all()
     assert np.isinf(archive.draws.V[~above]).any(), "level 0 knows no wall"
     assert (statistics.swap_acceptance > 0.05).all()
+
+
+class FarOff(Halved):
+    """Where no level but that of the base comes."""
+
+    end = -4.0
+
+
+@pytest.mark.parametrize("sd", [2.0, 1.17])
+def test_walls_that_only_mini_batches_would_see_are_refused(sd: float) -> None:
+    """At the start, or where the first sample of the base in a wall is met at a record."""
+    settings = TemperingSettings(
+        ladder=LADDER, walkers=100, warmup_rounds=0, rounds=100, local_steps=1, step_size=0.02
+    )
+    base, archive = Base(Domain.euclidean(2), sd=sd), MemoryArchive(settings, 2)
+    kernel, rule = get_kernel("sgld", batch=1), get_swap_rule("naive")
+    engine = Engine(AnnealingPath(base, FarOff()), base, kernel, settings, rule=rule)
+    with pytest.raises(UserError, match=r"swap rule 'naive' with kernel 'sgld': .*\+inf"):
+        engine.run(archive)
+    assert (engine.round == 0) == (sd == 2.0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "rule"),
+    [
+        (get_kernel("sgld", batch=1), get_swap_rule("exact")),
+        (get_kernel("random_walk"), get_swap_rule("naive", size=1)),
+    ],
+)
+def test_walls_are_met_where_energies_are_known(kernel: Kernel, rule: SwapRule) -> None:
+    Minibatches(kernel, rule, PATH, 1).refuse_walls(True)
+    Minibatches(get_kernel("sgld", batch=1), get_swap_rule("naive"), PATH, 1).refuse_walls(False)
 
 
 def test_rules_against_their_closed_forms() -> None:

@@ -119,7 +119,8 @@ class Engine:
         Raises
         ------
         StoppedError : a rank was asked to stop; the checkpoint is saved.
-        UserError : an energy is NaN, or hardly any sample of the base has a finite one.
+        UserError : an energy is NaN, or hardly any sample of the base has a finite one; one is +inf
+            where only mini-batches are seen.
         """
         self._buffers = {
             index: Draws.empty(
@@ -131,7 +132,7 @@ class Engine:
             for state in self._tiles.values():
                 level = self._blocks[state.tile.block].level[state.tile.replicas]
                 before = self._path.evaluations
-                state.start(self._start, level, self.ladder)
+                self._minibatches.refuse_walls(state.start(self._start, level, self.ladder))
                 state.evaluations[0] += self._path.evaluations - before
             if self._settings.warmup_rounds == 0:
                 self._freeze(archive)
@@ -185,6 +186,8 @@ class Engine:
             state.advance(level, self.ladder, steps, self._kernel, of_kernel)
             if records or not self._rule.estimates:
                 state.evaluate(level, self.ladder)
+            if records:
+                batches.refuse_walls(bool(state.point.V.isposinf().any()))
             found = batches.swap_energies(state, of_kernel)
             for kept, values in zip(estimates, found, strict=True):
                 kept[index] = values.cpu()

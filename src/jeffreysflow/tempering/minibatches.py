@@ -78,6 +78,8 @@ class Minibatches:
         check_minibatches(kernel, rule, self._terms)
         self._noisy = kernel if isinstance(kernel, NoisyKernel) else None
         self._rule, self._path, self._steps = rule, path, local_steps
+        # then nobody knows whether a fresh sample of the base is in a wall
+        self._blind = self._noisy is not None and rule.estimates and path.base is not None
         self.estimates = 1
         self._of_kernel: dict[int, torch.Tensor] = {}
         self._of_swaps: list[dict[int, torch.Tensor]] = []
@@ -100,6 +102,23 @@ class Minibatches:
                 {block: labels.batches(self._terms, size)[0] for block, labels in blocks.items()}
                 for _ in range(fresh)
             ]
+
+    def refuse_walls(self, met: bool) -> None:
+        """Where energies are known at records only, swaps would lift samples of the base out of a
+        wall.
+
+        Raises
+        ------
+        UserError : they are, and a wall was ``met``.
+        """
+        if not self._blind or not met:
+            return
+        assert self._noisy is not None
+        raise UserError(
+            f"swap rule '{self._rule.name}' with kernel '{self._noisy.name}': the energy is +inf "
+            "at samples of lambda = 0, and mini-batches need not know: take swap_rule 'exact', a "
+            "kernel with an accept step, or a base without samples there"
+        )
 
     def of_kernel(self, state: TileState) -> torch.Tensor | None:
         """[moves, rows, B], drawn from the tile's stream where every replica has its own."""

@@ -77,20 +77,22 @@ class TileState:
         self.attempts = torch.zeros(levels, dtype=torch.int64)
         self.refused = Refusals(levels, self._path.domain.dimension)
 
-    def start(self, base: Start, level: torch.Tensor, ladder: torch.Tensor) -> None:
-        """Put every replica at an independent sample of ``base`` that is not in a wall.
+    def start(self, base: Start, level: torch.Tensor, ladder: torch.Tensor) -> bool:
+        """Put every replica at an independent sample of ``base`` that is not in a wall, and say
+        whether any was.
 
         Raises
         ------
         UserError : an energy is NaN, or hardly any sample of the base has a finite one.
         """
         rows = level.reshape(-1)
-        walled = torch.arange(len(rows))
+        walled, met = torch.arange(len(rows)), False
         for _ in range(_DRAWS_FOR_A_START):
             self._draw(base, walled, rows, ladder)
             walled = self.point.V.isposinf().cpu().nonzero().squeeze(1)
             if not len(walled):
-                return
+                return met
+            met = True
         raise UserError(
             f"{self._name}: {len(walled)} of {len(rows)} replicas found no "
             f"start in {_DRAWS_FOR_A_START} draws each: hardly any sample of the base has a finite "
@@ -189,14 +191,8 @@ class TileState:
     ) -> None:
         where, at = moving.to(self._device), rows[moving].to(self._device)
         lam, h = (values.to(self._device)[at] for values in (ladder.unsqueeze(1), step_size))
-        x = kernel.sweep(
-            self.point.x.index_select(0, where),
-            lam,
-            h,
-            self._path,
-            batches[:, moving],
-            self.stream,
-        )
+        x = self.point.x.index_select(0, where)
+        x = kernel.sweep(x, lam, h, self._path, batches[:, moving], self.stream)
         check_stays(x, lambda bad: self._place(int(moving[bad]), rows, ladder), self._name)
         self.point.x.index_copy_(0, where, x)
         self._known = False
