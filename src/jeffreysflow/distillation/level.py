@@ -37,6 +37,7 @@ from jeffreysflow.distillation.step import Pushed, Step
 from jeffreysflow.distillation.trainer import Training, train
 from jeffreysflow.distillation.watched import gradient_facts, worth_alone
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
+from jeffreysflow.flows.integrated import IntegratedFlow
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
@@ -251,8 +252,8 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         "jeffreys_gap": upper - lower,
         **best.loss.facts,
     }
-    if not best.flow.unbiased:
-        facts["biased_weights"] = 1.0
+    if isinstance(best.flow, IntegratedFlow):
+        facts |= best.flow.weight_facts
     if best.flow.invertible:
         with torch.no_grad():
             energy_0, energy_1 = step.energies

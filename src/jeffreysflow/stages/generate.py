@@ -19,6 +19,7 @@ from jeffreysflow.distillation.sampler import (
     smc_island,
     temperatures,
 )
+from jeffreysflow.estimation.pareto import facts_of_weights
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.level_count import flow_steps
@@ -135,13 +136,17 @@ def _islands(
         make = partial(
             metropolis_island, target, section.chains, sweeps, section.burn_in, section.block
         )
-    acceptance = []
+    acceptance, began = [], []
     for number in range(section.islands):
         island = make(Stream(*address, "island", number))
         acceptance.append(island.acceptance)
         facts["acceptance"] = sum(acceptance) / len(acceptance)
         facts["accepted_moves"] = moved * facts["acceptance"]
+        if island.began is not None:
+            began.append(island.began)
         yield island.ensemble
+    if began:
+        facts["began"] = facts_of_weights(torch.cat(began))
 
 
 def _base_points(

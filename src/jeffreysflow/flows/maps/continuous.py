@@ -42,7 +42,7 @@ class ContinuousFlow(IntegratedFlow):
     ) -> None:
         network = check_velocity(velocity, parameters or {})(mean, sd, stream, **(parameters or {}))
         how = integrator, steps, jacobian, jacobian_parameters or {}
-        super().__init__(len(mean), *how, network.particle_dimension)
+        super().__init__(len(mean), *how, network.particle_dimension, sd)
         self.settings = {
             "mean": list(map(float, mean)),
             "sd": list(map(float, sd)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class OwnFlow(IntegratedFlow):
     integrator, steps, jacobian, jacobian_parameters : as of `continuous`.
     digests : of all files that the module is made of, by their paths from the folder of the file,
         when the run was set up; none, if they are not to be compared.
+    unit : widths of the base, 1 if left out.
 
     Raises
     ------
@@ -58,11 +59,14 @@ class OwnFlow(IntegratedFlow):
         jacobian: str = "stepwise",
         jacobian_parameters: Mapping[str, Any] | None = None,
         digests: Mapping[str, str] | None = None,
+        unit: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(dimension, integrator, steps, jacobian, jacobian_parameters or {})
+        how = integrator, steps, jacobian, jacobian_parameters or {}
+        super().__init__(dimension, *how, unit=unit)
         # parameters are those of the state from then on
         about = {"dimension": dimension, "file": file, "weights": None}
-        self.settings = {**about, **self.how, "digests": dict(digests or {})}
+        units = {"unit": self._unit.tolist()}
+        self.settings = {**about, **self.how, "digests": dict(digests or {}), **units}
         self._file = file
         self.module, hashes = make_module(Path(file), "velocity")
         if weights is not None:
@@ -95,7 +99,7 @@ class OwnFlow(IntegratedFlow):
         """
         refuse_bounded("torch", box)
         how = integrator, steps, jacobian, jacobian_parameters
-        flow = cls(base.dimension, file, weights, *how, digests)
+        flow = cls(base.dimension, file, weights, *how, digests, base.sd.tolist())
         z = base.sample(_ROWS, stream).cpu()
         spread = base.sample(_SPREAD_ROWS, stream).cpu().std(dim=0)
         flow._check(z, spread.clamp(min=torch.finfo(z.dtype).tiny), stream)
