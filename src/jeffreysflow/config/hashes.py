@@ -210,6 +210,8 @@ def _trained(flow: FlowConfig) -> dict[str, Any]:
     section = flow.model_dump(exclude=_NOT_TRAINED)
     if not flow.training.clip_energy:
         del section["training"]["clip_energy"]
+    if flow.training.source == "ensemble":
+        del section["training"]["source"]
     if flow.last_level is None:
         del section["last_level"]
     for part in (section, section.get("last_level", {})):

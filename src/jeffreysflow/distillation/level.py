@@ -85,6 +85,7 @@ def distill_level(
     memory: Callable[[int], TrainingMemory] = lambda attempt: Forgetful(),
     alongside: Alongside = lambda training: nullcontext(),
     learned_below: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    reference_below: Reference | None = None,
 ) -> LevelResult:
     """Distil one level. All tensors are on the device of the path's base.
 
@@ -106,6 +107,8 @@ def distill_level(
     memory : where the state of each training is kept, by its number.
     alongside : entered for each training; other processes may do their part of it meanwhile.
     learned_below : the learned log weights [n] of the ensemble below, where there is one.
+    reference_below : the reference of the level below, where training begins from it and not from
+        islands of the ensemble, which may be few.
 
     Returns
     -------
@@ -134,7 +137,7 @@ def distill_level(
     ``learned_evaluations``.
     """
     already = path.evaluations
-    step = Step(path, settings, below, reference, stream)
+    step = Step(path, settings, below, reference, stream, reference_below)
     start = step.start(flow_below)
     without = step.conditional_ess(step.identity, "choose")
     trainings: list[_Trained] = []

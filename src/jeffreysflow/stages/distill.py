@@ -93,6 +93,8 @@ def run(
         if part.network == section.network:
             flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
 
+    from_reference = level > 1 and part.training.source == "reference"
+    reference_below = _task(layout, experiment, flow, level - 1)[2] if from_reference else None
     training_steps = part.steps_of(level)
     progress = Progress(training_steps, what)
 
@@ -120,6 +122,7 @@ def run(
             ),
             alongside,
             learned_below,
+            None if reference_below is None else reference_below.to(device),
         )
     progress.close(ess=result.facts["ess"], jeffreys_gap=result.facts["jeffreys_gap"])
     save_flow(folder / "flow.safetensors", result.flow, hash)
