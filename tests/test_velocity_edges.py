@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.lost_modes import beyond_the_largest
@@ -269,6 +270,31 @@ def test_long_rows_share_a_stream_with_few_others() -> None:
     whole = row_normals(stream, 0, 6, each, "cpu")
     assert made == [0, 1]
     assert torch.equal(row_normals(stream, 3, 2, each, "cpu"), whole[3:5])
+
+
+def test_steps_are_short_where_they_have_to_be() -> None:
+    """Paths part at once, and go on alone: as many equal steps fold, or are not solved."""
+
+    def v(x: torch.Tensor, t: float) -> torch.Tensor:
+        return torch.tanh(300 * math.exp(-60 * t) * x)
+
+    z, how = torch.linspace(-1, 1, 101).double()[:, None], (get_integrator("rk4"), 16)
+    flow = DiscreteFlow(v, *how, spacing=3.0)
+    assert (flow.time(0), flow.time(8), flow.time(16)) == (0.0, 0.125, 1.0)
+    assert flow.time(8, 0.5) == pytest.approx(0.5 * (0.125 + (9 / 16) ** 3))
+    ends = flow.forward(z)[-1]
+    torch.testing.assert_close(flow.inverse(ends), z, rtol=0, atol=1e-11)
+    fine = DiscreteFlow(v, get_integrator("rk4"), 2000).forward(z)[-1]
+    equal = DiscreteFlow(v, *how)
+    with pytest.raises(UserError, match=r"not one to one|does not converge"):
+        equal.forward(z)
+    assert float((ends - fine).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("spacing", [0.5, 11, "quadratic"])
+def test_a_spacing_that_is_none(tmp_path: Path, spacing: object) -> None:
+    with pytest.raises(ValidationError, match="spacing"):
+        wells(tmp_path, {**SMALL, "spacing": spacing}, {})
 
 
 MIXTURE = {"kind": "continuous", "velocity": "mixture", "parameters": {"components": 2}}

@@ -33,13 +33,13 @@ _SHORTER = "allowed: steps so short that the velocity hardly changes in one, fou
 
 
 class DiscreteFlow:
-    """``f = f_{K-1} o ... o f_0``, where ``f_k^-1(x) = Phi(x, t_{k+1}, -h)`` is an explicit step of
-    ``integrator`` along ``velocity``, ``t_k = k h`` and ``h = 1/K``.
+    """``f = f_{K-1} o ... o f_0``, where ``f_k^-1(x) = Phi(x, t_{k+1}, -h_k)`` is an explicit step
+    of ``integrator`` along ``velocity``, ``t_k = (k/K)^spacing`` and ``h_k = t_{k+1} - t_k``.
 
     ``f_k(z)`` is the solution x of ``f_k^-1(x) = z``. It starts from the explicit step forwards,
-    ``F(z) = Phi(z, t_k, h)``, and is corrected by ``x + F(z) - F(f_k^-1(x))``, whose error falls by
-    a factor of order ``h^(p+1)`` each time, p the order of the integrator; where that is not below
-    one, by Newton's method.
+    ``F(z) = Phi(z, t_k, h_k)``, and is corrected by ``x + F(z) - F(f_k^-1(x))``, whose error falls
+    by a factor of order ``h^(p+1)`` each time, p the order of the integrator; where that is not
+    below one, by Newton's method.
 
     ``evaluations`` counts velocities, one a sample each, a product of its Jacobian with a vector
     as one more.
@@ -51,6 +51,7 @@ class DiscreteFlow:
     particle_dimension : where it is given, coordinates are those of particles in so many
         dimensions, whose centroid ``velocity`` does not move; directions do not either then.
     unit : widths [d] of the base, in which defects are told; 1 if left out.
+    spacing : above 1 steps are shorter near the base.
     """
 
     def __init__(
@@ -60,12 +61,20 @@ class DiscreteFlow:
         steps: int,
         particle_dimension: int | None = None,
         unit: torch.Tensor | None = None,
+        spacing: float = 1.0,
     ) -> None:
         self._unit = torch.ones(1) if unit is None else unit
         self.steps, self._integrator = steps, integrator
         self._velocity, self._space = velocity, particle_dimension
-        self._h = 1.0 / steps
+        self._times = [float((k / steps) ** spacing) for k in range(steps + 1)]
         self.evaluations = 0
+
+    def time(self, k: int, part: float = 0.0) -> float:
+        """``t_k``, or after a part of the step from there."""
+        return self._times[k] + (part * self._h(k) if part else 0.0)
+
+    def _h(self, k: int) -> float:
+        return self._times[k + 1] - self._times[k]
 
     def forward(self, z: torch.Tensor) -> list[torch.Tensor]:
         """``z`` [n, d] and where it is after each step, K + 1 tensors.
@@ -155,7 +164,7 @@ class DiscreteFlow:
             return torch.cat([v, (along * e).sum(dim=1, keepdim=True)], dim=1)
 
         start = torch.cat([x, x.new_zeros(len(x), 1)], dim=1)
-        end = self._integrator.step(augmented, start, (k + 1) / self.steps, -self._h)
+        end = self._integrator.step(augmented, start, self.time(k + 1), -self._h(k))
         return end[:, :d], end[:, d]
 
     def degrees(self, d: int) -> int:
@@ -170,11 +179,11 @@ class DiscreteFlow:
         return (particles - particles.mean(dim=-2, keepdim=True)).reshape(e.shape)
 
     def _back(self, k: int, x: torch.Tensor) -> torch.Tensor:
-        return self._integrator.step(self._velocity, x, (k + 1) / self.steps, -self._h)
+        return self._integrator.step(self._velocity, x, self.time(k + 1), -self._h(k))
 
     def _ahead(self, k: int, z: torch.Tensor) -> torch.Tensor:
         self._count(len(z))
-        return self._integrator.step(self._velocity, z, k / self.steps, self._h)
+        return self._integrator.step(self._velocity, z, self.time(k), self._h(k))
 
     def _solved(self, k: int, z: torch.Tensor) -> torch.Tensor:
         ahead = self._ahead(k, z)
@@ -257,7 +266,7 @@ class DiscreteFlow:
         return x, defect
 
     def _in_short_steps(self, k: int, z: torch.Tensor) -> torch.Tensor:
-        t, h = k / self.steps, self._h / _SHORT_STEPS
+        t, h = self.time(k), self._h(k) / _SHORT_STEPS
         self._count(_SHORT_STEPS * len(z))
         for j in range(_SHORT_STEPS):
             z = self._integrator.step(self._velocity, z, t + j * h, h)
@@ -267,14 +276,11 @@ class DiscreteFlow:
         bad = int((~defect.isfinite()).sum())
         if bad:
             return f"{self._at(k)}: the velocity of {bad} of {len(defect)} samples is not finite"
-        left = float(defect.max()) * TOLERANCE
-        return (
-            f"{self._at(k)} does not converge: a defect of {left:.3g} of the base's width is left; "
-            f"{_SHORTER} {self.steps}"
-        )
+        left = f"a defect of {float(defect.max()) * TOLERANCE:.3g} of the base's width is left"
+        return f"{self._at(k)} does not converge: {left}; {_SHORTER} {self.steps}"
 
     def _at(self, k: int) -> str:
-        return f"step {k + 1} of {self.steps} of the flow (t = {k / self.steps:g})"
+        return f"step {k + 1} of {self.steps} of the flow (t = {self.time(k):g})"
 
     def _count(self, rows: int) -> None:
         self.evaluations += rows * self._integrator.stages

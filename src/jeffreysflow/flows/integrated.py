@@ -43,13 +43,16 @@ class IntegratedFlow(TransportMap):
         jacobian_parameters: Mapping[str, Any],
         particle_dimension: int | None = None,
         unit: Sequence[float] | None = None,
+        spacing: float = 1.0,
     ) -> None:
         super().__init__()
+        if not (isinstance(spacing, int | float) and spacing >= 1):
+            raise UserError(f"spacing of a flow must be at least 1, found {spacing!r}")
         widths = torch.tensor(unit or [1.0] * dimension, dtype=torch.float64)
         self.register_buffer("_unit", widths, persistent=False)
         if type(steps) is not int or steps < 1:
             raise UserError(f"steps of a flow must be a positive integer, found {steps!r}")
-        self._dimension, self._steps = dimension, steps
+        self._dimension, self._steps, self._spacing = dimension, steps, float(spacing)
         self._integrator = get_integrator(integrator)
         self.particle_dimension = particle_dimension
         self.jacobian = get_jacobian(jacobian, **jacobian_parameters)
@@ -59,6 +62,7 @@ class IntegratedFlow(TransportMap):
             "steps": steps,
             "jacobian": jacobian,
             "jacobian_parameters": dict(jacobian_parameters),
+            "spacing": self._spacing,
         }
         self.evaluations = 0
 
@@ -177,7 +181,7 @@ class IntegratedFlow(TransportMap):
             return self.velocity(x, x.new_full((1, 1), min(max(t, 0.0), 1.0)))
 
         how = self._integrator, self._steps, self.particle_dimension
-        return DiscreteFlow(v, *how, self._unit)
+        return DiscreteFlow(v, *how, self._unit, self._spacing)
 
 
 def refuse_bounded(kind: str, box: Box) -> None:

@@ -37,7 +37,7 @@ class OwnFlow(IntegratedFlow):
     file : Python file with a function ``velocity()`` -> a module ``v(x [n, d], t [n, 1]) -> [n,
         d]``, every row of which depends on that row alone.
     weights : safetensors with the module's parameters; ``None``: as the function made them.
-    integrator, steps, jacobian, jacobian_parameters : as of `continuous`.
+    integrator, steps, jacobian, jacobian_parameters, spacing : as of `continuous`.
     digests : of all files that the module is made of, by their paths from the folder of the file,
         when the run was set up; none, if they are not to be compared.
     unit : widths of the base, 1 if left out.
@@ -59,10 +59,11 @@ class OwnFlow(IntegratedFlow):
         jacobian: str = "stepwise",
         jacobian_parameters: Mapping[str, Any] | None = None,
         digests: Mapping[str, str] | None = None,
+        spacing: float = 1.0,
         unit: Sequence[float] | None = None,
     ) -> None:
         how = integrator, steps, jacobian, jacobian_parameters or {}
-        super().__init__(dimension, *how, unit=unit)
+        super().__init__(dimension, *how, unit=unit, spacing=spacing)
         # parameters are those of the state from then on
         about = {"dimension": dimension, "file": file, "weights": None}
         units = {"unit": self._unit.tolist()}
@@ -88,6 +89,7 @@ class OwnFlow(IntegratedFlow):
         jacobian: str = "stepwise",
         jacobian_parameters: Mapping[str, Any] | None = None,
         digests: Mapping[str, str] | None = None,
+        spacing: float = 1.0,
     ) -> OwnFlow:
         """The user's flow; its parameters are those of the class.
 
@@ -99,7 +101,7 @@ class OwnFlow(IntegratedFlow):
         """
         refuse_bounded("torch", box)
         how = integrator, steps, jacobian, jacobian_parameters
-        flow = cls(base.dimension, file, weights, *how, digests, base.sd.tolist())
+        flow = cls(base.dimension, file, weights, *how, digests, spacing, base.sd.tolist())
         z = base.sample(_ROWS, stream).cpu()
         spread = base.sample(_SPREAD_ROWS, stream).cpu().std(dim=0)
         flow._check(z, spread.clamp(min=torch.finfo(z.dtype).tiny), stream)
@@ -144,7 +146,7 @@ class OwnFlow(IntegratedFlow):
             raise self._bad("has derivatives that are not finite along the flow of a base sample")
         for k in range(0, flow.steps, math.ceil(flow.steps / _STEPS_CHECKED)):
             for part in (0.0, 0.5):
-                self._check_at(states[k], (k + part) / flow.steps, spread, e)
+                self._check_at(states[k], flow.time(k, part), spread, e)
         self._check_at(states[-1], 1.0, spread, e)
         if not torch.equal(first, self._at(z, _MIDDLE)):
             raise self._bad(_RANDOM)
