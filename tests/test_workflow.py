@@ -81,7 +81,7 @@ def test_jobs_are_looked_for_when_one_has_ended(finished: Path) -> None:
     """
     log = (finished / "log.txt").read_text()
     assert 5 < log.count("Ready jobs") <= log.count("Finished jobid")
-    asked = "--verbose", "--max-jobs-per-timespan", "50/1s", "--forcerun", "report"
+    asked = "--verbose", "--max-jobs-per-timespan", "50/50ms", "--forcerun", "report"
     run = snakemake(finished, *asked)
     said = run.stdout + run.stderr
     assert run.returncode == 0, said
