@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from jeffreysflow.analysis.imported_energies import check_energies
 from jeffreysflow.analysis.imported_weights import different, duplicated
+from jeffreysflow.config import SamplesConfig
 from jeffreysflow.errors import UserError
 from jeffreysflow.judgement.doubts import Doubt
 from jeffreysflow.judgement.import_doubts import doubts_about_import
@@ -18,7 +20,7 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sample_files import file_facts, read_samples
 from jeffreysflow.stores.sealed import DamagedError
 from jeffreysflow.stores.tables import DiagnosticRow, read_table
-from sample_cases import BODY, PRECISION, drawn, experiment_of, write_files
+from sample_cases import BODY, KJ, PRECISION, drawn, experiment_of, write_files
 
 ONE = "      - {file: x.npz, lam: 1}"
 
@@ -141,6 +143,32 @@ def test_energies_of_one_file_are_looked_at_although_another_has_none(tmp_path: 
     np.savez(tmp_path / "a.npz", x=x[:, :4], U=7 * U[:, :4])
     with pytest.raises(UserError, match="they are 7 times as large"):
         doubts_of(tmp_path, files)
+
+
+@pytest.mark.parametrize("n", [1000, (1 << 20) + 1000])
+def test_one_sample_that_clashes_hides_no_wrong_energies(n: int) -> None:
+    rng = np.random.default_rng(1)
+    U = torch.from_numpy(10 * rng.normal(size=n))
+    U[5] = 1e6
+    section = SamplesConfig.model_validate(
+        {
+            "kind": "samples",
+            "temperature": 300,
+            "energies": "kJ/mol",
+            "files": [{"file": "a.npz", "temperature": 300}],
+        }
+    )
+    in_kJ = KJ * U
+    check_energies(in_kJ + 7, U, section, "here")
+    with pytest.raises(UserError, match="right in kcal/mol; set energies: kcal/mol"):
+        check_energies(in_kJ / 4.184, U, section, "here")
+    with pytest.raises(UserError, match="their correlation is"):
+        check_energies(in_kJ.flip(0), U, section, "here")
+    # a clash that the program sees otherwise says nothing of the others
+    in_kJ[5] = 3e300
+    check_energies(in_kJ, U, section, "here")
+    with pytest.raises(UserError, match="right in kcal/mol"):
+        check_energies(in_kJ / 4.184, U, section, "here")
 
 
 def test_what_is_left_out_counts_by_its_weight(tmp_path: Path) -> None:

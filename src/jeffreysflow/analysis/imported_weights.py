@@ -53,19 +53,20 @@ def marked(parts: Sequence[ReadSamples], mark: Literal["foreign", "unplaced"]) -
 
 
 def given_energies(
-    parts: Sequence[ReadSamples], U: torch.Tensor
+    parts: Sequence[ReadSamples], U: torch.Tensor, *, ours: bool
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The energies that files give, in their unit, and beside them ours of the same samples, of
-    ``U`` [draw, walker] of all files; None where no file gives any.
+    """The energies that files give, in their unit, those that are stores of ``ours`` or those that
+    are not, and beside them the known ones of the same samples, of ``U`` [draw, walker] of all
+    files; None where no such file gives any.
     """
-    theirs, ours, first = [], [], 0
+    theirs, known, first = [], [], 0
     for part in parts:
         last = first + part.x.shape[1]
-        if part.U is not None:
+        if part.U is not None and (part.place is not None) == ours:
             theirs.append(torch.from_numpy(part.U).flatten())
-            ours.append(U[:, first:last].flatten())
+            known.append(U[:, first:last].flatten())
         first = last
-    return (torch.cat(theirs), torch.cat(ours)) if theirs else None
+    return (torch.cat(theirs), torch.cat(known)) if theirs else None
 
 
 def duplicated(x: torch.Tensor) -> float:

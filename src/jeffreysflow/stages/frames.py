@@ -86,12 +86,8 @@ def _ensemble(
         raise UserError(f"{experiment.name}/{flow}: level {level}; allowed: 1 to {steps}")
     store = layout.flow(flow).level(steps if level == -1 else level) / "ensemble.zarr"
     ensemble = open_ensemble(store, "ensemble", experiment.flow_hash(flow))
-    islands = int(ensemble.attributes.get("islands", 1))
-    estimating = torch.tensor(ensemble.attributes.get("estimate_islands", range(islands)))
-    island = torch.arange(len(ensemble)) // (len(ensemble) // islands)
-    rows = torch.isin(island, estimating)
-    samples = ensemble.samples()
-    return samples.x[rows], samples.log_weights[rows]
+    samples = ensemble.samples().rows(ensemble.estimating)
+    return samples.x, samples.log_weights
 
 
 def _samples(
