@@ -64,6 +64,13 @@ def test_numbers_of_any_kind_are_read(tmp_path: Path, dtype: str) -> None:
         ({"log_weight": np.ones((200, 8))}, "'log_weight' is not read"),
         ({"Walkers": np.ones(1600)}, "'Walkers' is not read; 'walker' is for"),
         ({"u": np.ones((200, 8))}, "'u' is not read; 'U' is for energies"),
+        ({"logw": np.ones((200, 8))}, "'logw' is not read; 'log_weights' is for natural log"),
+        ({"log_w": np.ones((200, 8))}, "'log_w' is not read"),
+        ({"LNW": np.ones((200, 8))}, "'LNW' is not read"),
+        ({"energies": np.ones((200, 8))}, "'energies' is not read; 'U' is for energies"),
+        ({"E_pot": np.ones((200, 8))}, "'E_pot' is not read; 'U' is for energies"),
+        ({"chain": np.ones(1600)}, "'chain' is not read; 'walker' is for"),
+        ({"trajectory": np.ones(1600)}, "'trajectory' is not read; 'walker' is for"),
     ],
 )
 def test_what_would_be_misread_or_ignored_is_one_line(
@@ -77,7 +84,12 @@ def test_what_would_be_misread_or_ignored_is_one_line(
 
 
 def test_other_arrays_are_none_of_our_business(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", x=drawn(300), time=np.zeros(200), box=np.array("none"))
+    others = {"time": np.zeros(200), "box": np.array("none"), "kinetic_energy": np.zeros(200)}
+    np.savez(tmp_path / "x.npz", x=drawn(300), **others)
+    assert file_facts(tmp_path / "x.npz")[1:] == (200, 8)
+    # beside what is read
+    U = np.zeros((200, 8))
+    np.savez(tmp_path / "x.npz", x=drawn(300), U=U, energy=U, log_weights=U, weights=U)
     assert file_facts(tmp_path / "x.npz")[1:] == (200, 8)
 
 
@@ -95,6 +107,17 @@ def test_a_bad_label_does_not_cost_the_others_their_samples(
     np.savez(tmp_path / "x.npz", x=drawn(300, (90,)), walker=walker)
     with pytest.raises(UserError, match=message):
         file_facts(tmp_path / "x.npz")
+
+
+def test_a_stray_short_file_does_not_cost_the_others_their_samples(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    for name, draws in (("long", 200), ("fair", 30), ("stray", 3)):
+        np.savez(tmp_path / f"{name}.npz", x=drawn(300, (draws, 8), seed=draws))
+    files = "      - {file: 900.npz, temperature: 900}\n      - {file: [long.npz, %s.npz], lam: 1}"
+    np.savez(tmp_path / "900.npz", x=drawn(900, (200, 16)))
+    with pytest.raises(UserError, match=r"stray.npz' has 3 draws, others 200; all are cut"):
+        experiment_of(tmp_path, files=files % "stray")
+    assert experiment_of(tmp_path, files=files % "fair").reference("r").samples == 30 * 16
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

@@ -256,6 +256,13 @@ def test_cartesian_coordinates_hold_the_centroid() -> None:
     )
 
 
+def test_a_single_atom_has_no_size_to_compare() -> None:
+    atom = Molecule(
+        ForceField(1, [], []), Cartesian(torch.zeros(1, 3), 0.01), 300.0, Topology(("Ar",), ())
+    )
+    assert len(atom.coordinates(torch.rand(1, 3, 4).double()).x) == 4
+
+
 def backbone(bonds: int) -> Topology:
     """N, CA and C of two residues, the first so many of their bonds."""
     return Topology(
