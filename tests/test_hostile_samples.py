@@ -11,7 +11,9 @@ import torch
 from jeffreysflow.analysis.imported_energies import check_energies
 from jeffreysflow.analysis.imported_weights import different, duplicated
 from jeffreysflow.config import SamplesConfig
+from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.thermometers import by_gradients
 from jeffreysflow.judgement.doubts import Doubt
 from jeffreysflow.judgement.import_doubts import doubts_about_import
 from jeffreysflow.potentials.user import load_user_potential
@@ -226,6 +228,40 @@ def test_samples_of_another_origin_are_a_grave_doubt(tmp_path: Path) -> None:
         (doubt,) = doubts_of(tmp_path, x=x + np.array([0, shift]))
         assert doubt.grave
         assert "worst at level 0 on x2" in doubt.text
+
+
+def autocorrelated(draws: int, tau: float, seed: int) -> np.ndarray:
+    """A single walker of the target, [draw, 1, 2]."""
+    rho = (tau - 1) / (tau + 1)
+    noise = np.random.default_rng(seed).normal(size=(draws, 1, 2))
+    x = noise.copy()
+    for k in range(1, draws):
+        x[k] = rho * x[k - 1] + np.sqrt(1 - rho**2) * noise[k]
+    return x / np.sqrt(PRECISION)
+
+
+def temperature_doubts(x: np.ndarray, gradient: float = PRECISION) -> list[Doubt]:
+    samples = torch.from_numpy(x)
+    found = by_gradients(samples, gradient * samples, Domain.euclidean(x.shape[2]))
+    stderr = None if np.isnan(found.error) else found.error
+    row = DiagnosticRow("level", 0, 1.0, "", "temperature_ratio", found.ratio, stderr, found.dof)
+    return doubts_about_import([row])
+
+
+def test_too_short_a_run_is_of_no_other_temperature() -> None:
+    runs = [autocorrelated(300, 40, seed)[..., :1] for seed in range(30)]
+    assert not any(temperature_doubts(x) for x in runs)
+    # what hardly moves seems cold
+    stuck = [temperature_doubts(autocorrelated(100, 1e5, seed)) for seed in range(10)]
+    assert not any(doubt.grave for doubts in stuck for doubt in doubts)
+    assert any("with no error" in doubt.text for doubts in stuck for doubt in doubts)
+    # but samples in another unit are told without an error, too
+    for x in runs:
+        (doubt,) = temperature_doubts(10 * x)
+        assert doubt.grave
+    # a pair of levels says less
+    row = DiagnosticRow("pair", 1, 1.0, "", "temperature_ratio", -3.0)
+    assert [doubt.grave for doubt in doubts_about_import([row])] == [False]
 
 
 def test_samples_of_a_barrier_are_a_grave_doubt(tmp_path: Path) -> None:
