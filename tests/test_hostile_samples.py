@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from jeffreysflow.analysis.imported_copies import different, duplicated
 from jeffreysflow.analysis.imported_energies import check_energies
-from jeffreysflow.analysis.imported_weights import different, duplicated
 from jeffreysflow.config import SamplesConfig
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
@@ -219,6 +219,36 @@ def test_copies_are_counted_without_rounding() -> None:
     assert different(copies) == pytest.approx(40**2 / (20 + 20**2))
     # a zero is a zero, whatever its sign
     assert duplicated(torch.tensor([[[0.0], [-0.0]]]).double()) == 0.5
+
+
+def stored(kind: str, x: np.ndarray) -> np.ndarray:
+    """As a file of such numbers has them."""
+    if kind in ("whole", "decimals"):
+        return np.round(1000 * x) if kind == "whole" else np.round(x, 3)
+    if kind == "rounded float32":
+        return np.round(x, 3).astype("float32").astype(float)
+    return x.astype(kind).astype(float)
+
+
+KINDS = ["float64", "float32", "float16", "whole", "decimals", "rounded float32"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_few_digits_coincide_by_chance(kind: str) -> None:
+    for seed, d in ((1, 1), (2, 1), (3, 2)):
+        x = stored(kind, np.random.default_rng(seed).normal(size=(5000, 4, d)))
+        assert duplicated(torch.from_numpy(x)) == 0.0
+        # copies are told among them
+        x[:, 2] = x[::-1, 0]
+        rough = d == 1 and kind not in KINDS[:2]
+        assert duplicated(torch.from_numpy(x)) == pytest.approx(0.25, rel=0.3 if rough else 0.01)
+
+
+def test_many_single_precision_numbers_are_no_copies() -> None:
+    x = np.random.default_rng(4).normal(size=(100_000, 10, 1)).astype("float32").astype(float)
+    # the control: as copies, these .7 % would be a doubt
+    assert x.size - len(np.unique(x)) > 0.006 * x.size
+    assert duplicated(torch.from_numpy(x)) == 0.0
 
 
 def test_samples_of_another_origin_are_a_grave_doubt(tmp_path: Path) -> None:

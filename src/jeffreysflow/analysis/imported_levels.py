@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from jeffreysflow.analysis.imported_angles import check_angles
+from jeffreysflow.analysis.imported_copies import different, duplicated
 from jeffreysflow.analysis.imported_energies import check_energies, without_measure
 from jeffreysflow.analysis.imported_overlap import overlap_advice
 from jeffreysflow.analysis.imported_stores import check_place
 from jeffreysflow.analysis.imported_weights import (
-    different,
-    duplicated,
     given_energies,
     log_weights_of,
     marked,
