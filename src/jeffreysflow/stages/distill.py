@@ -20,7 +20,7 @@ from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.flow_notes import flow_notes
 from jeffreysflow.launch.flow_settings import level_settings
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.launch.target import build_flow_path
+from jeffreysflow.launch.target import build_flow_path, scales_of
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.processes import SignalledError, signals_kept
@@ -138,7 +138,9 @@ def run(
         lam=lam_1,
         islands=section.islands,
         estimate_islands=which("estimate", section.islands),
+        path=experiment.reference(experiment.tempered(flow)).path,
         seed=experiment.seed,
+        **scales_of(experiment),
     )
     write_record(
         folder / KEPT_RECORD,

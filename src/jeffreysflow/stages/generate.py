@@ -23,7 +23,7 @@ from jeffreysflow.estimation.pareto import facts_of_weights
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.launch.target import build_path_from_base
+from jeffreysflow.launch.target import build_path_from_base, scales_of
 from jeffreysflow.launch.weight_facts import weight_facts
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.progress import Progress
@@ -76,6 +76,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         base_points=section.base_points,
         sampling=sampling.kind,
         **groups,
+        **scales_of(experiment),
     )
     progress = Progress(section.samples, f"generate {experiment.name}/{flow}", "samples")
     done, not_finite, already = 0, 0, path.evaluations
