@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from jeffreysflow.domain import Domain, held
+from jeffreysflow.domain import Domain, held, narrow
 
 
 def test_wrap_brings_periodic_coordinates_back_and_leaves_others() -> None:
@@ -88,3 +88,12 @@ def test_nothing_is_folded_out_of_a_box_whose_walls_a_float_misses() -> None:
     assert rounded.dtype == torch.float32
     assert rounded[:, 0].tolist() == [lower, upper, torch.tensor(0.3).item()]
     assert torch.equal(domain.rounded(at_walls, torch.float64), at_walls)
+
+
+def test_narrow_is_what_single_precision_does_not_resolve() -> None:
+    assert narrow((1.7e9, 1.7e9 + 60))
+    assert narrow((-1.7e9 - 60, -1.7e9))
+    for interval in ((0.0, 1e-30), (-math.pi, math.pi), (1000.0, 1000.1), (-1e308, 1e308)):
+        assert not narrow(interval)
+        lower, upper = held(interval, torch.float32)
+        assert lower < upper

@@ -15,6 +15,7 @@ from jeffreysflow.config.paper import PaperTable
 from jeffreysflow.launch.usage import EVALUATIONS, measured
 from jeffreysflow.potentials import Counted, get_potential
 from jeffreysflow.report import equal_cost, equal_weights
+from jeffreysflow.report.cautions import cautions
 from jeffreysflow.report.cost import Cost
 from jeffreysflow.report.cost_tables import cost_rows
 from jeffreysflow.report.data import Results
@@ -232,6 +233,19 @@ def test_a_mode_that_no_sample_met_is_far_off() -> None:
     assert rows[2][0] == "< 0.0030"
     assert rows[2][2] == "bad"
     assert rows[4] == ["0.333", "", ""]
+
+
+@pytest.mark.parametrize("source", ["reference:noisy", "drawn", "ensemble:f"])
+@pytest.mark.parametrize(("weight", "grave"), [(0.2, True), (0.32, False)])
+def test_weights_of_modes_that_are_not_equal_are_a_grave_doubt(
+    source: str, weight: float, grave: bool
+) -> None:
+    rows = [of_mode(1, weight, stderr=0.01, dof=1000.0), of_mode(2, 1 / 3, stderr=0.01)]
+    told = cautions(Results(experiment(equal_weights=MODES), {source: rows}), {}, {})
+    assert any("worst order_1 (-1" in line.text for line in told) == grave
+    assert any(line.grave for line in told) == grave
+    quiet = cautions(Results(experiment(), {source: rows}), {}, {})
+    assert not any(line.grave for line in quiet)
 
 
 def test_no_table_where_a_mode_is_not_estimated() -> None:

@@ -65,6 +65,12 @@ def experiment(**generation: object) -> Experiment:
     )
 
 
+SIDES = {
+    "observables": ["x1 < 0", "x1 >= 0"],
+    "equal_weights": {"sides": ["x1 < 0", "x1 >= 0"]},
+}
+
+
 @dataclass
 class Backwards:
     """A flow whose samples have given log weights, of which only the way back is needed: all of
@@ -244,6 +250,16 @@ def test_a_missing_mode_is_seen_by_samples_of_the_reference(
     assert (text in capsys.readouterr().out) == (trusted == 0.0)
 
 
+def test_a_missing_mode_is_seen_by_a_symmetry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    e = experiment().model_copy(update={"truth": None, **SIDES})
+    rows = lost_mode(Layout(tmp_path, "x"), e, None)
+    assert rows["trusted"].value == 0.0
+    assert rows["observable:x1 < 0"].exact is None, "the table has what truth says"
+    assert "2 of 2 estimates are more than 4 standard errors" in capsys.readouterr().out
+
+
 def test_samples_pulled_back_have_the_weights_of_generated_ones() -> None:
     """Two flows in turn: the bracket of D at a generated sample is its log weight."""
     target = get_potential("three_well")
@@ -348,3 +364,13 @@ def test_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_levels(files.levels / "store.zarr", [shifted], 40, np.array([0.0, 1.0]), hash, {})
     estimate.run_reference(layout, e, "r")
     assert "x/reference:r: 2 of 5 estimates are more than 4" in capsys.readouterr().out
+
+    # exact values are those of a symmetry alone, which there is not
+    for groups, trusted in (({}, 1.0), (SIDES, 0.0)):
+        told = e.model_copy(update={"truth": None, **groups})
+        write_levels(files.levels / "store.zarr", [draws], 40, np.array([0.0, 1.0]), hash, {})
+        truth.run(layout, told)
+        estimate.run_reference(layout, told, "r")
+        rows = {row.quantity: row for row in read_table(files.estimates, EstimateRow)}
+        assert rows["trusted"].value == trusted
+    assert "2 of 2 estimates are more than 4 standard errors" in capsys.readouterr().out

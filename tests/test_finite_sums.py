@@ -142,6 +142,23 @@ def test_pieces_change_nothing(piece: int, monkeypatch: pytest.MonkeyPatch) -> N
     assert potential.energy(x[:0]).shape == (0,)
 
 
+def test_a_piece_holds_all_that_is_looked_up_for_a_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wide(Wells):
+        seen = 0
+        numbers_a_term = 10
+
+        def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+            Wide.seen = max(Wide.seen, index.numel())
+            return super().energy_terms(x, index)
+
+    x = samples(Wells(), 11)
+    own = torch.arange(22).reshape(11, 2) % Wells().terms
+    monkeypatch.setattr(finite_sum, "_PIECE", 60)
+    torch.testing.assert_close(Wide().batch_energy(x, own), Wells().batch_energy(x, own))
+    Wide().batch_energy_and_gradient(x, own)
+    assert Wide.seen == 6
+
+
 def test_evaluations_are_those_of_terms() -> None:
     counted = Counted(Wells())
     x, index = samples(Wells(), 5), torch.tensor([0, 4, 4])

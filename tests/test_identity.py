@@ -71,7 +71,6 @@ NOT_HASHED = {
     "references.r.checkpoint_seconds": "how often, not what",
     "potential.workers": "how many, not what",
     "references.r.kind": "which settings there are, all of which are in hashes",
-    "equal_weights": "a table of estimates that are there",
 }
 PILOT = (
     *("path", "target", "kernel", "ladder", "tile", "local_steps", "swap"),

@@ -190,7 +190,9 @@ def test_noisy_gradients_from_tempering_to_estimates(tmp_path: Path) -> None:
         largest = found[f"learned:{name}:largest_z_against_exact", 3].value
         assert largest == pytest.approx(max(map(abs, z)))
         ess = found[f"learned:{name}:ess", 3].value
-        trusted = largest <= 4 and ess >= 0.1
+        loss = sum(found[f"learned:{name}:loss", level].value for level in (1, 2, 3))
+        heavy = found[f"learned:{name}:pareto_k", 3].value > 0.7
+        trusted = largest <= 4 and ess >= 0.1 and loss <= 1 and not heavy
         assert found[f"learned:{name}:trusted", 3].value == float(trusted)
     # a full sum has been evaluated for the ensemble anyway, a mini-batch costs its terms
     assert found["learned:full:evaluations", 2].value == 0
@@ -223,10 +225,30 @@ def test_a_verdict_on_learned_weights(largest: float, ess: float, says: str | No
     assert is_trusted(doubts) == (says is None)
     assert says is None or says in doubts[0].text
     assert is_trusted(doubts_about_learned([*rows, EstimateRow(2, "loss", 0.05)])) == (says is None)
+    # errors of all levels are in the weights of the last
+    many = [EstimateRow(level, "loss", 0.6) for level in (1, 2)]
+    assert not is_trusted(doubts_about_learned([*rows, *many]))
+    assert is_trusted(doubts_about_learned([*rows, many[1]])) == (says is None)
     untaught = doubts_about_learned([*rows, EstimateRow(2, "loss", 16.0)])
     assert not is_trusted(untaught)
     # where nothing can be compared, that is all that is said
     assert math.isnan(largest) or any("4 kT off" in doubt.text for doubt in untaught)
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"pareto_k": 0.3, "largest_weight": 9.0}, None),
+        ({"pareto_k": 0.9, "tail_share": 0.2, "largest_weight": 90.0}, "Pareto k is 0.90"),
+        ({"pareto_k": 0.3, "largest_weight": 60.0}, "one weight carries 6.0% of the sum"),
+    ],
+)
+def test_tails_of_learned_weights_are_judged(facts: dict[str, float], says: str | None) -> None:
+    rows = [EstimateRow(1, "ess", 0.4), EstimateRow(1, "largest_z_against_exact", 1.0)]
+    rows += [EstimateRow(1, name, value) for name, value in facts.items()]
+    doubts = doubts_about_learned([*rows, EstimateRow(1, "samples", 1000.0)])
+    assert is_trusted(doubts) == (says is None)
+    assert says is None or says in doubts[0].text
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jeffreysflow.config import Experiment, Project, experiment_file, resolve_experiment
-from jeffreysflow.config.memory import likely_dimension, memory_mb
+from jeffreysflow.config.dimension import likely_dimension
+from jeffreysflow.config.memory import memory_mb
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import get_potential, potential_names
 
@@ -95,6 +96,23 @@ def test_ranks_and_batches_need_more() -> None:
     wide = experiment(flows={"f": {"reference": "r", "network": {"hidden": 1000}}})
     for stage in ("distill", "generate"):
         assert memory_mb(wide, stage, "f") > memory_mb(experiment(), stage, "f")
+
+
+def test_mini_batches_need_more() -> None:
+    def asked(batch: int, walkers: int = 1000) -> int:
+        kernel = {"name": "sgld", "parameters": {"batch": batch}}
+        reference = {**REFERENCE, "walkers": walkers, "kernel": kernel, "local_steps": 10}
+        return memory_mb(experiment(references={"r": reference}), "temper", "r")
+
+    def moved(batch: int) -> int:
+        flow = {"reference": "r", "levels": "all", "rejuvenation_kernel": "sgld"}
+        flow |= {"rejuvenation_parameters": {"batch": batch}, "rejuvenation_step": 0.1}
+        return memory_mb(experiment(flows={"f": flow}), "distill", "f")
+
+    assert asked(1000) - asked(1) > 4000 * 10 * 1000 * 8 / 2**20
+    # a tile at a time, and of an ensemble so many samples that it is 128 MB
+    assert asked(1000, 100_000) - asked(1, 100_000) < 4 * 8192 * 10 * 1000 * 8 / 2**20
+    assert 100 < moved(100) - moved(1) <= moved(10_000) - moved(1) < 500
 
 
 def test_an_island_is_in_memory_as_a_whole() -> None:

@@ -14,6 +14,7 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.streams import Stream
+from jeffreysflow.tempering import batches
 from jeffreysflow.tempering.archive import MemoryArchive, Statistics
 from jeffreysflow.tempering.batches import random_batches
 from jeffreysflow.tempering.block_state import BlockState
@@ -70,6 +71,21 @@ def test_large_batches_are_as_random(size: int) -> None:
         return
     share = size / 100
     assert float((counts - 4000 * share).abs().max()) < 4.5 * math.sqrt(4000 * share * (1 - share))
+
+
+def test_large_batches_are_drawn_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched(Stream):
+        most = 0
+
+        def uniform(self, *shape: int, **more: object) -> torch.Tensor:
+            Watched.most = max(Watched.most, math.prod(shape))
+            return super().uniform(*shape, **more)
+
+    monkeypatch.setattr(batches, "_PIECE", 3000)
+    found = random_batches(Watched(3), 1000, 65, 4, 5)
+    assert found.equal(Stream(3).uniform(4, 5, 1000).topk(65, dim=-1).indices)
+    assert Watched.most == 3000
+    assert random_batches(Watched(3), 4000, 65, 2).shape == (2, 65), "one at least"
 
 
 @pytest.mark.parametrize(("noisy", "plain"), [("sgld", "ula"), ("tamed_sgld", "tamed")])
@@ -162,8 +178,12 @@ def test_energies_are_counted_by_terms() -> None:
     assert statistics.evaluations[0] == 64 * a_round + 3 * 50 * 4
 
 
-def test_the_variance_of_a_swap_is_that_of_its_batches() -> None:
-    statistics, archive = run(get_kernel("sgld", batch=1), get_swap_rule("penalty"), walkers=1000)
+@pytest.mark.parametrize(
+    ("batch", "batches"), [("fresh", "walker"), ("fresh", "replica"), ("reused", "walker")]
+)
+def test_the_variance_of_a_swap_is_that_of_its_batches(batch: str, batches: str) -> None:
+    kernel = get_kernel("sgld", batch=1, batches=batches)
+    statistics, archive = run(kernel, get_swap_rule("penalty", batch=batch), walkers=1000)
     x, level = (torch.from_numpy(a) for a in (archive.draws.x, archive.draws.level))
     order = level.long().argsort(dim=1).unsqueeze(-1).expand(x.shape)
     by_level = x.gather(1, order).cos()
@@ -304,6 +324,47 @@ def test_delayed_acceptance_is_exact_whatever_the_surrogate(batch: int, lam: flo
     assert rows * 2 * batch < PATH.evaluations - before < (every if batch == 4 else 0.95 * every)
 
 
+class GivesUp(Narrow):
+    """Its first term, or the gradient of it, is no number on one side."""
+
+    def __init__(self, *, gradient: bool) -> None:
+        super().__init__()
+        self._gradient = gradient
+
+    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        beyond = (index == 0) & (x[:, :1] > 1)
+        terms = super().energy_terms(x, index)
+        if self._gradient:
+            return terms + torch.where(beyond, 0.0, 0 * (1 - x[:, :1]).sqrt())
+        return terms.masked_fill(beyond, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("target", "nan", "wall"),
+    [
+        (GivesUp(gradient=False), True, False),
+        (GivesUp(gradient=True), True, False),
+        (Halved(), False, True),
+        (Narrow(), False, False),
+    ],
+)
+def test_delayed_acceptance_counts_what_is_no_number_and_what_is_a_wall(
+    target: Narrow, nan: bool, wall: bool
+) -> None:
+    base = Base(Domain.euclidean(2), sd=0.1)
+    settings = TemperingSettings(
+        ladder=(0.0, 1.0), walkers=50, warmup_rounds=0, rounds=10, local_steps=5, step_size=0.1
+    )
+    archive = MemoryArchive(settings, 2)
+    path, kernel = AnnealingPath(base, target), get_kernel("delayed_acceptance", batch=4)
+    statistics = Engine(path, base, kernel, settings).run(archive)
+    assert (statistics.rejected_nan.sum() > 0) == nan
+    assert (statistics.rejected_wall.sum() > 0) == wall
+    if nan:
+        assert statistics.first_nan.x[0] > 1
+    assert np.isfinite(archive.draws.V).all()
+
+
 def test_the_surrogate_alone_is_not_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     # negative control: the second test compares a surrogate with itself
     def believed(self: AnnealingPath, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -347,15 +408,19 @@ def test_what_is_refused() -> None:
             return x.square().sum(dim=1)
 
     mala, sgld, exact = get_kernel("mala"), get_kernel("sgld", batch=5), get_swap_rule("exact")
+    own = get_kernel("sgld", batch=1, batches="replica")
     for kernel, rule, terms, why in (
         (sgld, exact, None, "needs an energy that is a finite sum"),
         (sgld, exact, 4, "a mini-batch of 5 terms: from 1 to the 4 of the energy"),
         (mala, get_swap_rule("naive"), 4, "give its 'size'"),
         (mala, get_swap_rule("naive", batch="reused"), 4, "has no batch to reuse"),
         (mala, get_swap_rule("naive", size=9), 4, "a mini-batch of 9 terms"),
+        (own, get_swap_rule("penalty", batch="reused"), 4, "take batch 'fresh', or batches 'wal"),
     ):
         with pytest.raises(UserError, match=why):
             check_minibatches(kernel, rule, terms)
+    check_minibatches(own, get_swap_rule("naive", batch="reused"), 4)
+    check_minibatches(own, get_swap_rule("penalty"), 4)
     for parameters, why in (
         ({"batch": 0}, "batch must be a positive integer"),
         ({"batch": True}, "batch must be a positive integer"),

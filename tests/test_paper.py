@@ -11,6 +11,7 @@ from jeffreysflow.analysis import learned_estimates, level_facts
 from jeffreysflow.cli import main
 from jeffreysflow.config import experiment_names
 from jeffreysflow.config.paper import QUANTITIES, load_paper
+from jeffreysflow.launch.flow_settings import rejuvenation_kernel
 from jeffreysflow.report.paper.checks import check_paper, experiments_there
 from jeffreysflow.report.paper.tables import printed
 from jeffreysflow.stores.tables import ConvergenceRow
@@ -79,6 +80,24 @@ def test_positions_are_levels_of_the_ladders_they_are_published_for() -> None:
                     ladder = experiment.references[name].ladder
                     if ladder.kind == "fixed":
                         assert set(table.positions) <= set(ladder.values), number
+
+
+def test_weights_after_biased_moves_are_not_called_exact() -> None:
+    biased = set()
+    for number, item in PAPER.items.items():
+        for table in item.tables:
+            for series in table.series:
+                flows = resolved(table.experiment_of(series)).flows
+                for ours in series.ours:
+                    source = str(ours.source[0]).removeprefix("ensemble:")
+                    if source not in flows or table.along != "lambda":
+                        continue
+                    flow = flows[source]
+                    moved = flow.rejuvenation_steps and not rejuvenation_kernel(flow).exact
+                    assert bool(moved) == ("biased moves" in ours.label), (number, ours.label)
+                    assert not (moved and "exact" in ours.label), (number, ours.label)
+                    biased |= {number} if moved else set()
+    assert biased == {"Table II", "Table III", "Table IV"}
 
 
 def test_what_is_looked_up_is_what_estimates_hold() -> None:

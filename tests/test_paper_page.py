@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from jeffreysflow.cli import main
+from jeffreysflow.config import Experiment
 from jeffreysflow.config.paper import load_paper
+from jeffreysflow.errors import UserError
 from jeffreysflow.report.paper.tables import printed
+from jeffreysflow.report.provenance import StageRecord, last_finished
+from jeffreysflow.stages import paper
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sealed import write_sealed
 from jeffreysflow.stores.tables import BeadRow, BeadTruthRow, EstimateRow, write_table
@@ -152,6 +157,26 @@ def test_what_is_not_trusted_is_not_said_to_be_as_good(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("about", "good", "said"),
+    [
+        ({"trusted": 1.0}, ["91.0", "96.0"], False),
+        ({"trusted": 0.0}, ["91.0"], True),
+        ({"trusted": 1.0, "exact_moves": 0.0}, [], False),
+    ],
+)
+def test_levels_are_good_by_the_trust_of_their_ensemble(
+    about: dict[str, float], good: list[str], said: bool, tmp_path: Path
+) -> None:
+    rows = [EstimateRow(1, "lam", 0.05), EstimateRow(1, "cess", 0.91)]
+    rows += [EstimateRow(2, "lam", 1.0), EstimateRow(2, "cess", 0.96)]
+    rows += [EstimateRow(2, f"ensemble:{name}", value) for name, value in about.items()]
+    fabricate(tmp_path, resolved("rastrigin_8d"), flow=rows)
+    page = page_of(tmp_path)
+    assert re.findall(r'<td class="good">(\d\d\.\d)', page) == good
+    assert ("|96.0|not trusted|" in item(page, "table-i")) == said
+
+
 def test_what_is_lacking_of_a_finished_experiment_is_named(tmp_path: Path) -> None:
     layout = fabricate(tmp_path, resolved("rastrigin_8d"), flow=[EstimateRow(1, "lam", 0.05)])
     page = page_of(tmp_path)
@@ -187,6 +212,97 @@ def test_a_run_that_was_stopped_or_begun_anew_is_not_at_its_end(tmp_path: Path) 
     assert "made from another configuration" in said()
     layout.config.write_text("{}")
     assert "changed since" in said() or "checksum differs" in said()
+
+
+def test_times_are_compared_across_zones(tmp_path: Path) -> None:
+    wells = resolved("three_well")
+    layout = fabricate(tmp_path, wells, flow=SINGLE)
+    place = ("estimate", "coarse-0.00", wells.estimate_hash(), None, 0, 1, 1, "here")
+    used = layout.usage("estimate_flow", "coarse-0.00")
+    files = layout.flow("coarse-0.00")
+    # the end of summer time: the later of two has the smaller clock
+    for made, estimated, older in (
+        ("2026-10-25T02:59:00+0200", "2026-10-25T02:00:00+0100", False),
+        ("2026-10-25T02:00:00+0100", "2026-10-25T02:59:00+0200", True),
+    ):
+        for file in (files.level(1) / "done.json", files.generated / "done.json"):
+            record = {**json.loads(file.read_text()), "finished": made}
+            write_sealed(file, json.dumps(record))
+        write_used(used, Used(*place, estimated, True, 1, 1.0, 1.0, 1.0, 0))
+        text = item(page_of(tmp_path), "figure-2")
+        assert ("estimates of coarse-0.00 are older than the samples" in text) == older
+        both = [StageRecord("x", {"finished": each}) for each in (made, estimated)]
+        assert last_finished(both) == "2026-10-25 02:00"
+
+
+@pytest.mark.parametrize(
+    ("finished", "changes", "said"),
+    [
+        ("2098-01-01T00:00:00+0000", {}, None),
+        (
+            "2001-01-01T00:00:00+0000",
+            {},
+            "averages over beads of second are older than the samples",
+        ),
+        ("2099-06-01T00:00:00+0000", {}, "figures are older than the estimates they show"),
+        (
+            "2098-01-01T00:00:00+0000",
+            {"hash": "other"},
+            "averages over beads of second are of another configuration",
+        ),
+    ],
+)
+def test_averages_over_beads_belong_to_a_run(
+    finished: str, changes: dict[str, str], said: str | None, tmp_path: Path
+) -> None:
+    ring = resolved("quantum_double_well_published")
+    layout = fabricate(tmp_path, ring, flow=steps([0.3, 1]))
+    write_table(layout.bead_truth, BeadTruthRow, [])
+    for flow in ring.generating:
+        write_table(layout.flow(flow).beads, BeadRow, [])
+    rest = (None, 0, 1, 1, "here")
+    beads = Used(
+        "beads", "second", ring.bead_hash("second"), *rest, finished, True, 1, 1.0, 1.0, 1.0, 0
+    )
+    write_used(layout.usage("beads", "second"), beads._replace(**changes))
+    drawn = beads._replace(of="all", hash=ring.estimate_hash(), finished="2099-01-01T00:00:00+0000")
+    write_used(layout.usage("figures", "all"), drawn)
+    text = item(page_of(tmp_path), "table-v")
+    assert ("not run to the end" in text) == (said is not None)
+    assert said is None or said in text
+
+
+OTHERS = "three_well: run with other settings than workflow/experiments/three_well.yaml"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "is_there"),
+    [
+        ({}, False, True),
+        ({"seed": 7}, False, True),
+        ({"title": "mine", "device": "cpu"}, False, True),
+        ({"observables": ["x1"]}, True, True),
+        ({"scale": "mine"}, True, False),
+        ({"potential": {"name": "ten_wells"}}, True, False),
+    ],
+)
+def test_other_settings_than_those_of_the_workflow_are_told(
+    changes: dict[str, object], told: bool, is_there: bool, tmp_path: Path
+) -> None:
+    wells = resolved("three_well")
+    ran = Experiment.model_validate({**wells.model_dump(), **changes})
+    fabricate(tmp_path, ran, flow=SINGLE)
+    text = item(page_of(tmp_path), "figure-2")
+    assert (OTHERS in text) == told
+    assert ("|95.1 ± 0.1|" in text) == is_there
+
+
+def test_facts_that_lie_in_no_project_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "resolve", lambda self, strict=False: Path("/paper.yaml"))
+    with pytest.raises(UserError, match="lies in no project"):
+        paper.run(tmp_path, FACTS)
 
 
 def test_a_damaged_table_does_not_fail_the_page(tmp_path: Path) -> None:

@@ -201,6 +201,35 @@ def test_the_size_of_an_ensemble_is_good_by_its_own_trust() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("about", "of_last", "of_others"),
+    [
+        ({}, True, True),
+        ({"trusted": 1.0, "exact_moves": 1.0}, True, True),
+        ({"trusted": 0.0}, False, True),
+        ({"exact_moves": 0.0}, False, False),
+    ],
+)
+def test_a_cess_is_good_by_the_trust_of_the_ensemble(
+    about: dict[str, float], of_last: bool, of_others: bool
+) -> None:
+    found = results()
+    rows = {
+        source: [
+            *(row._replace(published=0.5) if row.quantity == "cess" else row for row in of),
+            *(EstimateRow(LEVELS, *each) for each in about.items() if source == "ensemble:chain"),
+        ]
+        for source, of in found.estimates.items()
+    }
+    judged = Results(found.experiment, rows)
+    levels, whole = level_table(judged, "chain"), by_heading(sequence_table([judged]), "chain")
+    assert levels is not None
+    assert (by_heading(levels, "7")["CESS"].tone == "good") == of_others
+    for cell in (by_heading(levels, str(LEVELS))["CESS"], whole["least CESS"], whole["median"]):
+        assert (cell.tone == "good") == of_last
+    assert (judged.weights_text("chain") == "exact weights") == of_others
+
+
 def test_weights_that_are_not_trusted_repair_nothing() -> None:
     found = results(7.0, 1.5, -2.5)
     for of, verdict in (

@@ -187,15 +187,25 @@ import torch
 dimension = 1
 terms = 3
 def energy_terms(x, index):
-    inside = (x[:, :1] > 1) & (x[:, :1] < 2)
+    inside = (x[:, :1] > 101) & (x[:, :1] < 102)
     return torch.where(inside, (x[:, :1] - index) ** 2, torch.inf)
 """
 
 
 def test_terms_of_which_nothing_can_be_told_go_one_by_one(tmp_path: Path) -> None:
-    potential, x = loaded(tmp_path, WALLED), torch.tensor([[1.5], [1.2]]).double()
+    potential, x = loaded(tmp_path, WALLED), torch.tensor([[101.5], [101.2]]).double()
     found = potential.energy_terms(x, torch.tensor([[0, 1], [2, 2]]))
-    torch.testing.assert_close(found, torch.tensor([[2.25, 0.25], [0.64, 0.64]]).double())
+    known = torch.tensor([[101.5**2, 100.5**2], [99.2**2, 99.2**2]])
+    torch.testing.assert_close(found, known.double(), rtol=1e-6, atol=0)
+    assert potential.takes_own_terms is None
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_terms_on_a_half_line_are_tried_where_they_are(tmp_path: Path, sign: str) -> None:
+    half = BY_INDEX.replace("** 2)\n", f"** 2) + 0 * ({sign}x).log().sum(-1, keepdim=True)\n")
+    assert loaded(tmp_path, half.replace("torch.linspace", "3 + torch.linspace")).takes_own_terms
+    shared = half.replace("(x, index):\n", "(x, index):\n    assert index.dim() == 1\n")
+    assert loaded(tmp_path / "shared", shared).takes_own_terms is False
 
 
 @pytest.mark.parametrize("hidden", ["energy_terms", "prior"])
@@ -232,6 +242,9 @@ def test_an_energy_of_its_own_takes_the_place_of_the_sum(tmp_path: Path) -> None
     both = loaded(tmp_path, BY_INDEX + PRIOR + FASTER + pair)
     assert not bool(both.energy_and_gradient(X)[1].any())
     assert bool(both.batch_energy_and_gradient(X, OWN)[1].any())
+    unreal = loaded(tmp_path, BY_INDEX + PRIOR + FASTER + pair.replace("0 *", "0j *"))
+    with pytest.raises(UserError, match=r"must be floating point, found torch\.complex128"):
+        unreal.energy_and_gradient(X)
 
 
 @pytest.mark.parametrize("off", ["+ 1e-6", "- prior(x)", "* 1.0001"])
@@ -250,6 +263,8 @@ def test_variables_of_a_plain_energy_make_no_sum(tmp_path: Path) -> None:
     assert load_user_potential(tmp_path / "mine.py").terms is None
     own = BY_INDEX.replace("dimension", "data = torch.zeros(3)\ndimension")
     assert loaded(tmp_path, own).data is None
+    assert loaded(tmp_path, own).numbers_a_term == 1
+    assert loaded(tmp_path, BY_ROWS).numbers_a_term == 2
 
 
 REFUSED: dict[str, tuple[str, str]] = {
@@ -308,6 +323,14 @@ WRONG: dict[str, tuple[Callable[[str], str], str]] = {
         lambda code: code.replace(".sum(-1)", ""),
         r"prior\(x\) must have shape \[7\].*found \[7, 2\]",
     ),
+    "complex": (
+        lambda code: code.replace("** 2)\n", "** 2) + 0j\n", 1),
+        r"energy_terms\(x, index\) of . terms must be floating point, found torch.complex128",
+    ),
+    "prior complex": (
+        lambda code: code.replace(".sum(-1)", ".sum(-1) + 0j"),
+        r"prior\(x\) must be floating point, found torch.complex128",
+    ),
     "prior nan": (
         lambda code: code.replace("0.5 * (x ** 2)", "x.log()"),
         r"prior\(x\) is nan at x = ",
@@ -351,9 +374,10 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
 )
 def test_a_table_of_numbers(text: str, rows: list[list[float]], tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text(text, encoding="utf-8")
-    table = read_data_table(tmp_path / "data.csv")
+    table, names = read_data_table(tmp_path / "data.csv")
     assert table.dtype == torch.float64
     assert table.tolist() == rows
+    assert names == {"a": ("a", "b"), "#": ("a", "b"), '"': ("velocity, km/s",)}.get(text[0], ())
 
 
 @pytest.mark.parametrize(
@@ -370,6 +394,10 @@ def test_a_table_of_numbers(text: str, rows: list[list[float]], tmp_path: Path) 
         (b"1,\n1,2\n", "line 1, column 2: must be a finite number, found ''"),
         (b"9.l72\n9.35\n", "line 1, column 1: must be a finite number, found '9.l72'"),
         (b"NA,NA\n1,2\n", "line 1, column 1: must be a finite number, found 'NA'"),
+        (b"n.a.\n1\n", "line 1, column 1: must be a finite number, found 'n.a.'"),
+        (b"unknown,x\n1,2\n", "line 1, column 1: must be a finite number, found 'unknown'"),
+        (b"TRUE\n1\n", "line 1, column 1: must be a finite number, found 'TRUE'"),
+        (b"missing\n1\n", "line 1, column 1: must be a finite number, found 'missing'"),
         (b"1_0\n2\n", "line 1, column 1: must be a finite number, found '1_0'"),
         (b"1,2\n3,\xff\n", "not a text file"),
         (b'1,2\n"3,4\n', "line 2: unexpected end of data"),
@@ -472,13 +500,20 @@ def test_single_terms_need_gradients_of_their_own(
     assert what in str(caught.value)
 
 
-@pytest.mark.parametrize(("code", "slow"), [(BY_ROWS, False), (SHARED_ONLY, True)])
+@pytest.mark.parametrize(
+    ("code", "slow"),
+    [(BY_ROWS, False), (SHARED_ONLY, True), (WALLED.replace("n = 1", "n = 2"), None)],
+)
 def test_validate_counts_the_terms_and_says_what_is_slow(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str, slow: bool
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str, slow: bool | None
 ) -> None:
     loaded(tmp_path, code)
-    (tmp_path / "terms.yaml").write_text(EXPERIMENT)
+    base = "base: {mean: [101.5, 0], sd: 0.1}\n" if slow is None else ""
+    (tmp_path / "terms.yaml").write_text(EXPERIMENT + base)
     assert main(["validate", "--energies", f"experiments={tmp_path / 'terms.yaml'}"]) == 0
     said = capsys.readouterr().out
-    assert ("a sum of 5 terms" if slow else "a sum over data of 5 rows and 2 columns") in said
-    assert ("one term at a time, slowly" in said) == slow
+    assert ("a sum over data of 5 rows and 2 columns" in said) == (code == BY_ROWS)
+    assert ("its first line, 'centre, weight', is taken for names" in said) == (code == BY_ROWS)
+    assert ("one term at a time, slowly" in said) == (slow is not False)
+    assert ("cannot give every sample terms of its own" in said) == (slow is True)
+    assert ("terms are hardly ever finite about 0" in said) == (slow is None)

@@ -8,10 +8,12 @@ from functools import cache
 
 import torch
 
-__all__ = ["Domain", "Interval", "held"]
+__all__ = ["Domain", "Interval", "held", "narrow"]
 
 Interval = tuple[float, float]
 """A lower and an upper end."""
+_FEWEST_STEPS, _SINGLE = 2**10, 2.0**29
+"""What an interval is to hold, and a step of single precision over one of double."""
 
 
 @cache
@@ -27,6 +29,16 @@ def held(interval: Interval, dtype: torch.dtype) -> Interval:
     beyond = (rounded.double() - ends) * torch.tensor([-1.0, 1.0]).double() > 0
     lower, upper = torch.where(beyond, rounded.nextafter(inwards), rounded).tolist()
     return lower, upper
+
+
+def narrow(interval: Interval) -> bool:
+    """Whether it is less than a thousand of the steps that single precision has at its ends.
+
+    >>> narrow((1.7e9, 1.7e9 + 60)), narrow((1000.0, 1000.1)), narrow((0.0, 1e-30))
+    (True, False, False)
+    """
+    lower, upper = interval
+    return upper - lower < _FEWEST_STEPS * _SINGLE * max(math.ulp(lower), math.ulp(upper))
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ import torch
 from jeffreysflow.analysis.ensemble_estimates import island_sums
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.level_bias import add_bias_of_ensembles
+from jeffreysflow.analysis.weight_rows import add_weights
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.estimates import from_groups
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, group_errors
 from jeffreysflow.estimation.jackknife import left_out
+from jeffreysflow.estimation.pareto import LargestWeights
 from jeffreysflow.judgement.doubts import is_trusted
 from jeffreysflow.judgement.learned_doubts import doubts_about_learned
 from jeffreysflow.judgement.scores import deviation
@@ -34,9 +36,9 @@ def learned_rows(
 ) -> list[EstimateRow]:
     """For each set of learned weights rows `learned:<name>:<quantity>`: of every level what its
     record says, and the bias where exact values of all levels are known; of the last the averages
-    over the islands that estimate, their bias where exact values are known, and
-    ``z_against_exact``, their deviations from the averages by exact weights over the same islands,
-    errors by leaving out one island of both at a time.
+    over the islands that estimate, the largest weights there, their bias where exact values are
+    known, and ``z_against_exact``, their deviations from the averages by exact weights over the
+    same islands, errors by leaving out one island of both at a time.
 
     ``trusted`` is 1 where there are no grave ``doubts_about_learned``.
 
@@ -52,7 +54,8 @@ def learned_rows(
     store = open_ensemble(files.level(steps) / "ensemble.zarr", "ensemble", hash)
     exact = island_sums(store, measured)
     for name in names:
-        groups = island_sums(store, measured, learned=name)
+        largest = LargestWeights(sum(group.n for group in exact))
+        groups = island_sums(store, measured, largest, learned=name)
         table = EstimateTable("ensemble", steps, layout.truth, {})
         for level in range(1, steps + 1):
             record = read_record(files.level(level) / "done.json", hash)
@@ -61,6 +64,7 @@ def learned_rows(
         if steps > 1:
             add_bias_of_ensembles(table, layout, experiment, flow, measured, name)
         whole = combined(groups)
+        add_weights(table, whole, largest)
         table.add_measured(measured, from_groups(groups, copies=True), whole.n)
         scores = _against(groups, exact, measured)
         averages = [*measured.observables, *measured.regions]

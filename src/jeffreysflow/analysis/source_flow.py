@@ -11,6 +11,7 @@ from jeffreysflow.analysis.level_facts import add_level
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.config import Experiment
 from jeffreysflow.judgement.doubts import is_trusted
+from jeffreysflow.judgement.equal_weights import beside_equal_weights
 from jeffreysflow.judgement.flow_doubts import doubts_about_ensemble, doubts_about_flow
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.measured import build_measured
@@ -47,7 +48,8 @@ def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
     classical = experiment.is_classical(section.reference)
     say(experiment, flow, doubts_about_flow(table.rows, classical=classical))
     witness = find_witness(layout, experiment, flow)
-    doubts = doubts_about_ensemble(ensemble.rows, witness, table.rows, classical=classical)
+    judged = beside_equal_weights(ensemble.rows, experiment.equal_weights)
+    doubts = doubts_about_ensemble(judged, witness, table.rows, classical=classical)
     ensemble.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"ensemble:{flow}", doubts)
     for stale in (files.convergence, files.profiles):

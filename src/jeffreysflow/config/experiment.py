@@ -80,7 +80,8 @@ class Experiment(Section):
     it beside those before; on one ladder, with `truth: {levels: true}`."""
     equal_weights: dict[str, list[str]] = Field(default_factory=dict)
     """Modes of equal probability that have all of it together, as the labels of equal parts give
-    them: by the name of a table the observables that tell which mode a sample is in."""
+    them: by the name of a table the observables that tell which mode a sample is in. Who finds
+    other weights is not to be trusted."""
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:

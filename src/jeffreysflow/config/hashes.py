@@ -192,6 +192,7 @@ def estimate_hash(experiment: Experiment) -> str:
             "views": experiment.views,
             "generating": experiment.generating,
             "bias_parts": experiment.bias_parts,
+            "equal_weights": experiment.equal_weights,
             "profiles": [profile.kind for profile in experiment.profiles],
             "published": [
                 {name: reference.published for name, reference in experiment.references.items()},

@@ -8,9 +8,10 @@ half. What an energy itself takes for a batch is not known here.
 from __future__ import annotations
 
 import math
-import re
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
+from jeffreysflow.config.dimension import likely_dimension
 from jeffreysflow.config.experiment import Experiment
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.integration import ContinuousNetwork, OwnVelocity
@@ -19,7 +20,7 @@ from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
 from jeffreysflow.config.samples_reference import SamplesConfig
 from jeffreysflow.flows.sizes import rows_at_once, spline_numbers, velocity_numbers
 
-__all__ = ["likely_dimension", "memory_mb", "needed_mb"]
+__all__ = ["memory_mb", "needed_mb"]
 
 _MARGIN = 1.5
 _BASE = {"figures": 480, "report": 400}
@@ -27,16 +28,14 @@ _BASE_OF_OTHERS = 370
 _BASE_OF_A_WORKER = 300
 _EVALUATING = ("pilot", "temper", "gather", "base", "distill", "generate", "truth", "estimate")
 _MB = 1 << 20
-_ENERGIES = Path(__file__).parents[1] / "potentials" / "energies"
-_UNKNOWN_DIMENSION = 16
-_UNKNOWN_ATOMS = 100
-_COUNT = re.compile(r"d|n|dim|dims|dimensions?|(n_|num_|number_of_)\w+|particles|atoms|spins|sites")
 _TILE_ROWS = 8192
 _LARGEST_SHOWN = 400_000
 _ROWS_AT_A_TIME = 1 << 16
 _GRID = 1024
 _EXACT_SAMPLES = 20_000
 _COPIES_OF_WEIGHTS = 8
+_MOST_MEMBERS = 1 << 24
+"""Of mini-batches, at a time."""
 
 
 def memory_mb(experiment: Experiment, stage: str, source: str = "", ranks: int = 1) -> int:
@@ -126,10 +125,18 @@ def _of_reference(reference: ReferenceConfig, stage: str, d: int) -> float:
     rows = walkers * reference.most_levels
     if stage != "gather":
         # states, a chunk of draws of every tile, and what moves one tile
-        return rows * (6 * d + 8) + 40 * min(rows, _TILE_ROWS) * (d + 2)
+        tile = min(rows, _TILE_ROWS)
+        batches = _of_batches(reference.kernel.parameters, reference.local_steps * tile)
+        return rows * (6 * d + 8) + 40 * tile * (d + 2) + batches
     # a chunk of draws is demultiplexed; then one level at a time is looked at
     chunk = max(rows, _MB // (8 * d) * math.ceil(rows / _TILE_ROWS)) * (d + 3)
     return 4 * chunk + reference.samples * (7 * (d + 2) + 22)
+
+
+def _of_batches(parameters: Mapping[str, Any], draws: int) -> float:
+    """Terms that a kernel of these parameters sees in so many draws, and a copy of them."""
+    size = parameters.get("batch")
+    return 2.0 * draws * size if type(size) is int else 0.0
 
 
 def _of_training(experiment: Experiment, name: str, d: int) -> float:
@@ -140,6 +147,7 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
     size = 0.5 if flow.training.precision == "float32" else 1.0
     # both passes keep what their gradients need, in every layer
     step = 2 * size * flow.training.batch * _layers(flow, d) * _of_layer(flow, d)
+    moves = flow.rejuvenation_steps * flow.ensemble if flow.levels == "all" else 0
     # of what is pushed and moved the first process has all, of what is trained on each
     others = flow.training.processes - 1
     return (
@@ -149,6 +157,7 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
         + step
         + _COPIES_OF_WEIGHTS * _of_weights(flow, d)
         + 2 * _of_learnt(flow, d)
+        + min(_of_batches(flow.rejuvenation_parameters, moves), 2 * _MOST_MEMBERS)
         + _of_push(flow, min(flow.ensemble, _rows_pushed(flow, d)), d)
     )
 
@@ -253,48 +262,3 @@ def _measured(experiment: Experiment) -> int:
     """Observables and bins of profiles."""
     single = len(experiment.observables) + len(experiment.regions)
     return single + sum(profile.bins for profile in experiment.profiles)
-
-
-def likely_dimension(experiment: Experiment) -> int:
-    """The number of coordinates that are sampled, as far as an experiment tells without its energy.
-
-    From a name that ends in it (`rastrigin_8d`), `_DIMENSION = ...` in the file of an energy of the
-    package or `dimension = ...` in the user's, a parameter that counts (`n`, `particles`), the
-    base, the atoms of a molecule, and the highest coordinate of an expression. Two for other
-    energies of the package, 16 for a user's file without a sign; of a path integral, the modes that
-    flows act on.
-    """
-    potential, ring = experiment.potential, experiment.path_integral
-    base = (experiment.base.mean, experiment.base.sd)
-    hints = [len(value) for value in base if isinstance(value, list)]
-    if potential.structure is not None:
-        hints.append(3 * (potential.structure.atoms or _UNKNOWN_ATOMS))
-    elif potential.name is not None:
-        named = re.search(r"_(\d+)d$", potential.name)
-        file = _ENERGIES / f"{potential.name}.py"
-        hints.append(int(named.group(1)) if named else _written_dimension(file) or 2)
-    else:
-        hints.append(_written_dimension(Path(potential.file or "")) or _UNKNOWN_DIMENSION)
-    expressions = [
-        *experiment.observables,
-        *experiment.regions.values(),
-        *(profile.expression for profile in experiment.profiles),
-        *(part for view in experiment.views for part in view),
-    ]
-    hints += [int(number) for text in expressions for number in re.findall(r"\bx(\d+)\b", text)]
-    hints += [
-        value
-        for key, value in potential.parameters.items()
-        if type(value) is int and _COUNT.fullmatch(key)
-    ]
-    d = max(hints)
-    return d if ring is None else d * ring.modes
-
-
-def _written_dimension(file: Path) -> int | None:
-    pattern = re.compile(r"^(?:dimension|_DIMENSION)\s*(?::[^=]*)?=\s*(\d+)", re.MULTILINE)
-    try:
-        found = pattern.search(file.read_text())
-    except (OSError, UnicodeDecodeError):
-        found = None
-    return int(found.group(1)) if found else None

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from jeffreysflow.config.dimension import likely_dimension
 from jeffreysflow.config.experiment import Experiment
-from jeffreysflow.config.memory import likely_dimension, needed_mb
+from jeffreysflow.config.memory import needed_mb
 from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
 from jeffreysflow.config.samples_reference import SamplesConfig
 from jeffreysflow.errors import UserError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from jeffreysflow.estimation.pareto import trust_warnings
 from jeffreysflow.judgement.box_doubt import box_doubts
 from jeffreysflow.judgement.doubts import (
     Doubt,
@@ -22,6 +21,7 @@ from jeffreysflow.judgement.region_doubts import (
 )
 from jeffreysflow.judgement.scores import LARGEST_Z, difference
 from jeffreysflow.judgement.training_doubts import doubts_about_training
+from jeffreysflow.judgement.weight_doubts import warnings_of_weights
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = [
@@ -113,20 +113,7 @@ def doubts_about_ensemble(
 
 
 def _about_weights(last: Mapping[str, EstimateRow], ess: str) -> list[Doubt]:
-    def value(name: str) -> float:
-        return last[name].value if name in last else math.nan
-
-    lines = trust_warnings(
-        value(ess),
-        value("pareto_k"),
-        value("tail_share"),
-        value("largest_weight"),
-        dof=value("weights_dof"),
-        heaviest=value("pareto_k_heaviest"),
-        bounded=value("bounded_tail") == 1.0,
-        n=value("samples"),
-    )
-    doubts = [Doubt(*line) for line in lines]
+    doubts = [Doubt(*line) for line in warnings_of_weights(last, ess)]
     if ess in last and (last[ess].stderr or 0.0) > last[ess].value:
         doubts.append(Doubt("the error of its ESS is larger than the ESS: it rests on few weights"))
     log_z = last.get("log_z")

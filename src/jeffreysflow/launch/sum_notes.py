@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jeffreysflow.config import Experiment
+from jeffreysflow.errors import shown
 from jeffreysflow.launch.target import build_potential
 from jeffreysflow.potentials.user_sum import UserSum
 
@@ -10,7 +11,8 @@ __all__ = ["sum_notes"]
 
 
 def sum_notes(experiment: Experiment) -> list[str]:
-    """A sentence that counts the terms of a user's file, and one where its mini-batches are slow.
+    """A sentence that counts the terms of a user's file, one with the names above a table, and one
+    where its mini-batches are slow.
 
     Raises
     ------
@@ -23,7 +25,14 @@ def sum_notes(experiment: Experiment) -> list[str]:
     if target.data is not None:
         rows, columns = target.data.shape
         notes = [f"a sum over data of {rows:,} rows and {columns} columns"]
-    if not target.takes_own_terms:
+    if target.header:
+        notes.append(f"its first line, {shown(', '.join(target.header))}, is taken for names")
+    if target.takes_own_terms is None:
+        notes.append(
+            "terms are hardly ever finite about 0, where it is tried whether energy_terms can give "
+            "every sample terms of its own; mini-batches go one term at a time, slowly"
+        )
+    elif not target.takes_own_terms:
         notes.append(
             "energy_terms cannot give every sample terms of its own, so that mini-batches go one "
             "term at a time, slowly; it can with `rows[..., 0]` for `rows[:, 0]`, and `index` of "

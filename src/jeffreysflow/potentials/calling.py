@@ -81,7 +81,9 @@ class RobustFunction:
             values = values.detach() if isinstance(values, torch.Tensor) else values
         else:
             values = self._called(y, more)
-        return values.to(x.dtype) if way.double and isinstance(values, torch.Tensor) else values
+        # of a complex number the real part would be left
+        real = isinstance(values, torch.Tensor) and not values.is_complex()
+        return values.to(x.dtype) if way.double and real else values
 
     def _called(self, x: torch.Tensor, more: _More) -> Any:
         try:

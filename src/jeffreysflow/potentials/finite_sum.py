@@ -15,7 +15,7 @@ from jeffreysflow.rows import row_sum
 __all__ = ["FiniteSum", "check_batch_size"]
 
 _PIECE = 1 << 22
-"""Terms of rows at a time, 32 MB of doubles."""
+"""Numbers of terms of rows at a time, 32 MB of doubles."""
 
 
 class FiniteSum(Potential):
@@ -31,6 +31,11 @@ class FiniteSum(Potential):
     terms: int
     terms_a_solve: int = 1
     """How many terms come at the price of one, where each row takes one costly solve for all."""
+
+    @property
+    def numbers_a_term(self) -> int:
+        """How many numbers ``energy_terms`` looks up for a term of a row."""
+        return 1
 
     @property
     def term_derivatives(self) -> int:
@@ -78,8 +83,21 @@ class FiniteSum(Potential):
         ValueError : ``index`` has another shape or kind, or an entry outside 0..L-1.
         """
         self.check_index(x, index)
+        pieces = [self._of_batch(*piece) for piece in self._pieces(x, index)]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def _of_batch(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         weight = self.terms / index.shape[-1]
         return self.prior(x) + weight * row_sum(self.energy_terms(x, index))
+
+    def _pieces(
+        self, x: torch.Tensor, index: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Rows, and the terms of each piece."""
+        rows = max(1, _PIECE // (index.shape[-1] * self.numbers_a_term))
+        parts = torch.split(x, rows)
+        own = torch.split(index, rows) if index.dim() == 2 else [index] * len(parts)
+        return list(zip(parts, own, strict=True))
 
     def batch_energy_and_gradient(
         self, x: torch.Tensor, index: torch.Tensor
@@ -93,10 +111,7 @@ class FiniteSum(Potential):
         if self.term_derivatives < 1:
             raise UserError("a mini-batch's gradient needs gradients, and the terms have none")
         self.check_index(x, index)
-        rows = max(1, _PIECE // index.shape[-1])
-        parts = torch.split(x, rows)
-        own = torch.split(index, rows) if index.dim() == 2 else [index] * len(parts)
-        return _in_pieces(self.batch_energy, zip(parts, own, strict=True))
+        return _in_pieces(self._of_batch, self._pieces(x, index))
 
     def check_index(self, x: torch.Tensor, index: torch.Tensor) -> None:
         """Refuse what ``batch_energy`` does."""

@@ -35,7 +35,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from jeffreysflow.domain import Domain, Interval
+from jeffreysflow.domain import Domain, Interval, narrow
 from jeffreysflow.errors import UserError, allowed_names, shown
 from jeffreysflow.potentials.adapting import Convention, MapRows
 from jeffreysflow.potentials.user_potential import UserPotential
@@ -89,14 +89,15 @@ def load_user_potential(file: Path, workers: int = 1) -> UserPotential:
     if energy_terms is None:
         return UserPotential(**about)
     data_file = _data_file(file, module)
-    data = None if data_file is None else read_data_table(data_file)
+    table = None if data_file is None else read_data_table(data_file)
     if data_file is not None:
         about["files"] = files | {data_file.resolve()}
     return UserSum(
-        terms=_terms(file, module, None if data is None else len(data)),
+        terms=_terms(file, module, None if table is None else len(table.rows)),
         energy_terms=convention.adapted(energy_terms),
         prior=prior and convention.adapted(prior),
-        data=data,
+        data=None if table is None else table.rows,
+        header=() if table is None else table.names,
         **about,
     )
 
@@ -191,9 +192,21 @@ def _intervals(
             if not 0 <= coordinate < dimension or not -math.inf < lower < upper < math.inf:
                 raise ValueError
             intervals[coordinate] = (float(lower), float(upper))
+    except OverflowError as error:
+        raise UserError(
+            f"{file}: '{name}' of coordinate {coordinate}: an end is larger than any number of "
+            "double precision"
+        ) from error
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{file}: '{name}' must map coordinates 0..{dimension - 1} to (lower, upper), finite "
             f"and lower < upper, found {given!r}"
         ) from error
+    for coordinate, interval in enumerate(intervals):
+        if interval is not None and narrow(interval):
+            raise UserError(
+                f"{file}: '{name}' of coordinate {coordinate}: single precision, in which flows "
+                f"are trained, resolves nothing between {interval[0]!r} and {interval[1]!r}; shift "
+                "the coordinate so that it is near 0"
+            )
     return tuple(intervals)

@@ -87,10 +87,23 @@ class UserPotential(Potential):
                 f"found {type(pair).__name__}"
             )
         what = "of energy_and_gradient(x)"
-        self._check_shape(f"the energy {what}", pair[0], x.shape[:1], x)
-        self._check_shape(f"the gradient {what}", pair[1], x.shape, x)
-        energy, gradient = (part.detach().to(x) for part in pair)
-        return energy, gradient
+        energy = self._real(f"the energy {what}", pair[0], x.shape[:1], x)
+        gradient = self._real(f"the gradient {what}", pair[1], x.shape, x)
+        return energy.detach(), gradient.detach()
+
+    def _real(
+        self, what: str, values: Any, shape: tuple[int, ...], x: torch.Tensor
+    ) -> torch.Tensor:
+        """``values`` in the type of ``x``.
+
+        Raises
+        ------
+        UserError : they have another shape, or are no floating point numbers.
+        """
+        self._check_shape(what, values, shape, x)
+        if not values.is_floating_point():
+            raise UserError(f"{self.file}: {what} must be floating point, found {values.dtype}")
+        return cast(torch.Tensor, values.to(x))
 
     def _check_shape(self, what: str, values: Any, shape: tuple[int, ...], x: torch.Tensor) -> None:
         if isinstance(values, torch.Tensor) and values.shape == shape:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jeffreysflow.judgement.doubts import Doubt
+from jeffreysflow.judgement.equal_weights import beside_equal_weights
 from jeffreysflow.judgement.flow_doubts import (
     doubts_about_ensemble,
     doubts_about_flow,
@@ -18,6 +19,7 @@ from jeffreysflow.judgement.witnesses import witness_of
 from jeffreysflow.report.bead_tables import bead_doubts
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.repair import repairs
+from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = ["Caution", "cautions"]
 
@@ -44,7 +46,7 @@ def cautions(
     lines = []
     for name in found.experiment.references:
         doubts = doubts_about_reference(
-            found.estimates.get(f"reference:{name}", ()),
+            _judged(found, f"reference:{name}"),
             found.diagnostics.get(name, ()),
             (first_nan or {}).get(name),
         )
@@ -54,7 +56,7 @@ def cautions(
     for name, flow in found.experiment.flows.items():
         witness = witness_of(found.experiment, name, found.estimates)
         classical = found.experiment.is_classical(flow.reference)
-        rows, ensemble = (found.estimates.get(each, ()) for each in (name, f"ensemble:{name}"))
+        rows, ensemble = _judged(found, name), _judged(found, f"ensemble:{name}")
         doubts = doubts_about_flow(rows, witness, classical=classical)
         texts = [*(doubt.text for doubt in doubts), *_skipped(found, name, skipped.get(name, 0))]
         lines += _of(f"flow {name}", doubts, texts)
@@ -67,6 +69,11 @@ def cautions(
             lines += _of(source, doubts, [doubt.text for doubt in doubts])
         lines += [Caution(f"paths of {name}", text, True) for text in bead_doubts(found, name)]
     return _grave_first(lines)
+
+
+def _judged(found: Results, source: str) -> list[EstimateRow]:
+    rows = found.estimates.get(source, ())
+    return beside_equal_weights(rows, found.experiment.equal_weights)
 
 
 def _of(source: str, doubts: Iterable[Doubt], texts: Iterable[str]) -> list[Caution]:

@@ -74,6 +74,17 @@ class Results:
         """Whether nothing grave is known that speaks against a source."""
         return self.value(source, "trusted") != 0.0
 
+    def has_exact_moves(self, flow: str) -> bool:
+        """Whether no biased kernel moved the ensembles of a flow, whose weights are exact only
+        then.
+        """
+        return self.value(f"ensemble:{flow}", "exact_moves") != 0.0
+
+    def weights_text(self, flow: str) -> str:
+        """What the weights of a flow's ensembles by the whole energy are called."""
+        exact = self.has_exact_moves(flow)
+        return "exact weights" if exact else "weights of the full sum, biased moves"
+
     def total(self, source: str, quantity: str) -> float:
         """A quantity summed over all levels; NaN where there is none."""
         rows = [row.value for row in self.estimates.get(source, ()) if row.quantity == quantity]

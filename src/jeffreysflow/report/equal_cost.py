@@ -68,7 +68,7 @@ def estimators(found: Results, records: Sequence[StageRecord]) -> list[Estimator
         swaps = f", {section.swap_rule.name} swaps" if isinstance(section, ReferenceConfig) else ""
         made[f"reference:{reference}"] = drawn_by(section) + swaps
         for flow in found.flows_of(reference):
-            made[f"ensemble:{flow}"] = f"flows on {reference}, exact weights"
+            made[f"ensemble:{flow}"] = f"flows on {reference}, {found.weights_text(flow)}"
             for name in experiment.flows[flow].residual_weights:
                 made[f"learned:{flow}:{name}"] = f"flows on {reference}, learned weights"
             made[flow] = f"fresh samples, {found.origin(flow)}"

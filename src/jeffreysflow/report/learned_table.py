@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 
@@ -18,7 +19,7 @@ __all__ = ["learned_table"]
 
 _HEADINGS = (
     *("weights", "least CESS", "median", "ESS", "bias", "largest |z| against exact weights"),
-    *("loss above its floor (kT²)", "may be trusted"),
+    *("loss above its floor, all levels (kT²)", "may be trusted"),
 )
 
 
@@ -37,7 +38,7 @@ def learned_table(found: Results, records: Sequence[StageRecord] = ()) -> Table 
 
 def _flow(found: Results, records: Sequence[StageRecord], flow: str) -> list[list[Cell]]:
     weighted = f"ensemble:{flow}" if found.flow_steps(flow) > 1 else flow
-    exact = [Cell(flow, "exact weights"), *_sizes(found, flow), bias_cell(found, weighted)]
+    exact = [Cell(flow, found.weights_text(flow)), *_sizes(found, flow), bias_cell(found, weighted)]
     rows = [[*exact, *[Cell(MISSING)] * 3, *_cost(found, records, f"ensemble:{flow}")]]
     for name, section in found.experiment.flows[flow].residual_weights.items():
         terms = "all terms" if section.terms is None else f"{section.terms} terms at a time"
@@ -48,7 +49,7 @@ def _flow(found: Results, records: Sequence[StageRecord], flow: str) -> list[lis
                 *_sizes(found, source),
                 _bias(found.estimate(source, "bias")),
                 _number(found.estimate(source, "largest_z_against_exact"), "{:.1f}"),
-                _number(found.estimate(source, "loss"), "{:.2g}"),
+                _loss(found, source),
                 _verdict(found.estimates.get(source, ())),
                 *_cost(found, records, source),
             ]
@@ -71,6 +72,11 @@ def _sizes(found: Results, source: str) -> list[Cell]:
 
 def _bias(row: EstimateRow | None) -> Cell:
     return Cell(MISSING if row is None else f"{row.value:.2e}")
+
+
+def _loss(found: Results, source: str) -> Cell:
+    total = found.total(source, "loss")
+    return Cell(MISSING if math.isnan(total) else f"{total:.2g}")
 
 
 def _number(row: EstimateRow | None, form: str) -> Cell:

@@ -31,6 +31,7 @@ from jeffreysflow.report.numbers import duration
 from jeffreysflow.report.provenance import (
     StageRecord,
     facts_by_source,
+    last_finished,
     samples_a_second,
     stage_table,
     terms_of,
@@ -83,7 +84,7 @@ def page(chapters: Sequence[Chapter]) -> str:
         chapters=[_content(chapter) for chapter in chapters],
         versions=versions(records),
         wall_time=duration(wall_seconds(records)),
-        finished=max((record.finished for record in records), default=""),
+        finished=last_finished(records),
     )
 
 

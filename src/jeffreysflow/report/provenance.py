@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from jeffreysflow.report.numbers import MISSING, count_text, duration
 from jeffreysflow.report.table import Cell, Table
+from jeffreysflow.stores.moments import moment
 
 __all__ = [
     "StageRecord",
     "facts_by_source",
+    "last_finished",
     "samples_a_second",
     "stage_table",
     "terms_of",
@@ -64,8 +67,13 @@ class StageRecord(NamedTuple):
 
     @property
     def finished(self) -> str:
-        """Date and time, without seconds."""
+        """Date and time where it ran, without seconds."""
         return str(self.facts.get("finished", MISSING))[:16].replace("T", " ")
+
+    @property
+    def moment(self) -> datetime:
+        """The same as a time that can be compared."""
+        return moment(str(self.facts.get("finished", "")))
 
 
 def stage_table(records: Iterable[StageRecord]) -> Table:
@@ -94,7 +102,7 @@ def _row(records: Sequence[StageRecord]) -> list[Cell]:
         _memory(records),
         Cell(count_text(math.fsum(record.evaluations for record in records))),
         *map(Cell, known),
-        Cell(max(record.finished for record in records)),
+        Cell(last_finished(records)),
     ]
 
 
@@ -134,6 +142,12 @@ def facts_by_source(records: Iterable[StageRecord], stage: str, fact: str) -> di
 def wall_seconds(records: Iterable[StageRecord]) -> float:
     """The wall times of all stages together."""
     return math.fsum(float(record.facts.get("wall_seconds", 0.0)) for record in records)
+
+
+def last_finished(records: Iterable[StageRecord]) -> str:
+    """When the last of these stages finished, where it ran."""
+    last = max(records, key=lambda record: record.moment, default=None)
+    return MISSING if last is None else last.finished
 
 
 def terms_of(records: Iterable[StageRecord]) -> int | None:

@@ -51,11 +51,12 @@ def _sequence(found: Results, name: str) -> list[Cell]:
     published = [row.published for row in cess.values() if row.published is not None]
     # medians are comparable over the same levels only
     all_published = published if len(published) == len(cess) else []
+    sound = _is_sound(found, name, found.flow_steps(name))
     return [
         Cell(name, f"{loss_text(flow)} on {flow.reference}"),
         Cell(str(found.flow_steps(name)), _marked(found, name)),
-        _summary(min, cess, published),
-        _summary(median, cess, all_published),
+        _summary(min, cess, published, sound=sound),
+        _summary(median, cess, all_published, sound=sound),
         percent_cell(found, name, "ess", f"ensemble:{name}"),
         percent_cell(found, name, "amortised_ess"),
         *(_bias(found, source) for source in sources),
@@ -79,15 +80,28 @@ def _marked(found: Results, name: str) -> str:
     return "; ".join(marks)
 
 
+def _is_sound(found: Results, name: str, level: int) -> bool:
+    """Whether nothing known speaks against the weights of a level: of the verdict at the end those
+    below know nothing.
+    """
+    last = level == found.flow_steps(name)
+    trusted = not last or found.is_trusted(f"ensemble:{name}")
+    return trusted and found.has_exact_moves(name)
+
+
 def _summary(
-    of: Callable[[list[float]], float], cess: dict[int, EstimateRow], published: list[float]
+    of: Callable[[list[float]], float],
+    cess: dict[int, EstimateRow],
+    published: list[float],
+    *,
+    sound: bool,
 ) -> Cell:
     if not cess:
         return Cell(MISSING)
     value = of([row.value for row in cess.values()])
     theirs = of(published) if published else math.nan
     note = f"published {percent(theirs)}" if published else ""
-    return Cell(percent(value), note, "good" if value >= theirs else "")
+    return Cell(percent(value), note, "good" if value >= theirs and sound else "")
 
 
 def _bias(found: Results, source: str) -> Cell:
@@ -118,7 +132,8 @@ def _level(found: Results, name: str, level: int) -> list[Cell]:
     value = {quantity: row.value for quantity, row in rows.items()}
     published = None if "cess" not in rows else rows["cess"].published
     cess = _percent(value.get("cess"))
-    better = published is not None and value["cess"] >= published
+    no_worse = published is not None and value["cess"] >= published
+    better = no_worse and _is_sound(found, name, level)
     if value.get("identity_used"):
         # what was tried and not used
         value = {key: x for key, x in value.items() if key not in ("theta", "renyi", "warm_start")}

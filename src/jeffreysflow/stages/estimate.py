@@ -43,6 +43,7 @@ from jeffreysflow.estimation.estimates import (
 from jeffreysflow.estimation.observables import Observable
 from jeffreysflow.estimation.series import drift
 from jeffreysflow.judgement.doubts import is_trusted
+from jeffreysflow.judgement.equal_weights import beside_equal_weights
 from jeffreysflow.judgement.exactness import is_exact
 from jeffreysflow.judgement.flow_doubts import doubts_about_ensemble, doubts_about_flow
 from jeffreysflow.judgement.reference_doubts import doubts_about_reference
@@ -97,7 +98,8 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
         if (row.scope, row.quantity) == ("run", "log_z"):
             table.add("log_z", row.value, row.stderr, dof=row.dof)
     table.add("exact_kernel", float(is_exact(section)))
-    doubts = doubts_about_reference(table.rows, diagnostics, _first_nan(files))
+    judged = beside_equal_weights(table.rows, experiment.equal_weights)
+    doubts = doubts_about_reference(judged, diagnostics, _first_nan(files))
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, f"reference:{reference}", doubts)
     _write_profiles(files.profiles, table)
@@ -187,11 +189,13 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
     if sizes and table.has_truth:
         _write_convergence(files.convergence, sums.blocks, sizes, measured.observables, table)
     classical = experiment.is_classical(section.reference)
-    doubts = doubts_about_flow(table.rows, witness, classical=classical)
+    judged = beside_equal_weights(table.rows, experiment.equal_weights)
+    doubts = doubts_about_flow(judged, witness, classical=classical)
     table.add("trusted", float(is_trusted(doubts)))
     say(experiment, flow, doubts)
     if steps > 1:
-        doubts = doubts_about_ensemble(ensemble.rows, witness, table.rows, classical=classical)
+        judged = beside_equal_weights(ensemble.rows, experiment.equal_weights)
+        doubts = doubts_about_ensemble(judged, witness, table.rows, classical=classical)
         ensemble.add("trusted", float(is_trusted(doubts)))
         say(experiment, f"ensemble:{flow}", doubts)
     _write_profiles(files.profiles, table, ensemble)

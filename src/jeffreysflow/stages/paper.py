@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from jeffreysflow.analysis.other_settings import has_other_settings, settings_of_workflow
 from jeffreysflow.analysis.pictures import read_picture
 from jeffreysflow.analysis.records import read_records
 from jeffreysflow.analysis.run_to_the_end import check_run_to_the_end
@@ -22,9 +23,12 @@ from jeffreysflow.stores.sealed import check_seal, read_sealed, write_sealed
 
 __all__ = ["run"]
 
+_OTHERS = "run with other settings than "
+
 
 def run(results: Path, facts: Path) -> None:
-    """Write `paper.html`; an experiment that was not run, or not to the end, is said to be so.
+    """Write `paper.html`; an experiment that was not run, not to the end, or with other settings
+    than the workflow has for it is said to be so, and one of another energy is not shown.
 
     ``facts`` is `workflow/paper.yaml` of a project.
 
@@ -32,12 +36,12 @@ def run(results: Path, facts: Path) -> None:
     ------
     UserError : ``facts`` is wrong.
     """
-    paper, root = load_paper(facts), facts.resolve().parents[1]
+    paper, root = load_paper(facts), _project(facts)
     there = experiments_there(paper, root, experiment_names(root))
     sections = _report(results)
     wanted = {name: _figures(paper, name) for name in paper.experiments}
     made = {
-        name: _made(Layout(results, name), there.get(name), figures, sections)
+        name: _made(Layout(results, name), there.get(name), figures, sections, root)
         for name, figures in wanted.items()
     }
     write_sealed(results / "paper.html", paper_page(paper, made, _images(paper, root)))
@@ -45,12 +49,21 @@ def run(results: Path, facts: Path) -> None:
     print(f"{results / 'paper.html'}: {complete} of {len(made)} experiments", flush=True)
 
 
+def _project(facts: Path) -> Path:
+    folders = facts.resolve().parents
+    if len(folders) < 2:
+        raise UserError(f"{facts}: lies in no project, as workflow/paper.yaml does")
+    return folders[1]
+
+
 def _figures(paper: Paper, experiment: str) -> list[str]:
     names = [item.figures.get(experiment, []) for item in paper.items.values()]
     return list(dict.fromkeys(name for figures in names for name in figures))
 
 
-def _made(layout: Layout, experiment: Experiment | None, figures: list[str], report: str) -> Made:
+def _made(
+    layout: Layout, experiment: Experiment | None, figures: list[str], report: str, root: Path
+) -> Made:
     name = layout.experiment
     title = name if experiment is None else experiment.title
     if not layout.config.exists():
@@ -64,8 +77,12 @@ def _made(layout: Layout, experiment: Experiment | None, figures: list[str], rep
         found = Results(**read_tables(layout, ran))
     except UserError as error:
         return Made(name, title, f"not run to the end: {_inside(layout, error)}")
+    named = None if experiment is None else settings_of_workflow(ran, root)
+    others = experiment is not None and (named is None or has_other_settings(ran, named))
+    why = f"{_OTHERS}workflow/experiments/{name}.yaml" if others else ""
+    if others and (named is None or ran.target_hash() != named.target_hash()):
+        return Made(name, title, why)
     pictures: dict[str, Picture] = {}
-    why = ""
     for figure in figures:
         try:
             pictures[figure] = read_picture(layout, figure)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.stores.moments import moment
 from jeffreysflow.stores.sealed import read_sealed, remove_sealed, write_sealed
 
 __all__ = ["Used", "read_usage", "read_used", "remove_used", "write_used"]
@@ -84,7 +85,7 @@ def read_usage(folder: Path, hash: str) -> Mapping[str, Any]:
     parts = [used for used in _all(folder) if used.hash == hash]
     if not parts:
         return {}
-    last = max(parts, key=lambda used: used.finished)
+    last = max(parts, key=lambda used: moment(used.finished))
     facts: dict[str, Any] = {} if last.terms is None else {"terms": last.terms}
     evaluations, solves = (sum(each) for each in zip(*_counts(parts), strict=True))
     if solves:

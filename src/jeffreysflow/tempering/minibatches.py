@@ -36,8 +36,10 @@ def check_minibatches(kernel: Kernel, rule: SwapRule, terms: int | None) -> None
 
     Raises
     ------
-    UserError : they need a finite sum, one of more terms, or a size of mini-batches.
+    UserError : they need a finite sum, one of more terms, or a size of mini-batches; or the noise
+        of swaps would be measured on other batches than it comes from.
     """
+    _check_reuse(kernel, rule)
     wanted = {}
     if kernel.minibatch is not None:
         wanted[f"kernel '{kernel.name}'"] = kernel.minibatch
@@ -49,6 +51,19 @@ def check_minibatches(kernel: Kernel, rule: SwapRule, terms: int | None) -> None
         wanted[what] = rule.size or next(iter(wanted.values()))
     for what, size in wanted.items():
         check_minibatch(what, size, terms)
+
+
+def _check_reuse(kernel: Kernel, rule: SwapRule) -> None:
+    """Of batches of their own, two replicas have independent noise; of the second one, by which it
+    is measured, the same.
+    """
+    own = isinstance(kernel, NoisyKernel) and kernel.batches == "replica"
+    if own and rule.reused and rule.measures is not None:
+        raise UserError(
+            f"swap rule '{rule.name}' measures the noise on batches that a walker's levels share, "
+            f"and those of kernel '{kernel.name}' are of each replica: take batch 'fresh', or "
+            "batches 'walker'"
+        )
 
 
 class Minibatches:

@@ -6,20 +6,33 @@ import csv
 import io
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from jeffreysflow.errors import UserError, shown
 
-__all__ = ["read_data_table"]
+__all__ = ["DataTable", "read_data_table"]
 
-_MISSING = {"na", "n/a", "nan", "null", "none", "inf"}
+_MISSING = {
+    *("na", "n/a", "n.a.", "n.a", "n/d", "n.d.", "nan", "null", "nil", "none", "missing"),
+    *("unknown", "undefined", "empty", "inf", "infinity", "true", "false"),
+}
+"""What stands where a number should: in a line of names none of them does."""
 
 
-def read_data_table(file: Path) -> torch.Tensor:
-    """The numbers of a file [rows, columns], float64. A first line of words that begin with a
-    letter or '_', none of them for a missing number, is a line of names; empty lines count for
-    nothing.
+class DataTable(NamedTuple):
+    """Numbers ``rows`` [rows, columns], float64, and the ``names`` of columns, where there are
+    any.
+    """
+
+    rows: torch.Tensor
+    names: tuple[str, ...] = ()
+
+
+def read_data_table(file: Path) -> DataTable:
+    """What is in a file. A first line of words that begin with a letter or '_', none of them for a
+    missing number, is a line of names; empty lines count for nothing.
 
     Raises
     ------
@@ -38,14 +51,14 @@ def read_data_table(file: Path) -> torch.Tensor:
         raise UserError(f"data file {file}: not a text file (byte {error.start + 1})") from error
     except csv.Error as error:
         raise UserError(f"data file {file}: line {reader.line_num}: {error}") from error
+    names: tuple[str, ...] = ()
     if lines and all(_is_name(cell) for cell in lines[0][1]):
-        lines = lines[1:]
+        names, lines = tuple(map(_word, lines[0][1])), lines[1:]
     if not lines:
         raise UserError(f"data file {file}: no rows of numbers")
     columns = len(lines[0][1])
-    return torch.tensor(
-        [_row(file, line, cells, columns) for line, cells in lines], dtype=torch.float64
-    )
+    rows = [_row(file, line, cells, columns) for line, cells in lines]
+    return DataTable(torch.tensor(rows, dtype=torch.float64), names)
 
 
 def _row(file: Path, line: int, cells: list[str], columns: int) -> list[float]:
@@ -66,9 +79,13 @@ def _row(file: Path, line: int, cells: list[str], columns: int) -> list[float]:
 
 
 def _is_name(cell: str) -> bool:
-    word = cell.strip().lstrip("#").strip().strip("\"'")
+    word = _word(cell)
     missing = word.lower() in _MISSING or _number(cell) is not None
     return not missing and (not word or word[0].isalpha() or word[0] == "_")
+
+
+def _word(cell: str) -> str:
+    return cell.strip().lstrip("#").strip().strip("\"'")
 
 
 def _number(cell: str) -> float | None:

@@ -19,7 +19,7 @@ __all__ = ["CAPTION", "ORDER", "SECTION", "applies", "draw"]
 CAPTION = (
     "Samples of the last level over the exact density (grey, by its square root): above each "
     "tempering reference, below it the ensembles of the flows trained on it, as many points "
-    "drawn by their exact weights; with the bias of all samples."
+    "drawn by their weights of the full sum; with the bias of all samples."
 )
 SECTION = "results"
 ORDER = 11

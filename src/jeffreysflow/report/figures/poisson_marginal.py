@@ -14,8 +14,8 @@ __all__ = ["CAPTION", "ORDER", "SECTION", "applies", "draw"]
 
 CAPTION = (
     "Where the first source may be, by sequence of flows: samples of its tempering reference, and "
-    "its ensemble with exact weights and with each set of learned ones. Stars are the true "
-    "sources, which are interchangeable, so that each draws an equal share. Colours are "
+    "its ensemble with the weights of the full sum and with each set of learned ones. Stars are "
+    "the true sources, which are interchangeable, so that each draws an equal share. Colours are "
     "proportional to the square root of the density."
 )
 SECTION = "results"
@@ -50,7 +50,7 @@ def _panels(data: ExperimentData, flow: str) -> dict[str, np.ndarray]:
     if reference in data.references:
         tempered = data.references[reference].x
         densities["tempering"] = _density(tempered, np.zeros(len(tempered)))
-    densities["exact weights"] = _density(x, log_weights)
+    densities[data.weights_text(flow)] = _density(x, log_weights)
     for name, values in learned.items():
         densities[f"learned weights, {name}"] = _density(x, values)
     return densities

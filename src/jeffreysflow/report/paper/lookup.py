@@ -15,17 +15,21 @@ __all__ = ["Value", "our_value"]
 
 _SAME_LAMBDA = 1e-3
 """Relative: ladders are published with few digits."""
+_OF_ENSEMBLE = ("ess", "cess", "cess_identity")
+"""What stands under the name of a sequence, and is of its ensembles."""
 
 
 class Value(NamedTuple):
     """A number, its standard error (NaN where unknown), whether the ensemble was resampled after
-    it, whether what it is an average of is trusted, and whether it is a bias that is no noise.
+    it, whether what it is an average of is trusted and was moved by exact kernels only, and whether
+    it is a bias that is no noise.
     """
 
     number: float
     error: float
     resampled: bool = False
     trusted: bool = True
+    exact_moves: bool = True
     biased: bool = False
 
 
@@ -33,16 +37,23 @@ def our_value(found: Results, table: PaperTable, ours: OursConfig, index: int) -
     """What stands at a position of a table; None where there is nothing. Of the verdict of a flow
     at its end its levels below know nothing, and bias of a reference stands beside exact values.
     """
-    source = ours.at(index)
+    source, position = ours.at(index), table.positions[index]
     if source is None:
         return None
-    value = _found(found, table, ours, source, table.positions[index])
-    judged = table.along in ("last", "samples") and not source.startswith("reference:")
-    if value is None or not judged:
+    value = _found(found, table, ours, source, position)
+    if value is None or source.startswith("reference:"):
         return value
+    judged = _judged(found, ours.quantity, source)
+    if table.along in ("last", "samples") or (table.along, position) == ("lambda", 1):
+        value = value._replace(trusted=found.is_trusted(judged))
+    kind, _, flow = judged.partition(":")
+    return value._replace(exact_moves=kind != "ensemble" or found.has_exact_moves(flow))
+
+
+def _judged(found: Results, quantity: str, source: str) -> str:
+    """What a quantity that stands under ``source`` is of."""
     ensemble = f"ensemble:{source}"
-    of_ensemble = ours.quantity == "ess" and ensemble in found.estimates
-    return value._replace(trusted=found.is_trusted(ensemble if of_ensemble else source))
+    return ensemble if quantity in _OF_ENSEMBLE and ensemble in found.estimates else source
 
 
 def _found(

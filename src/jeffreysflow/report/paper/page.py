@@ -9,7 +9,7 @@ from jeffreysflow.config.paper import Paper, PaperItem
 from jeffreysflow.report.numbers import MISSING, duration
 from jeffreysflow.report.paper.made import Made
 from jeffreysflow.report.paper.tables import paper_table
-from jeffreysflow.report.provenance import versions, wall_seconds
+from jeffreysflow.report.provenance import last_finished, versions, wall_seconds
 from jeffreysflow.report.table import Cell, Table
 from jeffreysflow.report.templates import inline, rendered_page
 
@@ -35,7 +35,7 @@ def paper_page(paper: Paper, made: Mapping[str, Made], images: Mapping[str, byte
         experiments=_experiments(paper, made),
         versions=versions(records),
         wall_time=duration(wall_seconds(records)),
-        finished=max((record.finished for record in records), default=""),
+        finished=last_finished(records) if records else "",
     )
 
 
@@ -99,7 +99,7 @@ def _experiments(paper: Paper, made: Mapping[str, Made]) -> Table:
                 Cell(MISSING if experiment is None else str(experiment.seed)),
                 Cell(duration(wall_seconds(each.records)) if each.records else MISSING),
                 Cell(duration(seconds) if each.records else MISSING),
-                Cell(max((record.finished for record in each.records), default=MISSING)),
+                Cell(last_finished(each.records)),
             ]
         )
     return Table(_HEADINGS, rows)

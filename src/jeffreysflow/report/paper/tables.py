@@ -146,8 +146,10 @@ def _cell(
     percent = series.unit == "percent"
     known = math.isfinite(error) and error > 0
     text = with_error(number, error, fine=not percent) if known or not percent else f"{number:.1f}"
-    # after other resamplings, or of a flow that lost a mode, a larger size is no better
-    passes = percent and beside is not None and number >= beside and value.trusted
+    # after other resamplings or biased moves, or of a flow that lost a mode, a larger size is no
+    # better
+    sound = value.trusted and value.exact_moves
+    passes = percent and beside is not None and number >= beside and sound
     comparable = not value.resampled and not any(map(is_learned, ours.source))
     tone = "good" if passes and comparable else ""
     if value.biased:
