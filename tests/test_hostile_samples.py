@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from jeffreysflow.analysis.imported_axes import between_neighbours
 from jeffreysflow.analysis.imported_copies import different, duplicated
 from jeffreysflow.analysis.imported_energies import check_energies
 from jeffreysflow.config import SamplesConfig
@@ -249,6 +250,25 @@ def test_many_single_precision_numbers_are_no_copies() -> None:
     # the control: as copies, these .7 % would be a doubt
     assert x.size - len(np.unique(x)) > 0.006 * x.size
     assert duplicated(torch.from_numpy(x)) == 0.0
+
+
+def test_another_order_of_axes_is_a_grave_doubt(tmp_path: Path) -> None:
+    chains = np.concatenate([autocorrelated(500, 10, seed) for seed in range(8)], axis=1)
+    found = [doubt for doubt in doubts_of(tmp_path, x=chains.swapaxes(0, 1)) if doubt.grave]
+    assert any("[trajectory, draw, coordinate] in the place of" in doubt.text for doubt in found)
+    assert not any("in the place of" in doubt.text for doubt in doubts_of(tmp_path, x=chains))
+    # many short trajectories, correlated each for itself
+    many = np.concatenate([autocorrelated(20, 10, seed) for seed in range(200)], axis=1)
+    assert not any("in the place of" in doubt.text for doubt in doubts_of(tmp_path, x=many))
+
+
+@pytest.mark.parametrize(("draws", "walkers"), [(1, 40), (2, 3), (4, 1000), (5, 12)])
+def test_independent_trajectories_are_in_order(draws: int, walkers: int) -> None:
+    for seed in range(50):
+        x = torch.from_numpy(np.random.default_rng(seed).normal(size=(draws, walkers, 4)))
+        assert between_neighbours(x) == 0.0
+        # nor are those that stand still
+        assert between_neighbours(x[:1].expand(draws, -1, -1)) == 0.0
 
 
 def test_samples_of_another_origin_are_a_grave_doubt(tmp_path: Path) -> None:

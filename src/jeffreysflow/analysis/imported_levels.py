@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from jeffreysflow.analysis.imported_angles import check_angles
+from jeffreysflow.analysis.imported_axes import between_neighbours
 from jeffreysflow.analysis.imported_copies import different, duplicated
 from jeffreysflow.analysis.imported_energies import check_energies, without_measure
 from jeffreysflow.analysis.imported_overlap import overlap_advice
@@ -109,6 +110,8 @@ class ImportedLevels:
             # before draws are left out: of those that remain an unwrapped angle may jump
             check_angles(torch.from_numpy(read.x), self._path.domain, where)
             parts.append(_taken(read, section))
+        beside = max(between_neighbours(torch.from_numpy(part.x)) for part in parts)
+        self._add(k, lam, "neighbours_correlate", beside)
         x = torch.from_numpy(np.concatenate([part.x for part in parts], axis=1))
         copies = duplicated(x)
         x = self._path.domain.turned(x)

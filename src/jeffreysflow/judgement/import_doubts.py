@@ -31,6 +31,7 @@ def doubts_about_import(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
         *_temperatures(diagnostics),
         *_forces(diagnostics),
         *_too_few(diagnostics),
+        *_in_another_order(diagnostics),
         *_shares(diagnostics, "duplicated", "are copies of others: errors are too small"),
         *_shares(
             diagnostics,
@@ -104,6 +105,19 @@ def _forces(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
         f"({scores[worst]:+.1f} standard errors): shifted coordinates, or another energy"
     )
     return [Doubt(text, grave=abs(worst.value) > _GRAVE_OFF)]
+
+
+def _in_another_order(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
+    found = [row for row in diagnostics if row.quantity == "neighbours_correlate" and row.value]
+    if not found:
+        return []
+    worst = max(found, key=lambda row: row.value)
+    text = (
+        f"neighbouring trajectories of level {worst.level} are correlated ({worst.value:.2f}), and "
+        "draws are not: [trajectory, draw, coordinate] in the place of [draw, trajectory, "
+        "coordinate]? errors are too small"
+    )
+    return [Doubt(text)]
 
 
 def _too_few(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
