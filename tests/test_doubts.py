@@ -281,6 +281,10 @@ def test_a_biased_reference_is_not_trusted_and_an_exact_one_is() -> None:
         assert "statistical only" in texts(doubts)
         assert ("excess kurtosis of up to 7" in texts(doubts)) == tells
     assert is_trusted(doubts_about_reference([row("exact_kernel", 1.0)], noisy))
+    # a first pair without noise has no kurtosis
+    silent = DiagnosticRow("pair", 1, 0.5, "", "swap_kurtosis", math.nan)
+    doubts = doubts_about_reference([row("exact_kernel", 0.0)], [silent, *noisy])
+    assert "excess kurtosis of up to 7" in texts(doubts)
 
 
 def test_exact_values_are_missed_by_a_rule_for_all_degrees_of_freedom() -> None:

@@ -156,6 +156,29 @@ def test_the_reference_table_names_the_worst_series() -> None:
     assert cells["round trips a round"].note == "predicted 0.250"
 
 
+def test_the_reference_table_tells_the_noise_of_swaps() -> None:
+    noise, kurtosis = "largest swap noise s² (kT²)", "its excess kurtosis"
+    found = tables(an_experiment())
+    quiet = reference_table(Results(**found))
+    cells = {row[0].text: row[1].text for row in quiet.rows}
+    assert cells[noise] == cells[kurtosis] == "–"
+    (name,) = found["diagnostics"]
+    for worst, tone in ((-0.9, ""), (-1.5, "bad")):
+        rows = [
+            DiagnosticRow("pair", k, None, "", quantity, value)
+            for quantity, values in (
+                ("swap_noise", (0.0, 0.4, 0.3)),
+                ("swap_kurtosis", (math.nan, 0.5, worst)),
+            )
+            for k, value in enumerate(values, start=1)
+        ]
+        diagnostics = {name: [*found["diagnostics"][name], *rows]}
+        table = reference_table(Results(**{**found, "diagnostics": diagnostics}))
+        told = {row[0].text: row[1] for row in table.rows}
+        assert told[noise] == Cell("0.4", "between levels 1 and 2")
+        assert told[kurtosis] == Cell(f"−{abs(worst)}", "between levels 2 and 3", tone)
+
+
 @pytest.mark.parametrize(("k", "count"), [(0.69, 0), (0.71, 1)])
 def test_a_heavy_tail_of_weights_is_a_caution(k: float, count: int) -> None:
     found = Results(**tables(an_experiment(), k=k))

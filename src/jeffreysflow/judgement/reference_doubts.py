@@ -13,10 +13,11 @@ from jeffreysflow.judgement.scores import LARGEST_Z
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow
 from jeffreysflow.tempering.diagnostics import LARGEST_RHAT
 
-__all__ = ["doubts_about_reference"]
+__all__ = ["LARGEST_KURTOSIS", "doubts_about_reference"]
 
 _GRAVE_RHAT = 1.1
-_LARGEST_KURTOSIS = 1.0
+LARGEST_KURTOSIS = 1.0
+"""Excess, of noise that a penalty takes to be normal."""
 _NO_ERROR = (
     "the run holds fewer than 50 of its autocorrelation times, fewer than 8 independent parts, or "
     "hardly met it"
@@ -57,10 +58,10 @@ def _biased(rows: Sequence[EstimateRow], diagnostics: Sequence[DiagnosticRow]) -
         "estimates): errors are statistical only, those of log Z too; weights of a flow have no "
         "such bias"
     )
-    kurtosis = max(
-        (abs(row.value) for row in diagnostics if row.quantity == "swap_kurtosis"), default=0.0
-    )
-    if kurtosis > _LARGEST_KURTOSIS:
+    found = [abs(row.value) for row in diagnostics if row.quantity == "swap_kurtosis"]
+    # of a pair without noise there is none
+    kurtosis = max((value for value in found if not math.isnan(value)), default=0.0)
+    if kurtosis > LARGEST_KURTOSIS:
         text += (
             f"; a penalty is for normal noise, and that of the estimated swaps has an excess "
             f"kurtosis of up to {kurtosis:.2g}"

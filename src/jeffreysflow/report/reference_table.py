@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jeffreysflow.config import AnyReference, SamplesConfig
+from jeffreysflow.judgement.reference_doubts import LARGEST_KURTOSIS
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
 from jeffreysflow.report.numbers import MISSING, count_text, percent, with_error
@@ -47,6 +48,8 @@ def _column(found: Results, records: Sequence[StageRecord], name: str) -> dict[s
         "proposals not a number": _count(found, name, "rejected_nan"),
         "moves accepted": _range(found.diagnostic(name, "level", "move_acceptance")),
         "swaps accepted": _range(found.diagnostic(name, "pair", "swap_acceptance")),
+        "largest swap noise s² (kT²)": _of_noise(found, name, "swap_noise"),
+        "its excess kurtosis": _of_noise(found, name, "swap_kurtosis", LARGEST_KURTOSIS),
         "barrier": Cell(_of_run(found, name, "barrier")),
         "round trips": Cell(f"{sum(found.diagnostic(name, 'run', 'round_trips')):,.0f}"),
         "round trips a round": Cell(
@@ -94,6 +97,21 @@ def _count(found: Results, reference: str, quantity: str) -> Cell:
     total = sum(found.diagnostic(reference, "level", quantity))
     tone = "bad" if quantity == "rejected_nan" else ""
     return Cell(count_text(total), tone=tone) if total > 0 else Cell(MISSING)
+
+
+def _of_noise(found: Results, reference: str, quantity: str, limit: float = math.inf) -> Cell:
+    """Of pairs whose swap noise was measured the value farthest from 0, and which pair it is."""
+    noise, values = (found.diagnostic(reference, "pair", each) for each in ("swap_noise", quantity))
+    known = {
+        k: value
+        for k, (variance, value) in enumerate(zip(noise, values, strict=False), start=1)
+        if variance > 0 and not math.isnan(value)
+    }
+    if not known:
+        return Cell(MISSING)
+    k = max(known, key=lambda k: abs(known[k]))
+    tone = "bad" if abs(known[k]) > limit else ""
+    return Cell(f"{known[k]:.2g}".replace("-", "−"), f"between levels {k - 1} and {k}", tone)
 
 
 def _of_run(found: Results, reference: str, quantity: str) -> str:
