@@ -22,6 +22,7 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
+    lift_the_usual_limit_of_jobs_a_second()
     if workflow.local_exec:
         check_that_it_fits()
         stop_jobs_when_told_to()

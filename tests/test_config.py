@@ -145,6 +145,10 @@ BAD_OVERRIDES = [
         "flows.tempered-0.50: last_level is for a sequence, levels: all; found levels: last",
     ),
     (
+        {"flows": {"tempered-0.50": {"training": {"source": "reference"}}}},
+        "flows.tempered-0.50: training.source is of a sequence, levels: all",
+    ),
+    (
         {
             "flows": {
                 "tempered-0.50": {

@@ -124,11 +124,13 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
 
 
 SPLINES = {"kind": "spline", "hidden": 8, "bins": 4}
+FROM_THE_REFERENCE = {"steps": 40, "batch": 100, "source": "reference"}
 AT_THE_END = {"network": SMALL, "loss": {"kind": "flow_matching"}, "steps": 60}
 
 
 @pytest.mark.parametrize(
-    ("network", "changes"), [(SMALL, {}), (SPLINES, {"last_level": AT_THE_END})]
+    ("network", "changes"),
+    [(SMALL, {}), (SPLINES, {"last_level": AT_THE_END, "training": FROM_THE_REFERENCE})],
 )
 def test_a_sequence_restores_the_weights_of_the_wells(
     tmp_path: Path, network: dict[str, Any], changes: dict[str, Any]

@@ -11,7 +11,7 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation import fit_base as module
 from jeffreysflow.estimation.fit_base import fit_base
-from jeffreysflow.estimation.spread_rows import spread_rows
+from jeffreysflow.estimation.spread_rows import so_many_rows, spread_rows
 from jeffreysflow.potentials.fitted_base import FittedBase
 from jeffreysflow.stages import base as base_stage
 from jeffreysflow.stages import gather
@@ -99,6 +99,23 @@ def test_few_of_many_rows_are_those_of_all_walkers(walkers: int) -> None:
     assert len(spread_rows(0, 7)) == 0
 
 
+@pytest.mark.parametrize(
+    ("n", "number"), [(64 * 1200, 201), (64 * 1200, 76_799), (7, 7), (100, 70)]
+)
+def test_as_many_rows_as_asked_for_are_of_all_walkers(n: int, number: int) -> None:
+    rows = so_many_rows(n, number)
+    assert len(rows) == number
+    assert bool((rows.diff() > 0).all())
+    assert 0 <= int(rows[0]) <= int(rows[-1]) < n
+    if number == 201:
+        shown = torch.bincount(rows % 64, minlength=64)
+        assert int(shown.max()) <= 8
+        assert int((shown > 0).sum()) >= 48
+        # the control: at equal distances these were two of 64 walkers
+        even = torch.linspace(0, n - 1, number).round().long() % 64
+        assert even.unique().tolist() == [0, 63]
+
+
 def test_the_base_is_fitted_to_all_walkers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_ROWS", 500)
     stream = Stream(3, "walkers")
@@ -109,3 +126,18 @@ def test_the_base_is_fitted_to_all_walkers(monkeypatch: pytest.MonkeyPatch) -> N
     assert base.lines is not None
     right = base.lines.weights[base.lines.means[:, 0] > 15].sum()
     assert float(right) == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("draws", [1, 2])
+def test_a_base_is_not_fitted_to_a_single_sample(tmp_path: Path, draws: int) -> None:
+    write_files(tmp_path)
+    np.savez(tmp_path / "few.npz", x=drawn(300, (draws, 1)))
+    few = "references:\n  few:\n    kind: samples\n    files: [{{file: few.npz, lam: 1}}]"
+    body = FITTED.replace("kind: fitted,", "kind: fitted, reference: few,").replace(
+        "references:\n", f"{few}\n", 1
+    )
+    if draws == 1:
+        with pytest.raises(UserError, match=r"base\.reference: 'few' has one sample"):
+            experiment_of(tmp_path, body=body)
+        return
+    assert experiment_of(tmp_path, body=body).base_reference == "few"

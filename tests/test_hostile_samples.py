@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from jeffreysflow.analysis.imported_weights import different, duplicated
+from jeffreysflow.analysis.imported_axes import between_neighbours
+from jeffreysflow.analysis.imported_copies import different, duplicated
+from jeffreysflow.analysis.imported_energies import check_energies
+from jeffreysflow.config import SamplesConfig
+from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.thermometers import by_gradients
 from jeffreysflow.judgement.doubts import Doubt
 from jeffreysflow.judgement.import_doubts import doubts_about_import
 from jeffreysflow.potentials.user import load_user_potential
@@ -18,7 +23,7 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sample_files import file_facts, read_samples
 from jeffreysflow.stores.sealed import DamagedError
 from jeffreysflow.stores.tables import DiagnosticRow, read_table
-from sample_cases import BODY, PRECISION, drawn, experiment_of, write_files
+from sample_cases import BODY, KJ, PRECISION, drawn, experiment_of, write_files
 
 ONE = "      - {file: x.npz, lam: 1}"
 
@@ -62,6 +67,13 @@ def test_numbers_of_any_kind_are_read(tmp_path: Path, dtype: str) -> None:
         ({"log_weight": np.ones((200, 8))}, "'log_weight' is not read"),
         ({"Walkers": np.ones(1600)}, "'Walkers' is not read; 'walker' is for"),
         ({"u": np.ones((200, 8))}, "'u' is not read; 'U' is for energies"),
+        ({"logw": np.ones((200, 8))}, "'logw' is not read; 'log_weights' is for natural log"),
+        ({"log_w": np.ones((200, 8))}, "'log_w' is not read"),
+        ({"LNW": np.ones((200, 8))}, "'LNW' is not read"),
+        ({"energies": np.ones((200, 8))}, "'energies' is not read; 'U' is for energies"),
+        ({"E_pot": np.ones((200, 8))}, "'E_pot' is not read; 'U' is for energies"),
+        ({"chain": np.ones(1600)}, "'chain' is not read; 'walker' is for"),
+        ({"trajectory": np.ones(1600)}, "'trajectory' is not read; 'walker' is for"),
     ],
 )
 def test_what_would_be_misread_or_ignored_is_one_line(
@@ -75,7 +87,12 @@ def test_what_would_be_misread_or_ignored_is_one_line(
 
 
 def test_other_arrays_are_none_of_our_business(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", x=drawn(300), time=np.zeros(200), box=np.array("none"))
+    others = {"time": np.zeros(200), "box": np.array("none"), "kinetic_energy": np.zeros(200)}
+    np.savez(tmp_path / "x.npz", x=drawn(300), **others)
+    assert file_facts(tmp_path / "x.npz")[1:] == (200, 8)
+    # beside what is read
+    U = np.zeros((200, 8))
+    np.savez(tmp_path / "x.npz", x=drawn(300), U=U, energy=U, log_weights=U, weights=U)
     assert file_facts(tmp_path / "x.npz")[1:] == (200, 8)
 
 
@@ -93,6 +110,17 @@ def test_a_bad_label_does_not_cost_the_others_their_samples(
     np.savez(tmp_path / "x.npz", x=drawn(300, (90,)), walker=walker)
     with pytest.raises(UserError, match=message):
         file_facts(tmp_path / "x.npz")
+
+
+def test_a_stray_short_file_does_not_cost_the_others_their_samples(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    for name, draws in (("long", 200), ("fair", 30), ("stray", 3)):
+        np.savez(tmp_path / f"{name}.npz", x=drawn(300, (draws, 8), seed=draws))
+    files = "      - {file: 900.npz, temperature: 900}\n      - {file: [long.npz, %s.npz], lam: 1}"
+    np.savez(tmp_path / "900.npz", x=drawn(900, (200, 16)))
+    with pytest.raises(UserError, match=r"stray.npz' has 3 draws, others 200; all are cut"):
+        experiment_of(tmp_path, files=files % "stray")
+    assert experiment_of(tmp_path, files=files % "fair").reference("r").samples == 30 * 16
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -143,6 +171,32 @@ def test_energies_of_one_file_are_looked_at_although_another_has_none(tmp_path: 
         doubts_of(tmp_path, files)
 
 
+@pytest.mark.parametrize("n", [1000, (1 << 20) + 1000])
+def test_one_sample_that_clashes_hides_no_wrong_energies(n: int) -> None:
+    rng = np.random.default_rng(1)
+    U = torch.from_numpy(10 * rng.normal(size=n))
+    U[5] = 1e6
+    section = SamplesConfig.model_validate(
+        {
+            "kind": "samples",
+            "temperature": 300,
+            "energies": "kJ/mol",
+            "files": [{"file": "a.npz", "temperature": 300}],
+        }
+    )
+    in_kJ = KJ * U
+    check_energies(in_kJ + 7, U, section, "here")
+    with pytest.raises(UserError, match="right in kcal/mol; set energies: kcal/mol"):
+        check_energies(in_kJ / 4.184, U, section, "here")
+    with pytest.raises(UserError, match="their correlation is"):
+        check_energies(in_kJ.flip(0), U, section, "here")
+    # a clash that the program sees otherwise says nothing of the others
+    in_kJ[5] = 3e300
+    check_energies(in_kJ, U, section, "here")
+    with pytest.raises(UserError, match="right in kcal/mol"):
+        check_energies(in_kJ / 4.184, U, section, "here")
+
+
 def test_what_is_left_out_counts_by_its_weight(tmp_path: Path) -> None:
     x, log_weights = drawn(300), np.zeros((200, 8))
     x[7, 3] = 1e200
@@ -168,6 +222,55 @@ def test_copies_are_counted_without_rounding() -> None:
     assert duplicated(torch.tensor([[[0.0], [-0.0]]]).double()) == 0.5
 
 
+def stored(kind: str, x: np.ndarray) -> np.ndarray:
+    """As a file of such numbers has them."""
+    if kind in ("whole", "decimals"):
+        return np.round(1000 * x) if kind == "whole" else np.round(x, 3)
+    if kind == "rounded float32":
+        return np.round(x, 3).astype("float32").astype(float)
+    return x.astype(kind).astype(float)
+
+
+KINDS = ["float64", "float32", "float16", "whole", "decimals", "rounded float32"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_few_digits_coincide_by_chance(kind: str) -> None:
+    for seed, d in ((1, 1), (2, 1), (3, 2)):
+        x = stored(kind, np.random.default_rng(seed).normal(size=(5000, 4, d)))
+        assert duplicated(torch.from_numpy(x)) == 0.0
+        # copies are told among them
+        x[:, 2] = x[::-1, 0]
+        rough = d == 1 and kind not in KINDS[:2]
+        assert duplicated(torch.from_numpy(x)) == pytest.approx(0.25, rel=0.3 if rough else 0.01)
+
+
+def test_many_single_precision_numbers_are_no_copies() -> None:
+    x = np.random.default_rng(4).normal(size=(100_000, 10, 1)).astype("float32").astype(float)
+    # the control: as copies, these .7 % would be a doubt
+    assert x.size - len(np.unique(x)) > 0.006 * x.size
+    assert duplicated(torch.from_numpy(x)) == 0.0
+
+
+def test_another_order_of_axes_is_a_grave_doubt(tmp_path: Path) -> None:
+    chains = np.concatenate([autocorrelated(500, 10, seed) for seed in range(8)], axis=1)
+    found = [doubt for doubt in doubts_of(tmp_path, x=chains.swapaxes(0, 1)) if doubt.grave]
+    assert any("[trajectory, draw, coordinate] in the place of" in doubt.text for doubt in found)
+    assert not any("in the place of" in doubt.text for doubt in doubts_of(tmp_path, x=chains))
+    # many short trajectories, correlated each for itself
+    many = np.concatenate([autocorrelated(20, 10, seed) for seed in range(200)], axis=1)
+    assert not any("in the place of" in doubt.text for doubt in doubts_of(tmp_path, x=many))
+
+
+@pytest.mark.parametrize(("draws", "walkers"), [(1, 40), (2, 3), (4, 1000), (5, 12)])
+def test_independent_trajectories_are_in_order(draws: int, walkers: int) -> None:
+    for seed in range(50):
+        x = torch.from_numpy(np.random.default_rng(seed).normal(size=(draws, walkers, 4)))
+        assert between_neighbours(x) == 0.0
+        # nor are those that stand still
+        assert between_neighbours(x[:1].expand(draws, -1, -1)) == 0.0
+
+
 def test_samples_of_another_origin_are_a_grave_doubt(tmp_path: Path) -> None:
     x = drawn(300)
     assert not doubts_of(tmp_path, x=x)
@@ -175,6 +278,40 @@ def test_samples_of_another_origin_are_a_grave_doubt(tmp_path: Path) -> None:
         (doubt,) = doubts_of(tmp_path, x=x + np.array([0, shift]))
         assert doubt.grave
         assert "worst at level 0 on x2" in doubt.text
+
+
+def autocorrelated(draws: int, tau: float, seed: int) -> np.ndarray:
+    """A single walker of the target, [draw, 1, 2]."""
+    rho = (tau - 1) / (tau + 1)
+    noise = np.random.default_rng(seed).normal(size=(draws, 1, 2))
+    x = noise.copy()
+    for k in range(1, draws):
+        x[k] = rho * x[k - 1] + np.sqrt(1 - rho**2) * noise[k]
+    return x / np.sqrt(PRECISION)
+
+
+def temperature_doubts(x: np.ndarray, gradient: float = PRECISION) -> list[Doubt]:
+    samples = torch.from_numpy(x)
+    found = by_gradients(samples, gradient * samples, Domain.euclidean(x.shape[2]))
+    stderr = None if np.isnan(found.error) else found.error
+    row = DiagnosticRow("level", 0, 1.0, "", "temperature_ratio", found.ratio, stderr, found.dof)
+    return doubts_about_import([row])
+
+
+def test_too_short_a_run_is_of_no_other_temperature() -> None:
+    runs = [autocorrelated(300, 40, seed)[..., :1] for seed in range(30)]
+    assert not any(temperature_doubts(x) for x in runs)
+    # what hardly moves seems cold
+    stuck = [temperature_doubts(autocorrelated(100, 1e5, seed)) for seed in range(10)]
+    assert not any(doubt.grave for doubts in stuck for doubt in doubts)
+    assert any("with no error" in doubt.text for doubts in stuck for doubt in doubts)
+    # but samples in another unit are told without an error, too
+    for x in runs:
+        (doubt,) = temperature_doubts(10 * x)
+        assert doubt.grave
+    # a pair of levels says less
+    row = DiagnosticRow("pair", 1, 1.0, "", "temperature_ratio", -3.0)
+    assert [doubt.grave for doubt in doubts_about_import([row])] == [False]
 
 
 def test_samples_of_a_barrier_are_a_grave_doubt(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jeffreysflow.analysis.imported_weights import duplicated
+from jeffreysflow.analysis.imported_copies import duplicated
 from jeffreysflow.config import Experiment, Project, resolve_experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.judgement.doubts import Doubt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -72,6 +73,27 @@ def level(
         say=lines.append,
     )
     return result, lines
+
+
+def test_training_begins_from_the_reference_below_where_the_ensemble_is_small() -> None:
+    """Of 160 samples a flow of so many steps learns most by heart; of 4,000 next to nothing."""
+    half = replace(SETTINGS, lam_0=0.5, loss=JeffreysLoss(0.5, 1.0), rejuvenation_steps=0)
+    few = exact(320, 0.5, "few")
+    energies = PATH.energies(few)
+    below = Ensemble(few, torch.zeros(320).double(), *energies)
+    many = of_walkers(exact(4000, 0.5, "below"), 100)
+    reference = of_walkers(exact(4000, 1.0, "reference"), 100)
+    by_heart, held_out = [], []
+    for reference_below in (None, many):
+        stream = partial(Stream, 7)
+        facts = distill_level(
+            *(PATH, half, below, reference, stream), reference_below=reference_below
+        ).facts
+        by_heart.append(facts["overfitting"])
+        held_out.append(facts["cess_held_out"])
+    assert by_heart[0] > 0.1
+    assert abs(by_heart[1]) < 0.05
+    assert 1 - held_out[1] < 0.3 * (1 - held_out[0])
 
 
 OPTIONS = JeffreysLoss().options

@@ -107,3 +107,43 @@ def test_levels_that_nothing_joins_have_no_averages(
     found = reweighted(V, V[..., None], lam, lam)
     exact = -150 * math.log(lam[0])
     assert abs(float(found.log_z[0]) - exact) < 4 * float(found.log_z_errors[0])
+
+
+def two_states(seed: int, draws: int, walkers: int, stay: float = 0.99) -> torch.Tensor:
+    """0 or 1, each as often, [2, draw, walker] at two levels that do not differ in energy."""
+    moved = Stream(seed, "two states").uniform(2, draws, walkers) > stay
+    moved[:, 0] = Stream(seed, "first").uniform(2, walkers) > 0.5
+    return (moved.cumsum(dim=1) % 2).double()
+
+
+def test_few_walkers_that_hardly_moved_have_no_error() -> None:
+    """Where 16 parts of the run were taken for independent, the error was .07 instead of .17."""
+    for seed in range(10):
+        x = two_states(seed, 400, 1)
+        found = reweighted(torch.zeros_like(x), x[..., None], [0.5, 1.0], [1.0])
+        assert math.isnan(float(found.errors))
+    scores = []
+    for seed in range(40):
+        x = two_states(seed, 1000, 2, stay=0.8)
+        found = reweighted(torch.zeros_like(x), x[..., None], [0.5, 1.0], [1.0])
+        assert float(found.dof) >= 5
+        scores.append(float((found.means - 0.5) / found.errors))
+    assert abs(torch.tensor(scores).square().mean() - 1) < 4 * math.sqrt(2 / 40)
+
+
+def test_an_event_that_one_walker_met_has_no_error() -> None:
+    stream = Stream(2, "rare")
+    V = stream.normal(2, 100, 16).square()
+    x = torch.zeros(2, 100, 16, 1).double()
+    x[1, 40:45, 3] = 1.0
+    assert math.isnan(float(reweighted(V, x, [0.9, 1.0], [1.0]).errors))
+    # as many by chance, of all walkers
+    x = (stream.uniform(2, 100, 16, 1) > 0.99).double()
+    found = reweighted(V, x, [0.9, 1.0], [1.0])
+    assert float(found.errors) > 0
+    assert 5 <= float(found.dof) <= 15
+    # of a single walker, each draw for itself
+    x = torch.zeros(2, 400, 1, 1).double()
+    x[1, [40, 200, 333]] = 1.0
+    V = stream.normal(2, 400, 1).square()
+    assert math.isnan(float(reweighted(V, x, [0.9, 1.0], [1.0]).errors))

@@ -1,11 +1,13 @@
 """Internal coordinates: round trips, the determinant, symmetry, and what no tree covers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.molecule import _atom
 from jeffreysflow.molecules.bonded import Angles, PeriodicTorsions, RyckaertBellemans
 from jeffreysflow.molecules.cartesian import Cartesian
 from jeffreysflow.molecules.chart import Chart
@@ -216,6 +218,19 @@ def test_rings_are_cut_open() -> None:
     assert float((frames.x - x).abs().max()) < 1e-9
 
 
+@pytest.mark.parametrize("elements", ["HOH", "PPPP", "OOO", "CCCH", "HCC"])
+def test_where_all_atoms_are_bonded_there_is_a_tree(elements: str) -> None:
+    """Water with a bond between its hydrogens, as topologies of Amber list it; white phosphorus."""
+    n = len(elements)
+    bonds = tuple((i, j) for i in range(n) for j in range(i))
+    corners = [[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]]
+    r = 0.05 * torch.tensor(corners[:n]).double()
+    chart = internal_chart(Topology(tuple(elements), bonds), r, KT, alike)
+    x = samples_of(chart, 10, spread=0.2)
+    frames = chart.coordinates(turned(chart.positions(x)))
+    assert float((frames.x - x).abs().max()) < 1e-9
+
+
 def test_cartesian_coordinates_hold_the_centroid() -> None:
     field, reference = harmonic_water()
     molecule = Molecule(field, Cartesian(reference, 0.01), 300.0, WATER)
@@ -239,3 +254,38 @@ def test_cartesian_coordinates_hold_the_centroid() -> None:
     assert molecule.coordinates(molecule.positions(placed)).x[7].tolist() == pytest.approx(
         many[7].tolist(), abs=1e-12
     )
+
+
+def test_a_single_atom_has_no_size_to_compare() -> None:
+    atom = Molecule(
+        ForceField(1, [], []), Cartesian(torch.zeros(1, 3), 0.01), 300.0, Topology(("Ar",), ())
+    )
+    assert len(atom.coordinates(torch.rand(1, 3, 4).double()).x) == 4
+
+
+def backbone(bonds: int) -> Topology:
+    """N, CA and C of two residues, the first so many of their bonds."""
+    return Topology(
+        elements=tuple("NCCNCC"),
+        bonds=tuple((i, i + 1) for i in range(5))[:bonds],
+        names=("N", "CA", "C") * 2,
+        residues=(("GLY", 1),) * 3 + (("GLY", 2),) * 3,
+    )
+
+
+def test_backbone_torsions_are_of_atoms_that_are_bonded() -> None:
+    found = {"phi": (2, 3, 4, 5), "psi": (0, 1, 2, 3), "omega": (1, 2, 3, 4)}
+    assert backbone(5).backbone_torsions() == found
+    # two chains, whose residues are numbered on
+    chains = replace(backbone(5), bonds=((0, 1), (1, 2), (3, 4), (4, 5)))
+    assert chains.backbone_torsions() == {}
+
+
+def test_an_atom_that_is_named_is_the_only_one_of_its_name() -> None:
+    alike = replace(backbone(5), names=tuple("NCCNCC"))
+    assert alike.named(1, "C") == (1, 2)
+    assert alike.find(1, "C") is None
+    assert alike.find(1, "N") == 0
+    with pytest.raises(UserError, match=r"distances\.ends: 2 atoms are named '2:C'.*from 1: 5, 6$"):
+        _atom("2:C", "distances.ends", alike)
+    assert [_atom(text, "distances.ends", alike) for text in ("1:N", "6")] == [0, 5]

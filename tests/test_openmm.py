@@ -287,7 +287,7 @@ def test_levels_of_ours_belong_to_their_temperature(
     layout, _ = tempered
     store = layout.reference("temperatures").levels / "store.zarr"
     for temperature in (300, 600):
-        entry = {"file": str(store), "level": 0, "temperature": temperature}
+        entry = {"file": str(store), "temperature": temperature}
         body = {
             "title": "again",
             "potential": {"molecule": {**FF96, "temperature": temperature}},

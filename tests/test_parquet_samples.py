@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,28 @@ def test_columns_become_trajectories(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"cannot be read as \.parquet"):
         file_facts(tmp_path / "x.parquet")
+
+
+def test_what_is_missing_or_no_number_is_named(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_files(tmp_path)
+    x = drawn(300, (4,))
+    right = {"x1": x[:, 0].tolist(), "x2": x[:, 1].tolist(), "walker": ["a", "a", "b", "b"]}
+    target = load_user_potential(tmp_path / "energy.py")
+
+    def read(**changed: list[Any]) -> None:
+        parquet.write_table(pyarrow.table({**right, **changed}), tmp_path / "x.parquet")
+        file_facts(tmp_path / "x.parquet")
+        read_samples(tmp_path / "x.parquet", None, target)
+
+    read()
+    with pytest.raises(UserError, match=r"walker is missing in 1 of 4 rows"):
+        read(walker=["a", "a", None, "b"])
+    with pytest.raises(UserError, match=r"x2 must hold real numbers, found bool"):
+        read(x2=[True, False, True, True])
+    with pytest.raises(UserError, match=r"x2 is missing in 2 of 4 rows"):
+        read(x2=[1.0, None, None, 0.0])
 
 
 def test_without_its_library_the_extra_is_named(

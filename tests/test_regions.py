@@ -163,6 +163,11 @@ def test_disagreement_is_told_from_agreement() -> None:
     assert doubt.grave
     assert "which has no error of it" in doubt.text
     assert not disagreement_about_regions([region(0.25, 0.01)], without)
+    # and so of what lies outside the region, where that is rarer
+    mostly = Witness("r", [region(0.9)], sound=True)
+    (doubt,) = disagreement_about_regions([region(0.35, 0.005)], mostly)
+    assert doubt.grave
+    assert not disagreement_about_regions([region(0.8, 0.005)], mostly)
     assert not disagreement_about_regions([region(0.05, 0.1)], without)
     assert not doubts_about_regions([region(0.2, 0.01)])
     assert [d.grave for d in doubts_about_regions([region(0.2)])] == [False]

@@ -129,6 +129,22 @@ def test_a_shifted_well_is_told_by_its_mean_force() -> None:
     assert abs(ratio.ratio - 1) < 5 * ratio.error
 
 
+def test_a_shift_beside_a_slow_coordinate_is_felt() -> None:
+    """Whose mean is far from 0, and no error: of both the shifted one is certain."""
+    noise = Stream(8, "slow").normal(600, 4, 2)
+    slow = torch.zeros(4).double()
+    for draw in range(600):
+        slow = 0.98 * slow + 0.2 * noise[draw, :, 0]
+        noise[draw, :, 0] = slow + 0.4
+    plane = Domain.euclidean(2)
+    right = largest_imbalance(noise, noise, plane)
+    assert not abs(right.units) > 4 * right.error
+    noise[..., 1] += 0.25
+    wrong = largest_imbalance(noise, noise, plane)
+    assert wrong.coordinate == 1
+    assert abs(wrong.units) > 5 * wrong.error
+
+
 def test_a_slope_between_walls_is_felt() -> None:
     u = Stream(6, "slope").uniform(*SHAPE)
     x = -torch.log1p(-u * -math.expm1(-2.0)) / 2

@@ -62,8 +62,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "experiments: [periodic_well, my_energy.yaml]\nscale: smoke\nseed: 1\n"
     )
     start_and_kill_half_way(folder)
-    run = snakemake(folder)
+    run = snakemake(folder, "--verbose")
     assert run.returncode == 0, run.stdout + run.stderr
+    (folder / "log.txt").write_text(run.stdout + run.stderr)
     return folder
 
 
@@ -72,6 +73,12 @@ def test_a_killed_run_goes_on_where_it_stopped(finished: Path) -> None:
     assert before
     for record, text in before.items():
         assert Path(record).read_text() == text  # not made a second time
+
+
+def test_jobs_are_looked_for_when_one_has_ended(finished: Path) -> None:
+    """Not for evermore once a second for each that has, as Snakemake's usual limit has it."""
+    log = (finished / "log.txt").read_text()
+    assert 5 < log.count("Ready jobs") <= log.count("Finished jobid")
 
 
 def test_one_page_and_one_table_come_out(finished: Path) -> None:

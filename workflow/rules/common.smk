@@ -376,6 +376,15 @@ def run_again_what_was_made_otherwise():
         workflow.dag.forcefiles.add(str(RESULTS / "report.html"))
 
 
+def lift_the_usual_limit_of_jobs_a_second():
+    """With it Snakemake leaves a timer for each finished job, which looks for jobs to run once a
+    second for evermore: after some hundred jobs that takes a core. A limit that was asked for stays.
+    """
+    limiter = getattr(workflow.scheduler, "job_rate_limiter", None)
+    if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 def page_and_summary(wildcards):
     run_again_what_was_made_otherwise()
     # the page of the paper, where there is one, tells of what is in this folder too

@@ -9,7 +9,7 @@ import torch
 from jeffreysflow.analysis.checked_samples import ROWS_AT_A_TIME, checked_slabs
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.region_rows import add_free_energies_of_groups
-from jeffreysflow.analysis.weight_rows import add_weights
+from jeffreysflow.analysis.weight_rows import add_facts_of_levels, add_weights
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.averages import WeightedSums, combined
@@ -46,12 +46,14 @@ def add_ensemble(
     add_from_groups(table, groups, ("ess", "log_z"), {"ess": "ess_after_resampling"})
     whole = combined(groups)
     add_weights(table, whole, largest)
-    for level in range(1, table.level + 1):
-        record = read_record(layout.flow(flow).level(level) / "done.json")
+    records = [
+        read_record(layout.flow(flow).level(level) / "done.json")
+        for level in range(1, table.level + 1)
+    ]
+    for level, record in enumerate(records, start=1):
         if record.get("overfitting") is not None:
             table.add("overfitting", float(record["overfitting"]), level=level)
-        if record.get("biased_weights") is not None:
-            table.add("unbiased_weights", 0.0)
+    add_facts_of_levels(table, records)
     section = experiment.flow(flow)
     if section.levels == "all" and section.rejuvenation_steps:
         table.add("exact_moves", float(rejuvenation_kernel(section).exact))

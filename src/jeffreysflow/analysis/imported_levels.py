@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from jeffreysflow.analysis.imported_angles import check_angles
-from jeffreysflow.analysis.imported_energies import check_energies
+from jeffreysflow.analysis.imported_axes import between_neighbours
+from jeffreysflow.analysis.imported_copies import different, duplicated
+from jeffreysflow.analysis.imported_energies import check_energies, without_measure
 from jeffreysflow.analysis.imported_overlap import overlap_advice
+from jeffreysflow.analysis.imported_stores import check_place
 from jeffreysflow.analysis.imported_weights import (
-    different,
-    duplicated,
     given_energies,
     log_weights_of,
     marked,
@@ -29,6 +31,7 @@ from jeffreysflow.estimation.thermometers import Thermometer, by_gradients, by_n
 from jeffreysflow.launch.target import build_path
 from jeffreysflow.molecules.molecule import Molecule
 from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.progress import Progress
 from jeffreysflow.stores.levels import Samples
 from jeffreysflow.stores.sample_files import ReadSamples, read_samples
@@ -103,9 +106,12 @@ class ImportedLevels:
         parts = []
         for file, found in zip(files, entry.found, strict=True):
             read = read_samples(file, entry.level, self._path.target, found.digest)
+            check_place(file, read.place, section.path, lam)
             # before draws are left out: of those that remain an unwrapped angle may jump
             check_angles(torch.from_numpy(read.x), self._path.domain, where)
             parts.append(_taken(read, section))
+        beside = max(between_neighbours(torch.from_numpy(part.x)) for part in parts)
+        self._add(k, lam, "neighbours_correlate", beside)
         x = torch.from_numpy(np.concatenate([part.x for part in parts], axis=1))
         copies = duplicated(x)
         x = self._path.domain.turned(x)
@@ -118,11 +124,13 @@ class ImportedLevels:
             raise UserError(
                 f"{where}: the energy is not a number at {int(U.isnan().sum())} of {len(U)} samples"
             )
-        # a program knows nothing of the volume element of coordinates, which is U_0 there
-        scaled = V if section.path == "power" else U
-        pair = given_energies(parts, scaled.reshape(x.shape[:2]))
-        if pair is not None:
-            self._add(k, lam, "energy_offset", check_energies(*pair, section, where))
+        power = section.path == "power"
+        bare = V if power else without_measure(U, flat, self._path.target.measure)
+        for ours, known in ((False, bare), (True, interpolated(U_0, V, lam))):
+            pair = given_energies(parts, known.reshape(x.shape[:2]), ours=ours)
+            if pair is not None:
+                offset = check_energies(*pair, section, where, ours=ours)
+                self._add(k, lam, "energy_offset", offset)
         others = marked(parts, "foreign")
         beyond = ~others & ~U.isfinite().reshape(x.shape[:2])
         for those, what in (
@@ -211,7 +219,12 @@ def _taken(found: ReadSamples, section: SamplesConfig) -> ReadSamples:
         rows = section.discard + section.thin * np.arange(section.draws)
     else:
         rows = np.linspace(section.discard, draws - 1, section.draws).round().astype(int)
-    return ReadSamples(*(None if values is None else values[rows] for values in found))  # type: ignore[arg-type]
+    kept: dict[str, Any] = {
+        name: values[rows]
+        for name, values in found._asdict().items()
+        if isinstance(values, np.ndarray)
+    }
+    return found._replace(**kept)
 
 
 def _inside(x: torch.Tensor, domain: Domain) -> torch.Tensor:

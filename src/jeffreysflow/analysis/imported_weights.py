@@ -1,4 +1,4 @@
-"""Weights that came with samples, and how many different samples are left of them."""
+"""Weights, energies and marks that came with samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from jeffreysflow.errors import UserError, shown
 from jeffreysflow.stores.sample_files import ReadSamples
 
-__all__ = ["different", "duplicated", "given_energies", "log_weights_of", "marked"]
+__all__ = ["given_energies", "log_weights_of", "marked"]
 
 
 def log_weights_of(
@@ -53,43 +53,17 @@ def marked(parts: Sequence[ReadSamples], mark: Literal["foreign", "unplaced"]) -
 
 
 def given_energies(
-    parts: Sequence[ReadSamples], U: torch.Tensor
+    parts: Sequence[ReadSamples], U: torch.Tensor, *, ours: bool
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The energies that files give, in their unit, and beside them ours of the same samples, of
-    ``U`` [draw, walker] of all files; None where no file gives any.
+    """The energies that files give, in their unit, those that are stores of ``ours`` or those that
+    are not, and beside them the known ones of the same samples, of ``U`` [draw, walker] of all
+    files; None where no such file gives any.
     """
-    theirs, ours, first = [], [], 0
+    theirs, known, first = [], [], 0
     for part in parts:
         last = first + part.x.shape[1]
-        if part.U is not None:
+        if part.U is not None and (part.place is not None) == ours:
             theirs.append(torch.from_numpy(part.U).flatten())
-            ours.append(U[:, first:last].flatten())
+            known.append(U[:, first:last].flatten())
         first = last
-    return (torch.cat(theirs), torch.cat(ours)) if theirs else None
-
-
-def duplicated(x: torch.Tensor) -> float:
-    """The share of samples [draw, walker, d] that are copies of another one, apart from those that
-    stay where they were in their own trajectory, as rejected moves do.
-    """
-    flat = x.transpose(0, 1).flatten(0, 1)
-    stays = torch.zeros(x.shape[:2], dtype=torch.bool).T.clone()
-    stays[:, 1:] = (x[1:] == x[:-1]).all(dim=-1).T
-    moved = flat[~stays.flatten()]
-    return (len(moved) - len(_counts(moved))) / len(flat)
-
-
-def different(x: torch.Tensor) -> float:
-    """How many different samples of equal weight [n, d] are worth: ``n^2 / sum_i c_i^2`` with the
-    number c_i of copies of each.
-    """
-    return len(x) ** 2 / float(np.square(_counts(x).astype(np.float64)).sum())
-
-
-def _counts(x: torch.Tensor) -> np.ndarray:
-    """Of each different row how many there are."""
-    # a zero without a sign
-    bits = np.ascontiguousarray(x.numpy() + 0.0)
-    rows = bits.view(np.dtype((np.void, bits.itemsize * bits.shape[1])))
-    counts: np.ndarray = np.unique(rows, return_counts=True)[1]
-    return counts
+    return (torch.cat(theirs), torch.cat(known)) if theirs else None

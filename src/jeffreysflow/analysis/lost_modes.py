@@ -27,11 +27,12 @@ def beyond_the_largest(
     """The share of the target, by samples [n] that stand for ``shares`` [n] of it (equal ones by
     default), whose log weight, had the flow made them, is larger by 1 than the ``largest`` of its
     own samples; and their effective number ``1 / sum shares^2``. Of a good flow's target samples
-    hardly any is: the flow would have made some of them.
+    hardly any is: the flow would have made some of them. One of which no base sample is found,
+    whose log weight is NaN, is of those: the flow never draws it.
     """
     n = len(log_weights)
     shares = torch.full((n,), 1 / n, dtype=torch.float64) if shares is None else shares.double()
-    beyond = shares[log_weights > largest + _MARGIN]
+    beyond = shares[~(log_weights <= largest + _MARGIN)]
     return float(beyond.sum()), float(1 / shares.square().sum())
 
 

@@ -54,14 +54,18 @@ def temperature_rows(levels: Levels, measured: Measured) -> list[TemperatureRow]
     level = {lam: k for k, lam in enumerate(levels.lam.tolist())}
     for i, lam in enumerate(at):
         log_z = float(found.log_z[i]), _known(found.log_z_errors[i])
-        rows.append(TemperatureRow(lam, "log_z", *log_z))
+        rows.append(TemperatureRow(lam, "log_z", *log_z, dof=_known(found.log_z_dof[i])))
         for j, name in enumerate(names):
             mean, error = float(found.means[i, j]), _known(found.errors[i, j])
-            counted: tuple[float | None, float | None] = (None, None)
+            row = TemperatureRow(lam, name, mean, error, dof=_known(found.dof[i, j]))
             if lam in level:
                 mine = own[level[lam]]
-                counted = float(mine.means[j]), _known(mine.errors[j])
-            rows.append(TemperatureRow(lam, name, mean, error, *counted))
+                row = row._replace(
+                    counted=float(mine.means[j]),
+                    counted_stderr=_known(mine.errors[j]),
+                    counted_dof=_known(mine.dof[j]),
+                )
+            rows.append(row)
     return rows
 
 

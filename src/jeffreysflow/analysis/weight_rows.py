@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.pareto import LargestWeights
 
-__all__ = ["add_weight_facts", "add_weights"]
+__all__ = ["add_facts_of_levels", "add_weight_facts", "add_weights"]
 
 _FACTS = ("passes", "acceptance", "accepted_moves", "temperatures", "infinite_variance")
 
@@ -20,6 +20,8 @@ def add_weight_facts(table: EstimateTable, record: Mapping[str, Any]) -> None:
     for name in _FACTS:
         if name in record:
             table.add(name, float(record[name]))
+    for name, value in record.get("began", {}).items():
+        table.add(f"began_{name}", float(value))
     if "unbiased" in record:
         table.add("unbiased_weights", float(record["unbiased"]))
         if not record["unbiased"]:
@@ -28,6 +30,18 @@ def add_weight_facts(table: EstimateTable, record: Mapping[str, Any]) -> None:
         table.add("log_weight_excess", record["excess"], record["excess_error"])
         for name, value in record["excess_between"].items():
             table.add(f"log_weight_excess_between:{name}", value)
+
+
+def add_facts_of_levels(table: EstimateTable, records: Sequence[Mapping[str, Any]]) -> None:
+    """Add what the ``records`` of all levels say of the random weights of an ensemble."""
+    biased = [record for record in records if record.get("biased_weights")]
+    if biased:
+        table.add("unbiased_weights", 0.0)
+        corrected = all(record.get("corrected_weights") for record in biased)
+        table.add("corrected_weights", float(corrected))
+    infinite = max(float(record.get("infinite_variance") or 0.0) for record in records)
+    if infinite:
+        table.add("infinite_variance", infinite)
 
 
 def add_weights(table: EstimateTable, whole: WeightedSums, largest: LargestWeights) -> None:

@@ -37,8 +37,9 @@ def check_fitted(
     """
     Raises
     ------
-    ValueError : no such reference, or several and none named; a reference that has a base already;
-        a path_integral, a base with tails, or several processes a training.
+    ValueError : no such reference, or several and none named, or one of a single sample; a
+        reference that has a base already; a path_integral, a base with tails, or several processes
+        a training.
     """
     if base.kind != "fitted":
         return
@@ -52,6 +53,11 @@ def check_fitted(
     if name not in references:
         raise ValueError(
             f"base.reference: unknown reference {shown(name)}; {allowed_names(name, references)}"
+        )
+    if references[name].samples < 2:
+        raise ValueError(
+            f"base.reference: '{name}' has one sample, of which no base is fitted; allowed: at "
+            "least 2"
         )
     annealed = [key for key, reference in references.items() if reference.path == "annealed"]
     if annealed:

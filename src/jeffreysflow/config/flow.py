@@ -45,6 +45,10 @@ class TrainingConfig(Section):
     clip_energy: bool = False
     """Above what the reference reaches, let the energy in the reverse divergence grow like a
     logarithm: for energies that clash. Never in the weights."""
+    source: Literal["ensemble", "reference"] = "ensemble"
+    """What a level of a sequence is trained to carry: samples of the ensemble below, which corrects
+    what its reference has wrong, or those of the reference below, of which there may be many more
+    where samples are dear."""
     ramp: float = Field(default=0.5, ge=0, le=1)
     """Share of the steps over which theta rises from 0 to its value."""
     precision: Literal["float32", "float64"] = "float32"
@@ -218,6 +222,10 @@ class FlowConfig(Section):
         if self.training.first_steps is not None and self.levels == "last":
             raise ValueError(
                 "training.first_steps is for a sequence, levels: all; found levels: last"
+            )
+        if self.training.source == "reference" and self.levels == "last":
+            raise ValueError(
+                "training.source is of a sequence, levels: all; a single flow begins at the base"
             )
         return self
 

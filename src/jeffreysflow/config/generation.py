@@ -19,8 +19,8 @@ class GenerationConfig(Section):
     samples: int = Field(default=320_000, ge=2)
     """Number of samples."""
     batch: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
-    """Samples at a time, of which the last bits of a result depend; `auto`: as many as 200 MB hold
-    while they pass the flow, at most 20,000."""
+    """Samples at a time; independent ones are others for another number, and the last bits of all
+    depend on it. `auto`: as many as 200 MB hold while they pass the flow, at most 20,000."""
     base_points: Literal["iid", "sobol"] = "iid"
     """Independent base points, or scrambled Sobol points."""
     scramblings: int = Field(default=16, ge=2)

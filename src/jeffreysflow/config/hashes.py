@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "FORMAT_OF_CHAINS",
     "FORMAT_OF_CLUSTERS",
     "FORMAT_OF_ESTIMATES",
     "FORMAT_OF_MOLECULES",
+    "FORMAT_OF_VELOCITIES",
     "base_hash",
     "bead_hash",
     "estimate_hash",
@@ -52,7 +54,11 @@ FORMAT_OF_MOLECULES = 1
 """The same, for what only molecules see,"""
 FORMAT_OF_CLUSTERS = 1
 """for flows whose directions are drawn by clusters,"""
-FORMAT_OF_ESTIMATES = 1
+FORMAT_OF_VELOCITIES = 1
+"""for maps that are a velocity,"""
+FORMAT_OF_CHAINS = 1
+"""for samples of Metropolis chains,"""
+FORMAT_OF_ESTIMATES = 2
 """and for what is estimated and judged from stores, which are not made again for it."""
 
 
@@ -136,6 +142,8 @@ def _reference_or_flow_hash(experiment: Experiment, name: str) -> str:
 def generation_hash(experiment: Experiment, name: str) -> str:
     """Hash of all that determines the samples generated from a flow."""
     section = experiment.generation.model_dump(exclude={"convergence"})
+    if experiment.generation.sampling.kind == "metropolis":
+        section["sampling"]["format"] = FORMAT_OF_CHAINS
     return _hash({"flow": flow_hash(experiment, name), "generation": section})
 
 
@@ -203,10 +211,14 @@ def _trained(flow: FlowConfig) -> dict[str, Any]:
     section = flow.model_dump(exclude=_NOT_TRAINED)
     if not flow.training.clip_energy:
         del section["training"]["clip_energy"]
+    if flow.training.source == "ensemble":
+        del section["training"]["source"]
     if flow.last_level is None:
         del section["last_level"]
     for part in (section, section.get("last_level", {})):
         jacobian = part.get("network", {}).get("jacobian")
+        if jacobian:
+            part["network"]["format"] = FORMAT_OF_VELOCITIES
         if jacobian and jacobian["parameters"].get("clusters"):
             jacobian["format"] = FORMAT_OF_CLUSTERS
     return section

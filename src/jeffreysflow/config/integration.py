@@ -64,6 +64,9 @@ class _Integrated(Section):
     """`rk4` or `heun`."""
     steps: int = Field(default=20, ge=1, le=100_000)
     """Steps of the integrator."""
+    spacing: float = Field(default=1.0, ge=1, le=10)
+    """Step k begins at ``(k / steps)^spacing``: above 1 steps are shorter near the base, where
+    paths to different modes part."""
     jacobian: JacobianConfig = JacobianConfig()
     """What weights are made of."""
 
@@ -80,6 +83,7 @@ class _Integrated(Section):
             "steps": self.steps,
             "jacobian": self.jacobian.kind,
             "jacobian_parameters": self.jacobian.parameters,
+            "spacing": self.spacing,
         }
 
 

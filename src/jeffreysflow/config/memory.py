@@ -143,6 +143,7 @@ def _of_training(experiment: Experiment, name: str, d: int) -> float:
     flow = experiment.flow(name)
     below = experiment.references.get(flow.reference)
     samples = below.samples if below is not None else experiment.flow(flow.reference).ensemble
+    samples *= 2 if flow.training.source == "reference" else 1
     size = 0.5 if flow.training.precision == "float32" else 1.0
     # both passes keep what their gradients need, in every layer
     step = 2 * size * flow.training.batch * _layers(flow, d) * _of_layer(flow, d)

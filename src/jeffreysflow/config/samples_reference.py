@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain, pairwise
+from statistics import median
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,9 @@ from jeffreysflow.config.section import Section
 from jeffreysflow.errors import shown
 
 __all__ = ["FoundFile", "SampleFiles", "SamplesConfig"]
+
+_SHORT = 0.1
+"""Of the median length, as within a file: a trajectory that others are not cut to."""
 
 
 class FoundFile(Section):
@@ -127,6 +131,15 @@ class SamplesConfig(Section):
         if len(set(walkers)) > 1:
             raise ValueError(
                 f"files: every level needs as many trajectories, found {shown(walkers)}"
+            )
+        lengths = [each.draws for level in found for each in level]
+        shortest, usual = min(lengths), median(lengths)
+        if shortest < _SHORT * usual:
+            names = chain.from_iterable(entry.files for entry in self.files)
+            name = next(name for name, n in zip(names, lengths, strict=True) if n == shortest)
+            raise ValueError(
+                f"files: {shown(name)} has {shortest} draws, others {usual:g}; all are cut to the "
+                "shortest: leave it out"
             )
         if self.draws < 1:
             raise ValueError(

@@ -13,7 +13,7 @@ from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
-__all__ = ["ExtendedTarget", "Points", "generated"]
+__all__ = ["ExtendedTarget", "Points", "generated", "where"]
 
 
 class Points(NamedTuple):
@@ -29,6 +29,19 @@ class Points(NamedTuple):
     def rows(self, index: torch.Tensor) -> Points:
         """Some of the points."""
         return Points(self.source[index], self.eps[index], self.image.rows(index))
+
+
+def where(which: torch.Tensor, those: Points, others: Points) -> Points:
+    """Of each row [n] that of ``those``, or of ``others``."""
+
+    def chosen(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.where(which[:, None] if a.ndim == 2 else which, a, b)
+
+    return Points(
+        chosen(those.source, others.source),
+        chosen(those.eps, others.eps),
+        Ensemble(*map(chosen, those.image, others.image)),
+    )
 
 
 class ExtendedTarget:

@@ -37,6 +37,7 @@ from jeffreysflow.distillation.step import Pushed, Step
 from jeffreysflow.distillation.trainer import Training, train
 from jeffreysflow.distillation.watched import gradient_facts, worth_alone
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
+from jeffreysflow.flows.integrated import IntegratedFlow
 from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
@@ -84,6 +85,7 @@ def distill_level(
     memory: Callable[[int], TrainingMemory] = lambda attempt: Forgetful(),
     alongside: Alongside = lambda training: nullcontext(),
     learned_below: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    reference_below: Reference | None = None,
 ) -> LevelResult:
     """Distil one level. All tensors are on the device of the path's base.
 
@@ -105,6 +107,8 @@ def distill_level(
     memory : where the state of each training is kept, by its number.
     alongside : entered for each training; other processes may do their part of it meanwhile.
     learned_below : the learned log weights [n] of the ensemble below, where there is one.
+    reference_below : the reference of the level below, where training begins from it and not from
+        islands of the ensemble, which may be few.
 
     Returns
     -------
@@ -133,7 +137,7 @@ def distill_level(
     ``learned_evaluations``.
     """
     already = path.evaluations
-    step = Step(path, settings, below, reference, stream)
+    step = Step(path, settings, below, reference, stream, reference_below)
     start = step.start(flow_below)
     without = step.conditional_ess(step.identity, "choose")
     trainings: list[_Trained] = []
@@ -251,8 +255,8 @@ def _facts(step: Step, best: _Trained, islands: int) -> dict[str, float]:
         "jeffreys_gap": upper - lower,
         **best.loss.facts,
     }
-    if not best.flow.unbiased:
-        facts["biased_weights"] = 1.0
+    if isinstance(best.flow, IntegratedFlow):
+        facts |= best.flow.weight_facts
     if best.flow.invertible:
         with torch.no_grad():
             energy_0, energy_1 = step.energies

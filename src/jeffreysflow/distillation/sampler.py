@@ -15,7 +15,8 @@ from jeffreysflow.distillation.ensemble import (
     log_evidence,
     systematic_indices,
 )
-from jeffreysflow.distillation.extended import Points
+from jeffreysflow.distillation.extended import Points, where
+from jeffreysflow.errors import UserError
 from jeffreysflow.streams import Stream
 
 __all__ = [
@@ -41,11 +42,13 @@ class Extended(Protocol):
 
 class Island(NamedTuple):
     """Samples of one island, whose weights have the mean that it estimates Z by, and the mean
-    ``acceptance`` of its moves.
+    ``acceptance`` of its moves; the log weights [m] of the points from some of which chains
+    ``began``.
     """
 
     ensemble: Ensemble
     acceptance: float
+    began: torch.Tensor | None = None
 
 
 def moved(
@@ -60,15 +63,7 @@ def moved(
     # from a point without weight to another one: stay
     acceptance = (beta * difference.nan_to_num(-math.inf)).clamp(max=0.0).exp()
     accepted = stream.uniform(len(acceptance), device=acceptance.device) < acceptance
-    rows = accepted[:, None]
-    image = [
-        torch.where(rows if new.ndim == 2 else accepted, new, old)
-        for new, old in zip(proposed.image, points.image, strict=True)
-    ]
-    source, eps = (
-        torch.where(rows, new, old) for new, old in zip(proposed[:2], points[:2], strict=True)
-    )
-    return Points(source, eps, Ensemble(*image)), float(acceptance.mean())
+    return where(accepted, proposed, points), float(acceptance.mean())
 
 
 def metropolis_island(
@@ -76,13 +71,12 @@ def metropolis_island(
 ) -> Island:
     """``chains`` chains of ``sweeps`` recorded moves each, sweep by sweep.
 
-    They start from ``chains`` fresh points, resampled by their weights, whose mean weight estimates
-    Z: the samples of an island all have that weight, and islands of equal size can be averaged as
-    weighted samples are.
+    They start from as many fresh points as there are moves, drawn by their weights, whose mean
+    estimates Z: the samples of an island all have that weight, and islands of equal size can be
+    averaged as weighted samples are.
     """
-    points = target.drawn(chains, stream)
-    log_z = log_evidence(points.image.log_weights)
-    points = points.rows(systematic_indices(points.image.log_weights, chains, stream))
+    points, began = _chosen(target, chains, burn_in + sweeps, stream)
+    log_z = log_evidence(began)
     kept, acceptance = [], 0.0
     for sweep in range(burn_in + sweeps):
         points, accepted = moved(target, points, 1.0, share, stream)
@@ -90,7 +84,28 @@ def metropolis_island(
         if sweep >= burn_in:
             kept.append(points.image)
     ensemble = Ensemble(*map(torch.cat, zip(*kept, strict=True)))
-    return Island(_weighing(ensemble, torch.full_like(ensemble.V, log_z)), acceptance)
+    return Island(_weighing(ensemble, torch.full_like(ensemble.V, log_z)), acceptance, began)
+
+
+def _chosen(target: Extended, n: int, times: int, stream: Stream) -> tuple[Points, torch.Tensor]:
+    """``n`` points, each drawn by its weight from all of ``times`` times as many, of which only
+    ``n`` are in memory at a time, and the log weights of all.
+    """
+    points = target.drawn(n, stream)
+    seen = [points.image.log_weights]
+    points = points.rows(systematic_indices(seen[0], n, stream))
+    total = torch.logsumexp(seen[0], dim=0)
+    for _ in range(times - 1):
+        fresh = target.drawn(n, stream)
+        log_weights = fresh.image.log_weights
+        seen.append(log_weights)
+        of_these = torch.logsumexp(log_weights, dim=0)
+        total = torch.logaddexp(total, of_these)
+        share = (of_these - total).exp().nan_to_num(0.0)
+        taken = stream.uniform(n, device=log_weights.device) < share
+        fresh = fresh.rows(systematic_indices(log_weights, n, stream))
+        points = where(taken, fresh, points)
+    return points, torch.cat(seen)
 
 
 def smc_island(
@@ -121,11 +136,20 @@ def temperatures(
 ) -> list[float]:
     """Betas between which the conditional ESS of a pilot of ``n`` points is ``least_cess``. They
     are then the same for all islands, which stay unbiased.
+
+    Raises
+    ------
+    UserError : there would be more than 200.
     """
     points, beta = target.drawn(n, stream), 0.0
     betas: list[float] = []
     log_weights = torch.zeros_like(points.image.V)
-    while beta < 1.0 and len(betas) < _MOST_TEMPERATURES:
+    while beta < 1.0:
+        if len(betas) == _MOST_TEMPERATURES:
+            raise UserError(
+                f"sampling.cess: {_MOST_TEMPERATURES} temperatures lead to beta = {beta:.3g} only; "
+                f"allowed: a smaller one than {least_cess:g}, or a flow whose weights vary less"
+            )
         log_w = points.image.log_weights
         low, high = beta, 1.0
         if _cess(log_weights, (high - beta) * log_w) < least_cess:

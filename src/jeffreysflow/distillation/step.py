@@ -59,6 +59,7 @@ class Step:
     below : the ensemble of the level below; ``None`` at level 1.
     reference : float64 samples of this level's tempering, or of another ensemble at this level.
     stream : the random stream of each purpose.
+    reference_below : what training begins from in the place of the islands of ``below`` that train.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Step:
         below: Ensemble | None,
         reference: Reference,
         stream: Callable[[str], Stream],
+        reference_below: Reference | None = None,
     ) -> None:
         assert path.base is not None
         self._path, self._base, self._settings, self._stream = path, path.base, settings, stream
@@ -79,15 +81,20 @@ class Step:
         self._sources: KnownSamples | None = None
         self.energies = _energy_at(path, settings.lam_0), _energy_at(path, settings.lam_1)
         box_of, source = [reference.training], self.below.x
+        U: torch.Tensor | None
         if self.trained_on:
             seen = self.below.rows(self.rows["train"])
-            n = min(len(seen.x), len(reference.training))
-            drawn = resampled(seen, n, stream("resampled source"))
-            moved, _ = self._moved(drawn, settings.lam_0, stream("moved source"))
-            source, U = moved.x, interpolated(moved.U_0, moved.V, settings.lam_0)
+            box_of.append(seen.x)
+            if reference_below is None:
+                n = min(len(seen.x), len(reference.training))
+                drawn = resampled(seen, n, stream("resampled source"))
+                moved, _ = self._moved(drawn, settings.lam_0, stream("moved source"))
+                source, U = moved.x, interpolated(moved.U_0, moved.V, settings.lam_0)
+            else:
+                source, U = reference_below.training, reference_below.U_training
+                box_of.append(source)
             rounded = path.domain.rounded(source, settings.dtype)
             self._sources = KnownSamples(rounded, self.energies[0], U)
-            box_of.append(seen.x)
         self._targets = KnownSamples(
             path.domain.rounded(reference.training, settings.dtype),
             self.energies[1],

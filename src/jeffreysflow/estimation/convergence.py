@@ -37,7 +37,8 @@ def block_size(n: int, sizes: Sequence[int], sequence: int | None = None) -> int
     """How many samples to sum at a time so that every size is a whole number of blocks.
 
     Without sizes, a 64th of the ``n`` samples. Blocks also divide ``sequence``, the length of one
-    scrambled sequence, or of an island.
+    scrambled sequence, or of an island; without sizes they are the longest of up to a 64th that do,
+    if that is not a tenth of it at most.
 
     Raises
     ------
@@ -52,8 +53,12 @@ def block_size(n: int, sizes: Sequence[int], sequence: int | None = None) -> int
             )
     if sequence is None:
         return smallest
+    if not sizes:
+        most = min(smallest, sequence)
+        whole = next(block for block in range(most, 0, -1) if not sequence % block)
+        return whole if 10 * whole >= most else sequence
     block = math.gcd(smallest, sequence)
-    if sizes and block != min(smallest, sequence):
+    if block != min(smallest, sequence):
         raise UserError(
             "convergence sizes must divide the length of an island or of a Sobol sequence, "
             f"{sequence}, or be "

@@ -14,7 +14,7 @@ from jeffreysflow.estimation.averages import (
     WeightedSums,
     combined,
 )
-from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, group_errors
+from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, LEAST_DOF, group_errors
 from jeffreysflow.estimation.jackknife import left_out
 from jeffreysflow.estimation.series import series_mean
 
@@ -26,8 +26,6 @@ __all__ = [
     "jackknifed",
 ]
 
-_LEAST_DOF = 5.0
-"""An error that one or two samples make has fewer than this, and is none."""
 _FEWEST_SEEN = 3
 """Nor is that of an event which fewer groups than this have seen, or missed."""
 _CONFIDENT = 3.0
@@ -73,7 +71,7 @@ def _estimates(
     ``event_weights`` where those that met it may weigh more than others: then no error stands where
     hardly any did, since heavy ones may be missing from it.
     """
-    errors = errors.masked_fill(constant | (dof < _LEAST_DOF), math.nan)
+    errors = errors.masked_fill(constant | (dof < LEAST_DOF), math.nan)
     one = torch.full_like(means, 1 / max(independent, 1.0))
     each = one if event_weights is None else torch.fmax(one, event_weights)
     limits = _limits(means, variances, constant, one, each)

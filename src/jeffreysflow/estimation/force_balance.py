@@ -18,9 +18,9 @@ _RARE = -30.0
 
 
 class Imbalance(NamedTuple):
-    """Of the ``coordinate``, from 0, whose mean force is furthest from 0: the mean in ``units`` of
-    the root mean square, with the standard ``error`` that makes it as rare, by the normal law, as
-    the furthest of all coordinates is; NaN where no error is known.
+    """Of the ``coordinate``, from 0, whose mean force is the most errors from 0: the mean in
+    ``units`` of the root mean square, with the standard ``error`` that makes it as rare, by the
+    normal law, as the furthest of all coordinates with an error is; NaN where none has one.
     """
 
     coordinate: int
@@ -45,11 +45,15 @@ def largest_imbalance(x: torch.Tensor, gradient: torch.Tensor, domain: Domain) -
             rest[..., i] = each * (below * above * gradient[..., i] - (above - below))
     flat = rest.flatten(0, 1)
     units = flat.mean(dim=0) / flat.square().mean(dim=0).sqrt()
-    i = int(units.abs().nan_to_num(0.0).argmax())
-    found = series_mean(rest[..., i])
-    known = found.error > 0 and math.isfinite(float(units[i]))
-    z = normal_equivalent(found.mean / found.error, found.dof) if known else math.nan
-    z = _furthest_of(abs(z), x.shape[-1])
+    scores = {}
+    for i, unit in enumerate(units.tolist()):
+        found = series_mean(rest[..., i])
+        if found.error > 0 and math.isfinite(unit):
+            scores[i] = abs(normal_equivalent(found.mean / found.error, found.dof))
+    if not scores:
+        return Imbalance(0, float(units[0]), math.nan)
+    i = max(scores, key=lambda each: scores[each])
+    z = _furthest_of(scores[i], len(scores))
     return Imbalance(i, float(units[i]), abs(float(units[i])) / z if z > 0 else math.nan)
 
 

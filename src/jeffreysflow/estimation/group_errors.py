@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["FEWEST_GROUPS", "effective_dof", "group_errors"]
+__all__ = ["FEWEST_GROUPS", "LEAST_DOF", "effective_dof", "group_errors"]
 
 FEWEST_GROUPS = 8
 """Fewer groups tell no error: a deviation that one of a thousand intervals misses is then some five
 standard errors or more."""
+
+LEAST_DOF = 5.0
+"""An error that one or two samples, or groups, make has fewer than this, and is none."""
 
 _ROUNDING = 1e-13
 """What varies less than this share of itself varies by rounding."""

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import torch
 
-from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, group_errors
+from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, LEAST_DOF, group_errors
+from jeffreysflow.estimation.series import FEWEST_VISITS, LEAST_TIMES, batches, memory, raised
 
 __all__ = ["Reweighted", "log_ratios", "reweighted"]
 
@@ -31,8 +32,8 @@ _FEWEST_SHARED = 1.0
 @dataclass(frozen=True)
 class Reweighted:
     """Averages at each of L values of lambda: ``means`` [L, J], their ``errors`` and the ``dof`` of
-    these; ``log_z`` [L] above that of the last level with ``log_z_errors``; ``ess`` [L], the
-    effective share of all samples.
+    these; ``log_z`` [L] above that of the last level with ``log_z_errors`` and ``log_z_dof``;
+    ``ess`` [L], the effective share of all samples. Errors that are not known are NaN.
     """
 
     means: torch.Tensor
@@ -40,6 +41,7 @@ class Reweighted:
     dof: torch.Tensor
     log_z: torch.Tensor
     log_z_errors: torch.Tensor
+    log_z_dof: torch.Tensor
     ess: torch.Tensor
 
 
@@ -111,7 +113,9 @@ def _times(lam: torch.Tensor, V: torch.Tensor) -> torch.Tensor:
 def _averages(
     V: torch.Tensor, values: torch.Tensor, lam: torch.Tensor, at: torch.Tensor, f: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Means [L, J], ``log Z`` [L] above that of the last level, and ESS [L]."""
+    """Means [L, J] of ``values`` [K, n, J] beside ``V`` [K, n], ``log Z`` [L] above that of the
+    last level, and ESS [L].
+    """
     centre = _centre(V)
     flat = (V - centre).flatten()
     f = f - (lam - lam[0]) * centre
@@ -120,7 +124,7 @@ def _averages(
     log_z = log_w.logsumexp(dim=1)
     w = (log_w - log_z[:, None]).exp()
     last = -_times(lam[-1:], flat) - mixture
-    means = w @ values.reshape(len(flat), -1)
+    means = w @ values.flatten(0, 1)
     log_z = log_z - last.logsumexp(dim=0) - (at - lam[-1]) * centre
     return means, log_z, 1 / (w.square().sum(dim=1) * len(flat))
 
@@ -132,7 +136,11 @@ def reweighted(
     draw, walker], kT, of all levels at ``lam`` [K].
 
     Errors are by leaving out one group of walkers at a time, with all their draws at all levels,
-    between which replicas travel; of fewer than eight walkers, one part of the run at a time.
+    between which replicas travel; of fewer than eight walkers, one batch of one of them at a time,
+    of six autocorrelation times where that leaves eight (``series_mean``). There is none where the
+    series of fewer than eight walkers hold fewer than 50 autocorrelation times, those of V
+    included, at some level; nor of an event that was met, or missed, fewer than 5 times, or of what
+    hardly more than one group makes.
 
     Raises
     ------
@@ -140,40 +148,74 @@ def reweighted(
     """
     levels, grid = (torch.tensor(list(x), dtype=torch.float64) for x in (lam, at))
     V, values = V.double(), values.double()
-    ratios = log_ratios(V.flatten(1), levels)
-    means, log_z, ess = _averages(V, values, levels, grid, -ratios)
-    groups = _groups(*V.shape[1:])
+    _, draws, walkers = V.shape
+    few = walkers < FEWEST_GROUPS
+    flat, its_values = V.flatten(1), values.flatten(1, 2)
+    ratios = log_ratios(flat, levels)
+    means, log_z, ess = _averages(flat, its_values, levels, grid, -ratios)
+    of_V = _memory(V[..., None])
+    taus = torch.cat([torch.maximum(_memory(values), of_V), of_V])
+    known = taus <= draws * walkers / LEAST_TIMES if few else torch.ones(len(taus)).bool()
+    pieces = 1
+    if few and bool(known.any()):
+        pieces = batches(draws, walkers, float(taus[known].max()), _GROUPS)
     without = []
-    for kept in groups:
-        part, its_values = V[:, kept[0]][:, :, kept[1]], values[:, kept[0]][:, :, kept[1]]
-        f = -log_ratios(part.flatten(1), levels, ratios)
-        its_means, its_log_z, _ = _averages(part, its_values, levels, grid, f)
-        without.append(torch.cat([its_means.flatten(), its_log_z]))
-    both = torch.cat([means.flatten(), log_z])
+    for kept in _groups(draws, walkers, pieces) if bool(known.any()) else []:
+        f = -log_ratios(flat[:, kept], levels, ratios)
+        less = _averages(flat[:, kept], its_values[:, kept], levels, grid, f)
+        without.append(torch.column_stack(less[:2]).flatten())
+    both = torch.column_stack([means, log_z])
     unknown = torch.full_like(both, math.nan)
-    errors, dof = group_errors(both, torch.stack(without)) if without else (unknown, unknown)
-    cut = means.numel()
+    errors, dof = unknown, unknown
+    if without:
+        found = group_errors(both.flatten(), torch.stack(without))
+        errors, dof = (each.reshape(both.shape) for each in found)
+    if few:
+        factors = [raised(tau, draws * walkers / tau, draws // pieces) for tau in taus.tolist()]
+        errors = errors * torch.tensor(factors, dtype=torch.float64).sqrt()
+    samples = ess[:, None] * flat.numel() / taus
+    visits = torch.column_stack([_rarer(means, its_values), unknown[:, -1:]]) * samples
+    dof = torch.fmin(dof, visits)
+    none = ~known | ~(dof >= LEAST_DOF) | (visits < FEWEST_VISITS)
+    errors, dof = (each.masked_fill(none, math.nan) for each in (errors, dof))
     return Reweighted(
-        means,
-        errors[:cut].reshape(means.shape),
-        dof[:cut].reshape(means.shape),
-        log_z,
-        errors[cut:],
-        ess,
+        *(means, errors[:, :-1], dof[:, :-1]),
+        *(log_z, errors[:, -1], dof[:, -1], ess),
     )
 
 
-def _groups(draws: int, walkers: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """For each group what is left without it: draws and walkers. None of fewer than eight."""
-    by_walker = walkers >= FEWEST_GROUPS
-    n = walkers if by_walker else draws
-    if n < FEWEST_GROUPS:
-        return []
-    every = torch.arange(draws), torch.arange(walkers)
-    found = []
-    for group in torch.arange(n).tensor_split(min(_GROUPS, n)):
-        left = torch.ones(n, dtype=torch.bool)
-        left[group] = False
-        kept = left.nonzero()[:, 0]
-        found.append((every[0], kept) if by_walker else (kept, every[1]))
-    return found
+def _memory(values: torch.Tensor) -> torch.Tensor:
+    """The longest memory [J] of ``values`` [K, draw, walker, J] at any level; where a series is no
+    more than one value at all of them, 1.
+    """
+    taus = [[memory(level[..., j]) for level in values] for j in range(values.shape[-1])]
+    longest = torch.tensor(taus, dtype=torch.float64).nan_to_num(nan=1.0)
+    return longest.reshape(values.shape[-1], -1).amax(dim=1)
+
+
+def _rarer(means: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Of the ``means`` [L, J] of ``values`` [K, n, J] that are one of two numbers, the share of the
+    rarer; NaN for others.
+    """
+    flat = values.flatten(0, 1)
+    low, high = flat.amin(dim=0), flat.amax(dim=0)
+    two = ((flat == low) | (flat == high)).all(dim=0) & (low < high)
+    share = (means - low) / (high - low)
+    return torch.minimum(share, 1 - share).masked_fill(~two, math.nan)
+
+
+def _groups(draws: int, walkers: int, pieces: int) -> list[torch.Tensor]:
+    """For each group the samples ``draw * walkers + walker`` that are left without it: all of some
+    walkers, or where each is cut into several ``pieces``, one of these.
+    """
+    sample = torch.arange(draws * walkers)
+    draw, walker = sample // walkers, sample % walkers
+    if pieces == 1:
+        sides = torch.arange(walkers).tensor_split(min(_GROUPS, walkers))
+        return [sample[~torch.isin(walker, side)] for side in sides]
+    piece = draw * pieces // draws
+    return [
+        sample[(walker != each) | (piece != part)]
+        for each in range(walkers)
+        for part in range(pieces)
+    ]

@@ -13,6 +13,7 @@ __all__ = [
     "LEAST_ESS",
     "PARETO_LIMIT",
     "LargestWeights",
+    "facts_of_weights",
     "pareto_k",
     "trust_warnings",
     "warnings_about",
@@ -177,6 +178,23 @@ def warnings_about(sums: WeightedSums, largest: LargestWeights) -> list[tuple[st
         bounded=largest.is_bounded(),
         n=sums.n,
     )
+
+
+def facts_of_weights(log_weights: torch.Tensor) -> dict[str, float]:
+    """All that ``trust_warnings`` asks, of log weights [n] of independent samples."""
+    sums = WeightedSums.of(log_weights, torch.empty(len(log_weights), 0, dtype=torch.float64))
+    largest = LargestWeights(sums.n)
+    largest.add(log_weights)
+    return {
+        "ess": sums.ess,
+        "k": largest.k(),
+        "tail_share": largest.tail_share(sums.log_z + math.log(sums.n)),
+        "largest": largest.largest(sums.log_z),
+        "dof": sums.log_z_dof,
+        "heaviest": largest.heaviest(),
+        "bounded": largest.is_bounded(),
+        "n": sums.n,
+    }
 
 
 def _shape(y: torch.Tensor) -> float:

@@ -10,13 +10,25 @@ import torch
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS, effective_dof
 from jeffreysflow.estimation.student import normal_equivalent
 
-__all__ = ["SeriesMean", "autocorrelation_time", "drift", "series_mean"]
+__all__ = [
+    "FEWEST_VISITS",
+    "LEAST_TIMES",
+    "SeriesMean",
+    "autocorrelation_time",
+    "batches",
+    "drift",
+    "memory",
+    "raised",
+    "rarer_share",
+    "series_mean",
+]
 
 LEAST_TIMES = 50
 """So many autocorrelation times must a series hold, all walkers together, to have an error."""
 _BATCH_TIMES = 6
 _TAU_TIMES = 12
-_FEWEST_VISITS = 5
+FEWEST_VISITS = 5
+"""So often must an event be met, or missed, to have an error."""
 _ENOUGH_WALKERS = 64
 
 
@@ -60,39 +72,60 @@ def series_mean(series: torch.Tensor) -> SeriesMean:
     length b, is raised by it, and by ``12 tau / n``: a tau found too small by chance makes batches
     short and lets a series pass that should not. There is no error where the series holds fewer
     than 50 tau or visits an event fewer than 5 times, where fewer than 8 batches can be had, or
-    where all values are the same or one is no finite number. ``tau`` is that of the series or of
-    its normal scores, whichever is longer: a long tail that was hardly visited hides how long the
-    rest remembers.
+    where all values are the same or one is no finite number. ``tau`` is the ``memory`` of the
+    series.
     """
     draws, walkers = series.shape
     mean = float(series.mean())
     centred = (series - mean).double()
-    if draws < 2 or not math.isfinite(mean) or float(series.max()) == float(series.min()):
+    tau = memory(series)
+    if math.isnan(tau):
         return SeriesMean(mean, math.nan, math.nan, math.nan)
-    share = _rarer_share(series)
-    tau = autocorrelation_time(centred)
-    if share == math.inf:
-        tau = max(tau, autocorrelation_time(_normal_scores(centred)))
-    # a walker is worth at least one independent sample
-    tau = min(max(tau, 1.0), float(draws))
     times = draws * walkers / tau
-    pieces = 1
-    if walkers < _ENOUGH_WALKERS:
-        pieces = min(-(-_ENOUGH_WALKERS // walkers), int(draws / (_BATCH_TIMES * tau)))
-        pieces = max(pieces, -(-FEWEST_GROUPS // walkers))
+    pieces = batches(draws, walkers, tau, _ENOUGH_WALKERS) if walkers < _ENOUGH_WALKERS else 1
     length = draws // pieces
-    visits = times * share
-    enough = times >= LEAST_TIMES and visits >= _FEWEST_VISITS
-    if not enough or length < 1 or pieces * walkers < FEWEST_GROUPS:
+    visits = times * rarer_share(series)
+    enough = times >= LEAST_TIMES and visits >= FEWEST_VISITS
+    if not enough or length < 1:
         return SeriesMean(mean, math.nan, math.nan, times)
     cut = centred[: pieces * length].reshape(pieces, length, walkers).mean(dim=1).flatten()
     squares = (cut - cut.mean()).square()
     groups = len(cut)
     variance = float(squares.sum()) / (groups - 1) / groups
     if pieces > 1:
-        variance *= (1 + _TAU_TIMES / times) / (1 - min(tau / (2 * length), 0.5))
+        variance *= raised(tau, times, length)
     dof = min(groups - 1.0, float(effective_dof(squares)), visits)
     return SeriesMean(mean, math.sqrt(variance), max(dof, 1.0), times)
+
+
+def memory(series: torch.Tensor) -> float:
+    """How long a series [draw, walker] remembers, from 1 to all its draws: a walker is worth at
+    least one independent sample. NaN where nothing varies, or not all is finite.
+
+    It is the autocorrelation time of the series or of its normal scores, whichever is longer: a
+    long tail that was hardly visited hides how long the rest remembers.
+    """
+    mean = float(series.mean())
+    if len(series) < 2 or not math.isfinite(mean) or float(series.max()) == float(series.min()):
+        return math.nan
+    centred = (series - mean).double()
+    tau = autocorrelation_time(centred)
+    if rarer_share(series) == math.inf:
+        tau = max(tau, autocorrelation_time(_normal_scores(centred)))
+    return min(max(tau, 1.0), float(len(series)))
+
+
+def batches(draws: int, walkers: int, tau: float, most: int) -> int:
+    """Consecutive batches that each walker is cut into: of six ``tau`` where there is a choice, of
+    all walkers together ``most`` or just above, and never fewer than eight.
+    """
+    each = min(-(-most // walkers), int(draws / (_BATCH_TIMES * tau)))
+    return max(each, -(-FEWEST_GROUPS // walkers))
+
+
+def raised(tau: float, times: float, length: int) -> float:
+    """By which factor the variance of means of batches is too small (see ``series_mean``)."""
+    return (1 + _TAU_TIMES / times) / (1 - min(tau / (2 * length), 0.5))
 
 
 def _normal_scores(series: torch.Tensor) -> torch.Tensor:
@@ -105,7 +138,7 @@ def _normal_scores(series: torch.Tensor) -> torch.Tensor:
     return scores[place]
 
 
-def _rarer_share(series: torch.Tensor) -> float:
+def rarer_share(series: torch.Tensor) -> float:
     """Of two values, the share of the rarer: an event is met in visits, and few visits tell little
     of their own number. Infinite for more values.
     """

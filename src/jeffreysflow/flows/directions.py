@@ -11,7 +11,9 @@ from jeffreysflow.streams import Stream
 __all__ = ["TILE", "row_normals"]
 
 TILE = 64
-"""Rows that share a stream."""
+"""Rows that share a stream,"""
+_NUMBERS_OF_A_TILE = 4_000_000
+"""or fewer, of more numbers together."""
 
 
 def row_normals(
@@ -32,8 +34,8 @@ def row_normals(
     if each == 0:
         return torch.empty(rows, 0, dtype=torch.float64, device=device)
     assert stream is not None
-    parts = []
-    for tile in range(first // TILE, (first + rows - 1) // TILE + 1):
-        start, stop = max(first - tile * TILE, 0), min(first + rows - tile * TILE, TILE)
-        parts.append(stream(tile).normal(TILE, each, device=device)[start:stop])
+    parts, size = [], max(1, min(TILE, _NUMBERS_OF_A_TILE // each))
+    for tile in range(first // size, (first + rows - 1) // size + 1):
+        start, stop = max(first - tile * size, 0), min(first + rows - tile * size, size)
+        parts.append(stream(tile).normal(size, each, device=device)[start:stop])
     return torch.cat(parts)

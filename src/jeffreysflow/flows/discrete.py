@@ -19,8 +19,9 @@ from jeffreysflow.flows.integrator import Field, Integrator
 __all__ = ["DiscreteFlow"]
 
 TOLERANCE = 1e-12
-"""Largest defect of a solved step, relative to one and the largest coordinate of a sample, in
-float64; in float32 as many of its last bits."""
+"""Largest defect of a solved step in each coordinate, in units of the base's width there and beside
+the last bits of where it goes from and to, in float64; in float32 as many of its last bits."""
+_LAST_BITS = 16
 _MOST_CORRECTIONS = 8
 _MOST_NEWTON_STEPS = 12
 _MOST_HALVINGS = 6
@@ -32,13 +33,13 @@ _SHORTER = "allowed: steps so short that the velocity hardly changes in one, fou
 
 
 class DiscreteFlow:
-    """``f = f_{K-1} o ... o f_0``, where ``f_k^-1(x) = Phi(x, t_{k+1}, -h)`` is an explicit step of
-    ``integrator`` along ``velocity``, ``t_k = k h`` and ``h = 1/K``.
+    """``f = f_{K-1} o ... o f_0``, where ``f_k^-1(x) = Phi(x, t_{k+1}, -h_k)`` is an explicit step
+    of ``integrator`` along ``velocity``, ``t_k = (k/K)^spacing`` and ``h_k = t_{k+1} - t_k``.
 
     ``f_k(z)`` is the solution x of ``f_k^-1(x) = z``. It starts from the explicit step forwards,
-    ``F(z) = Phi(z, t_k, h)``, and is corrected by ``x + F(z) - F(f_k^-1(x))``, whose error falls by
-    a factor of order ``h^(p+1)`` each time, p the order of the integrator; where that is not below
-    one, by Newton's method.
+    ``F(z) = Phi(z, t_k, h_k)``, and is corrected by ``x + F(z) - F(f_k^-1(x))``, whose error falls
+    by a factor of order ``h^(p+1)`` each time, p the order of the integrator; where that is not
+    below one, by Newton's method.
 
     ``evaluations`` counts velocities, one a sample each, a product of its Jacobian with a vector
     as one more.
@@ -49,6 +50,8 @@ class DiscreteFlow:
     steps : K >= 1.
     particle_dimension : where it is given, coordinates are those of particles in so many
         dimensions, whose centroid ``velocity`` does not move; directions do not either then.
+    unit : widths [d] of the base, in which defects are told; 1 if left out.
+    spacing : above 1 steps are shorter near the base.
     """
 
     def __init__(
@@ -57,11 +60,21 @@ class DiscreteFlow:
         integrator: Integrator,
         steps: int,
         particle_dimension: int | None = None,
+        unit: torch.Tensor | None = None,
+        spacing: float = 1.0,
     ) -> None:
+        self._unit = torch.ones(1) if unit is None else unit
         self.steps, self._integrator = steps, integrator
         self._velocity, self._space = velocity, particle_dimension
-        self._h = 1.0 / steps
+        self._times = [float((k / steps) ** spacing) for k in range(steps + 1)]
         self.evaluations = 0
+
+    def time(self, k: int, part: float = 0.0) -> float:
+        """``t_k``, or after a part of the step from there."""
+        return self._times[k] + (part * self._h(k) if part else 0.0)
+
+    def _h(self, k: int) -> float:
+        return self._times[k + 1] - self._times[k]
 
     def forward(self, z: torch.Tensor) -> list[torch.Tensor]:
         """``z`` [n, d] and where it is after each step, K + 1 tensors.
@@ -100,6 +113,22 @@ class DiscreteFlow:
         self._count(2 * len(x))
         return _along(partial(self._back, k), x, e)
 
+    def back_along_each(self, k: int, x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+        """``J e`` [n, m, d] of directions ``e`` [n, m, d], that of several of which takes the
+        velocities once.
+        """
+        n, m, d = e.shape
+        if m == 1:
+            return self.back_along(k, x, e[:, 0])[1][:, None]
+        at_once = max(1, min(m, _OF_COLUMNS_AT_ONCE // max(n * d, 1)))
+        self._count((m + -(-m // at_once)) * n)
+
+        def along(one: torch.Tensor) -> torch.Tensor:
+            return _along(partial(self._back, k), x, one)[1]
+
+        found: torch.Tensor = vmap(along, in_dims=1, out_dims=1, chunk_size=at_once)(e)
+        return found
+
     def log_det_back(self, k: int, x: torch.Tensor) -> torch.Tensor:
         """``log det J`` [n] of ``f_k^-1`` at ``x`` [n, d]; NaN where det J is not positive: there
         the step folds space, and more than one x has the same ``f_k^-1(x)``.
@@ -135,7 +164,7 @@ class DiscreteFlow:
             return torch.cat([v, (along * e).sum(dim=1, keepdim=True)], dim=1)
 
         start = torch.cat([x, x.new_zeros(len(x), 1)], dim=1)
-        end = self._integrator.step(augmented, start, (k + 1) / self.steps, -self._h)
+        end = self._integrator.step(augmented, start, self.time(k + 1), -self._h(k))
         return end[:, :d], end[:, d]
 
     def degrees(self, d: int) -> int:
@@ -150,34 +179,39 @@ class DiscreteFlow:
         return (particles - particles.mean(dim=-2, keepdim=True)).reshape(e.shape)
 
     def _back(self, k: int, x: torch.Tensor) -> torch.Tensor:
-        return self._integrator.step(self._velocity, x, (k + 1) / self.steps, -self._h)
+        return self._integrator.step(self._velocity, x, self.time(k + 1), -self._h(k))
 
     def _ahead(self, k: int, z: torch.Tensor) -> torch.Tensor:
         self._count(len(z))
-        return self._integrator.step(self._velocity, z, k / self.steps, self._h)
+        return self._integrator.step(self._velocity, z, self.time(k), self._h(k))
 
     def _solved(self, k: int, z: torch.Tensor) -> torch.Tensor:
         ahead = self._ahead(k, z)
-        tolerance = max(TOLERANCE, 20 * torch.finfo(z.dtype).eps)
-        allowed = tolerance * (1 + z.abs().amax(dim=1))
-        x, best = ahead, torch.full_like(allowed, torch.inf)
+        allowed = self._allowed(z, ahead)
+        x, best = ahead, z.new_full((len(z),), torch.inf)
         # what is solved, or does not come nearer, stays as it is, whatever is beside it
-        moving = torch.ones_like(allowed, dtype=torch.bool)
+        moving = torch.ones_like(best, dtype=torch.bool)
         for _ in range(_MOST_CORRECTIONS):
             found = self.back(k, x)
-            defect = (found - z).abs().amax(dim=1)
+            defect = _defect(found - z, allowed)
             best = torch.where(moving, defect, best)
-            moving = moving & (defect > allowed) & defect.isfinite()
+            moving = moving & (defect > 1) & defect.isfinite()
             if not bool(moving.any()):
                 break
             x = torch.where(moving[:, None], x + ahead - self._ahead(k, found), x)
-        left = (~(best <= allowed)).nonzero().squeeze(1)
+        left = (~(best <= 1)).nonzero().squeeze(1)
         if not len(left):
             return x
         x = x.clone()
         for some in torch.split(left, max(1, _NUMBERS_AT_ONCE // z.shape[1] ** 2)):
             x[some] = self._by_newton(k, z[some], ahead[some], allowed[some])
         return x
+
+    def _allowed(self, z: torch.Tensor, ahead: torch.Tensor) -> torch.Tensor:
+        """The defects [n, d] that a solved step from ``z`` to somewhere near ``ahead`` may have."""
+        eps = torch.finfo(z.dtype).eps
+        rounding = _LAST_BITS * eps * (z.abs() + (ahead - z).abs().nan_to_num(0.0, 0.0))
+        return max(TOLERANCE, 20 * eps) * self._unit.to(z) + rounding
 
     def _by_newton(
         self, k: int, z: torch.Tensor, ahead: torch.Tensor, allowed: torch.Tensor
@@ -188,11 +222,11 @@ class DiscreteFlow:
         """
         x, defect = self._descended(k, z, ahead, allowed)
         for start in (partial(self._in_short_steps, k), torch.clone):
-            left = (~(defect <= allowed)).nonzero().squeeze(1)
+            left = (~(defect <= 1)).nonzero().squeeze(1)
             if len(left):
                 begun = start(z[left])
                 x[left], defect[left] = self._descended(k, z[left], begun, allowed[left])
-        if not bool((defect <= allowed).all()):
+        if not bool((defect <= 1).all()):
             raise UserError(self._failure(k, defect))
         folded = int(self.log_det_back(k, x).isnan().sum())
         if folded:
@@ -206,12 +240,12 @@ class DiscreteFlow:
         self, k: int, z: torch.Tensor, x: torch.Tensor, allowed: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Newton's method from ``x`` [n, d], each step halved until the defect falls; where it
-        leads, and the defect [n] there.
+        leads, and the defect [n] there in units of those ``allowed``.
         """
         apart = self.back(k, x) - z
-        defect = apart.abs().amax(dim=1)
+        defect = _defect(apart, allowed)
         for _ in range(_MOST_NEWTON_STEPS):
-            moving = (defect > allowed) & defect.isfinite()
+            moving = (defect > 1) & defect.isfinite()
             if not bool(moving.any()):
                 break
             step = torch.linalg.solve_ex(self.jacobian_back(k, x), apart[:, :, None]).result
@@ -219,20 +253,20 @@ class DiscreteFlow:
             for _ in range(_MOST_HALVINGS):
                 there = x - share[:, None] * step[:, :, 0]
                 apart_there = self.back(k, there) - z
-                defect_there = apart_there.abs().amax(dim=1)
+                defect_there = _defect(apart_there, allowed)
                 worse = moving & ~(defect_there < defect)
                 if not bool(worse.any()):
                     break
                 share = torch.where(worse, 0.5 * share, share)
             better = (moving & (defect_there < defect))[:, None]
             x, apart = torch.where(better, there, x), torch.where(better, apart_there, apart)
-            defect = apart.abs().amax(dim=1)
+            defect = _defect(apart, allowed)
             if not bool(better.any()):
                 break
         return x, defect
 
     def _in_short_steps(self, k: int, z: torch.Tensor) -> torch.Tensor:
-        t, h = k / self.steps, self._h / _SHORT_STEPS
+        t, h = self.time(k), self._h(k) / _SHORT_STEPS
         self._count(_SHORT_STEPS * len(z))
         for j in range(_SHORT_STEPS):
             z = self._integrator.step(self._velocity, z, t + j * h, h)
@@ -242,16 +276,19 @@ class DiscreteFlow:
         bad = int((~defect.isfinite()).sum())
         if bad:
             return f"{self._at(k)}: the velocity of {bad} of {len(defect)} samples is not finite"
-        return (
-            f"{self._at(k)} does not converge: a defect of {float(defect.max()):.3g} is left; "
-            f"{_SHORTER} {self.steps}"
-        )
+        left = f"a defect of {float(defect.max()) * TOLERANCE:.3g} of the base's width is left"
+        return f"{self._at(k)} does not converge: {left}; {_SHORTER} {self.steps}"
 
     def _at(self, k: int) -> str:
-        return f"step {k + 1} of {self.steps} of the flow (t = {k / self.steps:g})"
+        return f"step {k + 1} of {self.steps} of the flow (t = {self.time(k):g})"
 
     def _count(self, rows: int) -> None:
         self.evaluations += rows * self._integrator.stages
+
+
+def _defect(apart: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+    """The largest over the coordinates [n], in units of what is ``allowed`` [n, d]."""
+    return (apart.abs() / allowed).amax(dim=1)
 
 
 def _along(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from jeffreysflow.flows.map import TransportMap
 __all__ = ["IntegratedFlow", "refuse_bounded"]
 
 _SAME = 1e-6
-"""Relative to one and the largest coordinate."""
+"""Relative to the base's width, beside a millionth of the digits that a coordinate has."""
 
 
 class IntegratedFlow(TransportMap):
@@ -32,6 +32,7 @@ class IntegratedFlow(TransportMap):
 
     invertible = False
     has_velocity = True
+    _unit: torch.Tensor
 
     def __init__(
         self,
@@ -41,11 +42,17 @@ class IntegratedFlow(TransportMap):
         jacobian: str,
         jacobian_parameters: Mapping[str, Any],
         particle_dimension: int | None = None,
+        unit: Sequence[float] | None = None,
+        spacing: float = 1.0,
     ) -> None:
         super().__init__()
+        if not (isinstance(spacing, int | float) and spacing >= 1):
+            raise UserError(f"spacing of a flow must be at least 1, found {spacing!r}")
+        widths = torch.tensor(unit or [1.0] * dimension, dtype=torch.float64)
+        self.register_buffer("_unit", widths, persistent=False)
         if type(steps) is not int or steps < 1:
             raise UserError(f"steps of a flow must be a positive integer, found {steps!r}")
-        self._dimension, self._steps = dimension, steps
+        self._dimension, self._steps, self._spacing = dimension, steps, float(spacing)
         self._integrator = get_integrator(integrator)
         self.particle_dimension = particle_dimension
         self.jacobian = get_jacobian(jacobian, **jacobian_parameters)
@@ -55,6 +62,7 @@ class IntegratedFlow(TransportMap):
             "steps": steps,
             "jacobian": jacobian,
             "jacobian_parameters": dict(jacobian_parameters),
+            "spacing": self._spacing,
         }
         self.evaluations = 0
 
@@ -123,14 +131,10 @@ class IntegratedFlow(TransportMap):
         return states[0], -log_r
 
     def refuse_folds(self, y: torch.Tensor) -> None:
-        flow = self._discrete()
-        try:
-            with torch.no_grad():
-                off = (flow.forward(flow.inverse(y))[-1] - y).abs().amax(dim=1)
-        except UserError:
-            # from where no base sample is a step need not converge
-            return
-        folded = int((~(off <= _SAME * (1 + y.abs().amax(dim=1)))).sum())
+        with torch.no_grad():
+            off = (self._there_and_back(y) - y).abs()
+        rounding = 1e6 * torch.finfo(y.dtype).eps * y.abs()
+        folded = int((~(off <= _SAME * self._unit.to(y) + rounding)).any(dim=1).sum())
         if folded:
             raise UserError(
                 f"map '{self.kind}' is not one to one: {folded} of {len(y)} samples of the "
@@ -138,6 +142,34 @@ class IntegratedFlow(TransportMap):
                 f"allowed: a velocity without jumps, steps so short that it hardly changes in one, "
                 f"found steps: {self._steps}"
             )
+
+    @property
+    def weight_facts(self) -> dict[str, float]:
+        """What is to be known of its weights so far: 1 for ``biased_weights``, and whether most of
+        the bias is off, ``corrected_weights``; the share of samples of ``infinite_variance``.
+        """
+        infinite = self.jacobian.infinite_variance
+        facts = {"infinite_variance": infinite} if infinite else {}
+        if self.unbiased:
+            return facts
+        return {
+            **facts,
+            "biased_weights": 1.0,
+            "corrected_weights": float(self.jacobian.corrected),
+        }
+
+    def _there_and_back(self, y: torch.Tensor) -> torch.Tensor:
+        """Samples [n, d] pulled back and pushed again; from where no base sample is a step need
+        not converge, and they stay where they are.
+        """
+        flow = self._discrete()
+        try:
+            return flow.forward(flow.inverse(y))[-1]
+        except UserError:
+            if len(y) == 1:
+                return y
+            half = len(y) // 2
+            return torch.cat([self._there_and_back(y[:half]), self._there_and_back(y[half:])])
 
     def finish(self, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]) -> None:
         if self.jacobian.learns:
@@ -148,7 +180,8 @@ class IntegratedFlow(TransportMap):
             # k/K + 1/K may be the next number after 1
             return self.velocity(x, x.new_full((1, 1), min(max(t, 0.0), 1.0)))
 
-        return DiscreteFlow(v, self._integrator, self._steps, self.particle_dimension)
+        how = self._integrator, self._steps, self.particle_dimension
+        return DiscreteFlow(v, *how, self._unit, self._spacing)
 
 
 def refuse_bounded(kind: str, box: Box) -> None:

@@ -13,7 +13,8 @@ __all__ = ["doubts_about_import"]
 
 _GRAVE_OFF = 0.02
 """Of an inverse temperature: so far off populations that differ by 3 kT are, by 6 %."""
-_FAR_OFF = 2.0
+_FAR = 10.0
+"""So far off is doubted without an error: by a factor of 3 few samples are by chance."""
 _GRAVE_SHARE = 0.01
 _MUCH_ELSE = 0.1
 """What is left of hot levels is right without the few frames that went over to cis; so many have
@@ -30,6 +31,7 @@ def doubts_about_import(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
         *_temperatures(diagnostics),
         *_forces(diagnostics),
         *_too_few(diagnostics),
+        *_in_another_order(diagnostics),
         *_shares(diagnostics, "duplicated", "are copies of others: errors are too small"),
         *_shares(
             diagnostics,
@@ -49,31 +51,45 @@ def doubts_about_import(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
 
 def _temperatures(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
     found = [row for row in diagnostics if row.quantity == "temperature_ratio"]
-    scores = {row: _score(row) for row in found}
+    scores = {row: deviation(row.value, row.stderr, row.dof, 1.0) for row in found}
     doubts = []
     for scope, how in (("level", "its gradients"), ("pair", "the energies of both")):
-        off = [row for row in found if row.scope == scope and abs(scores[row]) > LARGEST_Z]
-        if not off:
-            continue
-        worst = max(off, key=lambda row: abs(math.log(max(row.value, 1e-9))))
-        where = f"level {worst.level}"
-        if scope == "pair":
-            where = f"levels {(worst.level or 0) - 1} and {worst.level}, from one to the other"
-        text = (
-            f"{len(off)} of {sum(row.scope == scope for row in found)} inverse temperatures do not "
-            f"fit, by {how} worst at {where}: {worst.value:.4g} times what is said "
-            f"({scores[worst]:+.1f} standard errors): another temperature, unit or energy"
-        )
-        doubts.append(Doubt(text, grave=abs(worst.value - 1) > _GRAVE_OFF))
+        all_of_it = [row for row in found if row.scope == scope]
+        off = [row for row in all_of_it if abs(scores[row]) > LARGEST_Z]
+        if off:
+            worst = _furthest(off)
+            text = (
+                f"{len(off)} of {len(all_of_it)} inverse temperatures do not fit, by {how} worst "
+                f"at {_place(worst)}: {worst.value:.4g} times what is said "
+                f"({scores[worst]:+.1f} standard errors): another temperature, unit or energy"
+            )
+            doubts.append(Doubt(text, grave=abs(worst.value - 1) > _GRAVE_OFF))
+        far = [row for row in all_of_it if not row.stderr and not 1 / _FAR < row.value < _FAR]
+        if far:
+            doubts.append(_without_error(_furthest(far)))
     return doubts
 
 
-def _score(row: DiagnosticRow) -> float:
-    """Of the ratio, from 1; infinite without an error where it is out of all proportion."""
-    if row.stderr:
-        return deviation(row.value, row.stderr, row.dof, 1.0)
-    far = not 1 / _FAR_OFF < row.value < _FAR_OFF
-    return math.copysign(math.inf, row.value - 1) if far else 0.0
+def _without_error(row: DiagnosticRow) -> Doubt:
+    """No error is known of few samples, nor of ones that hardly moved: these seem far too cold,
+    whatever they are of, but spread by no chance ten times as far as they should.
+    """
+    wide = row.scope == "level" and row.value < 1
+    text = (
+        f"the inverse temperature at {_place(row)} is {row.value:.4g} times what is said, with no "
+        f"error: another temperature, unit or energy{'' if wide else ', or too short a run'}"
+    )
+    return Doubt(text, grave=wide)
+
+
+def _furthest(rows: Sequence[DiagnosticRow]) -> DiagnosticRow:
+    return max(rows, key=lambda row: abs(math.log(max(row.value, 1e-9))))
+
+
+def _place(row: DiagnosticRow) -> str:
+    if row.scope == "level":
+        return f"level {row.level}"
+    return f"levels {(row.level or 0) - 1} and {row.level}, from one to the other"
 
 
 def _forces(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
@@ -89,6 +105,19 @@ def _forces(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
         f"({scores[worst]:+.1f} standard errors): shifted coordinates, or another energy"
     )
     return [Doubt(text, grave=abs(worst.value) > _GRAVE_OFF)]
+
+
+def _in_another_order(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
+    found = [row for row in diagnostics if row.quantity == "neighbours_correlate" and row.value]
+    if not found:
+        return []
+    worst = max(found, key=lambda row: row.value)
+    text = (
+        f"neighbouring trajectories of level {worst.level} are correlated ({worst.value:.2f}), and "
+        "draws are not: [trajectory, draw, coordinate] in the place of [draw, trajectory, "
+        "coordinate]? errors are too small"
+    )
+    return [Doubt(text)]
 
 
 def _too_few(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
+from jeffreysflow.estimation.pareto import trust_warnings
 from jeffreysflow.judgement.doubts import Doubt
 from jeffreysflow.stores.tables import EstimateRow
 
@@ -11,6 +13,7 @@ __all__ = ["about_random_weights"]
 
 _FEWEST_ISLANDS = 0.5
 _HARDLY_ACCEPTED = 0.05
+_BEGAN = "began_"
 _FEWEST_MOVES = 1.0
 """Accepted moves of a point: with fewer its samples are copies of where it began."""
 
@@ -34,6 +37,7 @@ def about_random_weights(last: Mapping[str, EstimateRow]) -> list[Doubt]:
     if islands is not None and islands.value < _FEWEST_ISLANDS:
         text = f"its islands weigh very differently: an effective {islands.value:.0%} of them count"
         doubts.append(Doubt(text))
+    doubts += _about_beginnings(last)
     acceptance, moves = last.get("acceptance"), last.get("accepted_moves")
     if acceptance and moves and acceptance.value < _HARDLY_ACCEPTED:
         text = (
@@ -43,6 +47,25 @@ def about_random_weights(last: Mapping[str, EstimateRow]) -> list[Doubt]:
         )
         doubts.append(Doubt(text, grave=moves.value < _FEWEST_MOVES))
     return doubts
+
+
+def _about_beginnings(last: Mapping[str, EstimateRow]) -> list[Doubt]:
+    """Of the points that chains begin from: their mean weight is what log Z, and what an island
+    weighs, rests on, however long the chains are.
+    """
+    found = {
+        name.removeprefix(_BEGAN): row.value
+        for name, row in last.items()
+        if name.startswith(_BEGAN)
+    }
+    if not found:
+        return []
+    weights = [found[name] for name in ("k", "tail_share", "largest")]
+    few = {name: found[name] for name in ("dof", "heaviest", "n")}
+    # that few of many points count is what chains are for
+    lines = trust_warnings(math.nan, *weights, **few, bounded=found["bounded"] == 1.0)
+    begins = "of the points from which its chains begin, by whose weights log Z is found: "
+    return [Doubt(begins + text, grave) for text, grave in lines]
 
 
 def _bias(last: Mapping[str, EstimateRow]) -> str:

@@ -74,11 +74,14 @@ def disagreement_about_regions(rows: Sequence[EstimateRow], witness: Witness) ->
 
 
 def _far_off(ours: EstimateRow, theirs: EstimateRow) -> bool:
-    """Whether a population with an error is several times, and many errors, from one without."""
+    """Whether a population with an error, or what is left of it, is several times, and many errors,
+    from one without.
+    """
     if not ours.stderr or theirs.stderr or not 0 < theirs.value < 1:
         return False
     apart = abs(ours.value - theirs.value) > LARGEST_Z * ours.stderr
-    return apart and not 1 / _FAR_OFF < ours.value / theirs.value < _FAR_OFF
+    ratios = ours.value / theirs.value, (1 - ours.value) / (1 - theirs.value)
+    return apart and any(not 1 / _FAR_OFF < ratio < _FAR_OFF for ratio in ratios)
 
 
 def unmixed_regions(rows: Sequence[EstimateRow]) -> list[Doubt]:

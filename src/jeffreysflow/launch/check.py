@@ -33,14 +33,15 @@ def check_experiment(experiment: Experiment) -> None:
     path = build_path(experiment)
     assert path.base is not None
     name = experiment.potential.title
+    fitted = experiment.base.kind == "fitted"
     for key, flow in experiment.flows.items():
         try:
-            check_flow(flow, path.base)
+            check_flow(flow, path.base, fitted=fitted)
         except UserError as error:
             raise UserError(f"flows.{key}: {error}") from error
         for end in flow.parts[1:]:
             try:
-                check_flow(end, path.base)
+                check_flow(end, path.base, fitted=fitted)
             except UserError as error:
                 raise UserError(f"flows.{key}.last_level: {error}") from error
     check_capabilities(experiment, path.target)

@@ -14,8 +14,9 @@ from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import spline_box
-from jeffreysflow.flows.integrated import IntegratedFlow
+from jeffreysflow.flows.integrated import IntegratedFlow, refuse_bounded
 from jeffreysflow.flows.map import build_map, check_map
+from jeffreysflow.flows.maps.torch import OwnFlow
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel
@@ -26,8 +27,9 @@ __all__ = ["check_flow", "level_settings", "loss_of", "rejuvenation_kernel"]
 _LEAPFROG_STEPS = 20
 
 
-def check_flow(section: FlowConfig, base: Base) -> None:
-    """
+def check_flow(section: FlowConfig, base: Base, *, fitted: bool = False) -> None:
+    """``base``, or one like it in the place of one that is ``fitted`` later.
+
     Raises
     ------
     UserError : a setting that its map or its loss does not take, a loss that is not for such a map,
@@ -45,11 +47,9 @@ def check_flow(section: FlowConfig, base: Base) -> None:
         )
     if flow.has_velocity:
         # its files are read, and all that it is made of is found by name
-        kind, settings = section.network.kind, section.network.settings
-        built = build_map(kind, settings, spline_box(base), base, Stream(0))
-        assert isinstance(built, IntegratedFlow)
+        built = _built(section, base, fitted=fitted)
         if built.components:
-            _check_components(section)
+            _check_components(section, base, fitted=fitted)
         rows = finishing_rows(section.ensemble, section.islands)
         if built.jacobian.fewest > rows:
             raise UserError(
@@ -58,14 +58,33 @@ def check_flow(section: FlowConfig, base: Base) -> None:
             )
 
 
-def _check_components(section: FlowConfig) -> None:
+def _built(section: FlowConfig, base: Base, *, fitted: bool) -> IntegratedFlow:
+    network = section.network
+    if fitted and isinstance(network, OwnVelocity):
+        # where its samples are is not known yet: files and settings alone
+        refuse_bounded(network.kind, spline_box(base))
+        return OwnFlow(base.dimension, **network.settings)
+    if fitted and getattr(network, "velocity", None) == "particles":
+        raise UserError(
+            "velocity 'particles' needs a base of one mean and sd for all coordinates, which a "
+            "fitted one has not"
+        )
+    built = build_map(network.kind, network.settings, spline_box(base), base, Stream(0))
+    assert isinstance(built, IntegratedFlow)
+    return built
+
+
+def _check_components(section: FlowConfig, base: Base, *, fitted: bool) -> None:
     """
     Raises
     ------
-    UserError : a map that begins with Gaussians does not begin at the base, or its loss is for
-        other paths than that from the base to Gaussians.
+    UserError : a map that begins with Gaussians does not begin at the base, or at one that is not
+        normal, or its loss is for other paths than that from the base to Gaussians.
     """
     what = "velocity 'mixture' is that of straight paths from the base to Gaussians"
+    if fitted or base.tails is not None:
+        found = "a fitted one" if fitted else f"tails: {base.tails:g}"
+        raise UserError(f"{what}; allowed: a normal base with its mean and sd, found {found}")
     if section.levels != "last":
         raise UserError(f"{what}; allowed: levels: last, found {section.levels}")
     pairing = section.loss.parameters.get("pairing", "independent")

@@ -107,6 +107,9 @@ _BONDED = {
 }
 
 
+_SHOWN = 8
+
+
 def _molecule(
     section: MoleculeConfig | AseConfig,
     energy: torch.nn.Module,
@@ -173,6 +176,13 @@ def _atoms(
 def _atom(text: str, where: str, topology: Topology) -> int:
     residue, colon, name = text.partition(":")
     found = topology.find(int(residue), name) if colon else int(text) - 1
+    alike = topology.named(int(residue), name) if colon else ()
+    if len(alike) > 1:
+        numbers = ", ".join(str(atom + 1) for atom in alike[:_SHOWN])
+        raise UserError(
+            f"potential: {where}: {len(alike)} atoms are named '{text}'; give the number of one, "
+            f"from 1: {numbers}{', ...' if len(alike) > _SHOWN else ''}"
+        )
     if found is None or not 0 <= found < topology.atoms:
         known = "" if not colon else _names(topology, int(residue))
         raise UserError(f"potential: {where}: no atom '{text}'{known}")

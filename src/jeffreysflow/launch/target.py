@@ -29,6 +29,7 @@ __all__ = [
     "build_tempering",
     "counted",
     "dimension_of",
+    "scales_of",
 ]
 
 
@@ -174,6 +175,12 @@ def build_tempering(
         if part is not None:
             part.to(device)
     return path, start
+
+
+def scales_of(experiment: Experiment) -> dict[str, float]:
+    """What a store tells of the units of its coordinates: of a molecule its temperature, in K."""
+    structure = experiment.potential.structure
+    return {} if structure is None else {"temperature": structure.temperature}
 
 
 def counted(potential: Potential) -> Potential:

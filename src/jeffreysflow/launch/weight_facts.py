@@ -52,12 +52,13 @@ def weight_facts(
     if excess is None:
         return facts
     measured = build_measured(experiment, build_potential(experiment))
-    values = measured.values(excess.x.cpu(), excess.U.cpu())
+    values = measured.values_where_finite(excess.x.cpu(), excess.U.cpu())
     named = [
         *zip(measured.observables, measured.of_observables(values.T), strict=True),
         *zip(measured.regions, measured.of_regions(values.T), strict=True),
     ]
-    # of a function that has a name only its values tell whether it is an event
+    # of a function that has a name only its values tell whether it is an event; before they are
+    # weighed or moved samples may be where one is not defined
     between = {
         each.name.removeprefix(REGION): excess.between(column.bool().to(excess.each.device))
         for each, column in named

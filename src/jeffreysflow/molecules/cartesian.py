@@ -57,9 +57,12 @@ class Cartesian(nn.Module):
         return x.new_ones(len(x), dtype=torch.bool)
 
     def stretch(self, r: torch.Tensor) -> float:
-        """The radius of gyration of positions [atom, 3, n] in units of that of the reference."""
+        """The radius of gyration of positions [atom, 3, n] in units of that of the reference; 1
+        where that is 0, as of a single atom.
+        """
         size = (r - r.mean(dim=0)).square().sum(dim=(0, 1)).median()
-        return float((size / self.reference.to(r).square().sum()).sqrt())
+        usual = self.reference.to(r).square().sum()
+        return float((size / usual).sqrt()) if float(usual) > 0 else 1.0
 
     def coordinates(self, r: torch.Tensor) -> Frames:
         """Of positions [atom, 3, n] in nm, their centroid moved to that of the reference."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from jeffreysflow.errors import UserError
 
@@ -90,33 +91,39 @@ class Topology:
             )
 
     def find(self, residue: int, name: str) -> int | None:
-        """The atom of this name in a residue, if there is one."""
-        return self._places.get((residue, name))
+        """The atom of this name in a residue, if there is one, and only one."""
+        found = self.named(residue, name)
+        return found[0] if len(found) == 1 else None
+
+    def named(self, residue: int, name: str) -> tuple[int, ...]:
+        """All atoms of this name in a residue."""
+        return tuple(self._places.get((residue, name), ()))
 
     @cached_property
-    def _places(self) -> dict[tuple[int, str], int]:
-        return {
-            (number, name): atom
-            for atom, (name, (_, number)) in enumerate(zip(self.names, self.residues, strict=True))
-        }
+    def _places(self) -> dict[tuple[int, str], list[int]]:
+        found: dict[tuple[int, str], list[int]] = {}
+        for atom, (name, (_, number)) in enumerate(zip(self.names, self.residues, strict=True)):
+            found.setdefault((number, name), []).append(atom)
+        return found
 
     def backbone_torsions(self) -> dict[str, tuple[int, int, int, int]]:
         """phi, psi and omega of a peptide, by name: `phi` where there is one of them, else
-        `phi_2`, numbered by residue. omega of a residue is about the bond to the one before.
+        `phi_2`, numbered by residue. omega of a residue is about the bond to the one before. Where
+        a chain ends there are none, whatever the number of the next residue.
         """
         numbers = sorted({number for _, number in self.residues})
         found: dict[str, dict[int, tuple[int, int, int, int]]] = {}
         for number in numbers:
             for name, pattern in _BACKBONE.items():
-                atoms = [
-                    next(filter(lambda each: each is not None, candidates), None)
-                    for candidates in (
-                        [self.find(number + shift, each) for each in names]
-                        for shift, names in pattern
-                    )
-                ]
-                if all(atom is not None for atom in atoms):
-                    found.setdefault(name, {})[number] = tuple(atoms)  # type: ignore[assignment]
+                places = (
+                    [self.find(number + shift, each) for each in names] for shift, names in pattern
+                )
+                first, second, third, fourth = (
+                    next((atom for atom in place if atom is not None), -1) for place in places
+                )
+                atoms = (first, second, third, fourth)
+                if min(atoms) >= 0 and all(b in self.neighbours[a] for a, b in pairwise(atoms)):
+                    found.setdefault(name, {})[number] = atoms
         return {
             name if len(torsions) == 1 else f"{name}_{number}": atoms
             for name, torsions in found.items()

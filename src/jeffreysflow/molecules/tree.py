@@ -117,7 +117,10 @@ def _root(topology: Topology) -> tuple[int, int, int]:
             if distances[first].get(each, -1) == distances[first][here] - 1
         ]
         way.append(near[0])
-    second, third = way[-2], way[-3]
+    second = way[-2]
+    # in a ring of three, or where all are bonded to all, the farthest is one bond away
+    others = [each for each in topology.neighbours[second] if each != first]
+    third = way[-3] if len(way) > 2 else min(others, key=lambda each: (each in outside, each))
     return first, second, third
 
 

@@ -20,7 +20,7 @@ from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.flow_notes import flow_notes
 from jeffreysflow.launch.flow_settings import level_settings
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.launch.target import build_flow_path
+from jeffreysflow.launch.target import build_flow_path, scales_of
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.processes import SignalledError, signals_kept
@@ -93,6 +93,8 @@ def run(
         if part.network == section.network:
             flow_below = load_flow(previous / "flow.safetensors", hash).to(device)
 
+    from_reference = level > 1 and part.training.source == "reference"
+    reference_below = _task(layout, experiment, flow, level - 1)[2] if from_reference else None
     training_steps = part.steps_of(level)
     progress = Progress(training_steps, what)
 
@@ -120,6 +122,7 @@ def run(
             ),
             alongside,
             learned_below,
+            None if reference_below is None else reference_below.to(device),
         )
     progress.close(ess=result.facts["ess"], jeffreys_gap=result.facts["jeffreys_gap"])
     save_flow(folder / "flow.safetensors", result.flow, hash)
@@ -135,7 +138,9 @@ def run(
         lam=lam_1,
         islands=section.islands,
         estimate_islands=which("estimate", section.islands),
+        path=experiment.reference(experiment.tempered(flow)).path,
         seed=experiment.seed,
+        **scales_of(experiment),
     )
     write_record(
         folder / KEPT_RECORD,

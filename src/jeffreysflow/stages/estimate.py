@@ -214,7 +214,8 @@ def _scalars(sums: GeneratedSums, whole: WeightedSums) -> dict[str, tuple[float,
     or of independent samples where the delta method knows better.
     """
     errors, dofs = jackknifed(
-        sums.groups, lambda part: torch.tensor([getattr(part, name) for name in _SCALARS])
+        sums.groups,
+        lambda part: torch.tensor([getattr(part, name) for name in _SCALARS], dtype=torch.float64),
     )
     found = {
         name: (float(getattr(whole, name)), error, dof)

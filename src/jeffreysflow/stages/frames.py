@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.spread_rows import so_many_rows
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.target import build_potential
 from jeffreysflow.molecules.molecule import Molecule
@@ -33,8 +34,8 @@ def write_frames(
     level: int = -1,
     ensemble: str | None = None,
 ) -> list[Path]:
-    """Write `topology.pdb`, `frames.dcd` and `frames.csv` of ``number`` samples, evenly spaced, of
-    a ``level`` of a reference (all of equal weight), of what a ``flow`` generated, or of the
+    """Write `topology.pdb`, `frames.dcd` and `frames.csv` of ``number`` samples, from everywhere,
+    of a ``level`` of a reference (all of equal weight), of what a ``flow`` generated, or of the
     weighted ``ensemble`` of a flow at a level, of the islands that no training saw. A sample of
     weight 0 is left out.
 
@@ -58,7 +59,7 @@ def write_frames(
     if not len(kept):
         raise UserError(f"{experiment.name}: none of {len(x)} samples has a weight")
     count = min(number, len(kept))
-    rows = kept[torch.linspace(0, len(kept) - 1, count).round().long()]
+    rows = kept[so_many_rows(len(kept), count)]
     parts = list(_evaluated(molecule, x[rows]))
     frames = torch.cat([r for r, _ in parts], dim=2).permute(2, 0, 1).numpy()
     energies = torch.cat([energy for _, energy in parts]).tolist()
@@ -86,12 +87,8 @@ def _ensemble(
         raise UserError(f"{experiment.name}/{flow}: level {level}; allowed: 1 to {steps}")
     store = layout.flow(flow).level(steps if level == -1 else level) / "ensemble.zarr"
     ensemble = open_ensemble(store, "ensemble", experiment.flow_hash(flow))
-    islands = int(ensemble.attributes.get("islands", 1))
-    estimating = torch.tensor(ensemble.attributes.get("estimate_islands", range(islands)))
-    island = torch.arange(len(ensemble)) // (len(ensemble) // islands)
-    rows = torch.isin(island, estimating)
-    samples = ensemble.samples()
-    return samples.x[rows], samples.log_weights[rows]
+    samples = ensemble.samples().rows(ensemble.estimating)
+    return samples.x, samples.log_weights
 
 
 def _samples(

@@ -14,7 +14,7 @@ from jeffreysflow.analysis.imported_levels import ImportedLevels
 from jeffreysflow.analysis.level_diagnostics import Evidence, level_rows
 from jeffreysflow.config import Experiment, ReferenceConfig, SamplesConfig
 from jeffreysflow.launch.ladder_notes import ladder_notes
-from jeffreysflow.launch.target import build_potential
+from jeffreysflow.launch.target import build_potential, scales_of
 from jeffreysflow.progress import Progress
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.layout import Layout
@@ -46,10 +46,8 @@ def run(layout: Layout, experiment: Experiment, reference: str) -> None:
         "reference": reference,
         "seed": experiment.seed,
         "path": section.path,
+        **scales_of(experiment),
     }
-    structure = experiment.potential.structure
-    if structure is not None:
-        attributes["temperature"] = structure.temperature
     store = files.levels / "store.zarr"
     if isinstance(section, SamplesConfig):
         rows, lines = _imported(store, hash, experiment, reference, section, attributes)

@@ -19,10 +19,11 @@ from jeffreysflow.distillation.sampler import (
     smc_island,
     temperatures,
 )
+from jeffreysflow.estimation.pareto import facts_of_weights
 from jeffreysflow.estimation.sobol import sobol_base_points
 from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.level_count import flow_steps
-from jeffreysflow.launch.target import build_path_from_base
+from jeffreysflow.launch.target import build_path_from_base, scales_of
 from jeffreysflow.launch.weight_facts import weight_facts
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.progress import Progress
@@ -75,6 +76,7 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         base_points=section.base_points,
         sampling=sampling.kind,
         **groups,
+        **scales_of(experiment),
     )
     progress = Progress(section.samples, f"generate {experiment.name}/{flow}", "samples")
     done, not_finite, already = 0, 0, path.evaluations
@@ -135,13 +137,17 @@ def _islands(
         make = partial(
             metropolis_island, target, section.chains, sweeps, section.burn_in, section.block
         )
-    acceptance = []
+    acceptance, began = [], []
     for number in range(section.islands):
         island = make(Stream(*address, "island", number))
         acceptance.append(island.acceptance)
         facts["acceptance"] = sum(acceptance) / len(acceptance)
         facts["accepted_moves"] = moved * facts["acceptance"]
+        if island.began is not None:
+            began.append(island.began)
         yield island.ensemble
+    if began:
+        facts["began"] = facts_of_weights(torch.cat(began))
 
 
 def _base_points(

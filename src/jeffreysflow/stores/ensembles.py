@@ -32,7 +32,7 @@ class EnsembleWriter:
     """Writes ``samples`` weighted samples that come in batches, whole chunks at a time."""
 
     def __init__(
-        self, path: Path, kind: str, hash: str, samples: int, dimension: int, **attributes: Any
+        self, path: Path, kind: str, hash: str, samples: int, dimension: int, /, **attributes: Any
     ) -> None:
         self._path, self._samples, self._done = path, samples, 0
         self._rows = max(_CHUNK_BYTES // (8 * dimension), 1)
@@ -82,6 +82,7 @@ def write_ensemble(
     hash: str,
     ensemble: Ensemble,
     learned: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    /,
     **attributes: Any,
 ) -> None:
     """Write the ensemble of a level in one go, with the ``learned`` log weights [n] of each name as
@@ -132,6 +133,15 @@ class Ensembles:
         islands = int(self.attributes.get("islands", 1))
         those = torch.tensor(self.attributes.get("estimate_islands", range(islands)))
         return torch.arange(len(self)).reshape(islands, -1)[those].flatten()
+
+    @property
+    def independent(self) -> int:
+        """How many equal parts, one after the other, of these rows know nothing of each other:
+        islands, or scramblings of Sobol points.
+        """
+        told = self.attributes
+        islands = len(told.get("estimate_islands", range(int(told.get("islands", 1)))))
+        return islands * int(told.get("scramblings", 1))
 
     @property
     def learned_names(self) -> list[str]:

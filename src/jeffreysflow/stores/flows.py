@@ -20,7 +20,10 @@ _FORMAT = 2
 def save_flow(file: Path, flow: TransportMap, hash: str) -> None:
     """Write a flow and the hash of what it was made from; a reader sees all of it or nothing."""
     header = {"format": _FORMAT, "hash": hash, "kind": flow.kind, "settings": flow.settings}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in flow.state_dict().items()}
+    # parameters that are shared are written as often as they have names
+    tensors = {
+        name: value.detach().cpu().contiguous().clone() for name, value in flow.state_dict().items()
+    }
     write_tensors(file, tensors, header)
 
 

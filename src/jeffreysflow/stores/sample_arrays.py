@@ -16,6 +16,12 @@ _MEANINGS = {
     "walker": "the trajectory of each row",
     "U": "energies",
 }
+_SAME_MEANING = {
+    **dict.fromkeys(("w", "lw", "logw", "lnw"), "log_weights"),
+    **dict.fromkeys(("chain", "chains", "traj", "trajectory", "trajectories"), "walker"),
+    **dict.fromkeys(("replica", "replicas"), "walker"),
+    **dict.fromkeys(("u", "energy", "energies", "epot", "potentialenergy"), "U"),
+}
 _SHORT = 0.1
 """Of the median length: a trajectory that others are not cut to."""
 
@@ -37,11 +43,12 @@ def check_names(file: Path, names: Sequence[str]) -> None:
     """
     Raises
     ------
-    UserError : one of ``names`` is nearly what would be read; as it is, it would do nothing.
+    UserError : one of ``names`` is nearly what would be read, and is not there; as it is, it would
+        do nothing.
     """
     for name in names:
         meant = _meant(name.lower())
-        if meant is not None and name != meant:
+        if meant is not None and meant not in names:
             raise UserError(
                 f"{file}: {shown(name)} is not read; {meant!r} is for {_MEANINGS[meant]}; anything "
                 "else needs another name"
@@ -53,7 +60,7 @@ def _meant(name: str) -> str | None:
         return "log_weights"
     if "walker" in name:
         return "walker"
-    return "U" if name == "u" else None
+    return _SAME_MEANING.get(name.replace("_", ""))
 
 
 def trajectory_lengths(file: Path, walker: np.ndarray) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from jeffreysflow.stores.sealed import DamagedError
 
 __all__ = [
     "FileFacts",
+    "PlaceOnPath",
     "ReadSamples",
     "SampleFormat",
     "by_trajectory",
@@ -38,11 +39,23 @@ _PIECE = 1 << 22
 _T = TypeVar("_T")
 
 
+class PlaceOnPath(NamedTuple):
+    """What a store of ours says its samples are of: ``lam``, and of which kind of ``path``, None
+    where it does not say.
+    """
+
+    path: str | None
+    lam: float
+
+
 class ReadSamples(NamedTuple):
     """``x`` [draw, walker, d] in float64, a walker a trajectory; and where the file has them the
     natural ``log_weights`` [draw, walker] and the energies ``U`` [draw, walker], in its own unit.
     What is ``foreign`` [draw, walker] has no coordinates: another sample stands in its place, and
     it counts for nothing. Of what is ``unplaced`` [draw, walker] the centroid is not known.
+
+    A store of ours has a ``place``, and ``U`` is U_lambda there, in kT, all that belongs to
+    coordinates included.
     """
 
     x: np.ndarray
@@ -50,6 +63,7 @@ class ReadSamples(NamedTuple):
     U: np.ndarray | None = None
     foreign: np.ndarray | None = None
     unplaced: np.ndarray | None = None
+    place: PlaceOnPath | None = None
 
 
 class SampleFormat(ABC):
@@ -138,13 +152,16 @@ def read_samples(
         bad = ~np.isfinite(values)
         if name == "log_weights":
             bad &= values != -np.inf
+        elif name == "U" and "log_weights" in given:
+            # what weighs nothing may lie in a wall
+            bad &= given["log_weights"] != -np.inf
         if bad.any():
             draw, walker = np.argwhere(bad)[0][:2].tolist()
             raise UserError(
                 f"{file}: {name} is not finite at {int(bad.sum())} places, first in draw {draw} of "
                 f"trajectory {walker}"
             )
-    return ReadSamples(x, given.get("log_weights"), given.get("U"), found.foreign, found.unplaced)
+    return found._replace(x=x, log_weights=given.get("log_weights"), U=given.get("U"))
 
 
 def _asked(file: Path, question: Callable[[SampleFormat], _T]) -> _T:
@@ -201,10 +218,15 @@ def by_trajectory(fields: dict[str, np.ndarray], walker: np.ndarray | None) -> R
     ``walker`` [n] tells the trajectory of each row; without it there is one.
     """
     if walker is None:
-        return ReadSamples(**{name: values[:, None] for name, values in fields.items()})
-    labels, counts = np.unique(walker, return_counts=True)
-    order = np.argsort(walker, kind="stable")
-    starts = np.concatenate([[0], counts.cumsum()[:-1]])
-    rows = order[starts[None, :] + np.arange(counts.min())[:, None]]
-    assert rows.shape == (counts.min(), len(labels))
-    return ReadSamples(**{name: values[rows] for name, values in fields.items()})
+        rows = np.arange(len(fields["x"]))[:, None]
+    else:
+        counts = np.unique(walker, return_counts=True)[1]
+        order = np.argsort(walker, kind="stable")
+        starts = np.concatenate([[0], counts.cumsum()[:-1]])
+        rows = order[starts[None, :] + np.arange(counts.min())[:, None]]
+    log_weights, U = (fields.get(name) for name in ("log_weights", "U"))
+    return ReadSamples(
+        fields["x"][rows],
+        None if log_weights is None else log_weights[rows],
+        None if U is None else U[rows],
+    )

@@ -148,7 +148,7 @@ class TemperatureRow(NamedTuple):
     together, and where ``lam`` is a level ``counted``, that of its own samples.
 
     ``quantity`` is ``U`` (kT of the target), ``log_z`` above that of the target, `region:<name>` or
-    `observable:<expression>`.
+    `observable:<expression>`. Errors as in ``EstimateRow``.
     """
 
     lam: float
@@ -157,6 +157,8 @@ class TemperatureRow(NamedTuple):
     stderr: float | None = None
     counted: float | None = None
     counted_stderr: float | None = None
+    dof: float | None = None
+    counted_dof: float | None = None
 
 
 class BeadTruthRow(NamedTuple):

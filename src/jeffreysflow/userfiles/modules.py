@@ -59,6 +59,12 @@ def make_module(file: Path, name: str) -> MadeModule:
         raise UserError(
             f"{file}: {name}() has parameters of no size yet (a lazy module); give their sizes"
         )
+    for kept, value in module.state_dict().items():
+        if not isinstance(value, torch.Tensor) or value.is_complex():
+            found = "complex numbers" if isinstance(value, torch.Tensor) else shown(value)
+            raise UserError(
+                f"{file}: {name}() keeps {found} as '{kept}'; allowed: real parameters and buffers"
+            )
     try:
         module = module.eval().to(torch.float64).requires_grad_(False)
     except Exception as error:

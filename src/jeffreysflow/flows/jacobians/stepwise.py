@@ -84,8 +84,8 @@ class Stepwise(Jacobian):
             if cluster is not None:
                 e = self._stretched(k, e, cluster)
                 log_r = log_r - self._log_dets.to(log_r)[cluster, k]
-            along = [flow.back_along(k, x, e[:, i])[1].norm(dim=1).log() for i in range(m)]
-            log_r = log_r + torch.logsumexp(-D * torch.stack(along), dim=0) - math.log(m)
+            along = flow.back_along_each(k, x, e).norm(dim=2).log()
+            log_r = log_r + torch.logsumexp(-D * along, dim=1) - math.log(m)
         return log_r
 
     @torch.no_grad()

@@ -25,7 +25,8 @@ class ContinuousFlow(IntegratedFlow):
     ----------
     mean, sd : of each coordinate of the base, the units in which v sees samples.
     velocity, parameters : the network of v (`velocities`) and its settings.
-    integrator, steps : of the flow; jacobian, jacobian_parameters : of its weights (`jacobians`).
+    integrator, steps, spacing : of the flow; jacobian, jacobian_parameters : of its weights
+        (`jacobians`).
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class ContinuousFlow(IntegratedFlow):
         steps: int = 20,
         jacobian: str = "stepwise",
         jacobian_parameters: Mapping[str, Any] | None = None,
+        spacing: float = 1.0,
         stream: Stream | None = None,
     ) -> None:
         network = check_velocity(velocity, parameters or {})(mean, sd, stream, **(parameters or {}))
         how = integrator, steps, jacobian, jacobian_parameters or {}
-        super().__init__(len(mean), *how, network.particle_dimension)
+        super().__init__(len(mean), *how, network.particle_dimension, sd, spacing)
         self.settings = {
             "mean": list(map(float, mean)),
             "sd": list(map(float, sd)),
@@ -69,6 +71,7 @@ class ContinuousFlow(IntegratedFlow):
         steps: int = 20,
         jacobian: str = "stepwise",
         jacobian_parameters: Mapping[str, Any] | None = None,
+        spacing: float = 1.0,
     ) -> ContinuousFlow:
         """A flow of samples that begin at ``base``; its parameters are those of the class.
 
@@ -78,7 +81,7 @@ class ContinuousFlow(IntegratedFlow):
         """
         refuse_bounded("continuous", box)
         mean, sd = base.mean.tolist(), base.sd.tolist()
-        how = integrator, steps, jacobian, jacobian_parameters
+        how = integrator, steps, jacobian, jacobian_parameters, spacing
         return cls(mean, sd, velocity, parameters, *how, stream)
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

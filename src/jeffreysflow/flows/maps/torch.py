@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,10 @@ class OwnFlow(IntegratedFlow):
     file : Python file with a function ``velocity()`` -> a module ``v(x [n, d], t [n, 1]) -> [n,
         d]``, every row of which depends on that row alone.
     weights : safetensors with the module's parameters; ``None``: as the function made them.
-    integrator, steps, jacobian, jacobian_parameters : as of `continuous`.
+    integrator, steps, jacobian, jacobian_parameters, spacing : as of `continuous`.
     digests : of all files that the module is made of, by their paths from the folder of the file,
         when the run was set up; none, if they are not to be compared.
+    unit : widths of the base, 1 if left out.
 
     Raises
     ------
@@ -58,11 +59,15 @@ class OwnFlow(IntegratedFlow):
         jacobian: str = "stepwise",
         jacobian_parameters: Mapping[str, Any] | None = None,
         digests: Mapping[str, str] | None = None,
+        spacing: float = 1.0,
+        unit: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(dimension, integrator, steps, jacobian, jacobian_parameters or {})
+        how = integrator, steps, jacobian, jacobian_parameters or {}
+        super().__init__(dimension, *how, unit=unit, spacing=spacing)
         # parameters are those of the state from then on
         about = {"dimension": dimension, "file": file, "weights": None}
-        self.settings = {**about, **self.how, "digests": dict(digests or {})}
+        units = {"unit": self._unit.tolist()}
+        self.settings = {**about, **self.how, "digests": dict(digests or {}), **units}
         self._file = file
         self.module, hashes = make_module(Path(file), "velocity")
         if weights is not None:
@@ -84,6 +89,7 @@ class OwnFlow(IntegratedFlow):
         jacobian: str = "stepwise",
         jacobian_parameters: Mapping[str, Any] | None = None,
         digests: Mapping[str, str] | None = None,
+        spacing: float = 1.0,
     ) -> OwnFlow:
         """The user's flow; its parameters are those of the class.
 
@@ -95,7 +101,7 @@ class OwnFlow(IntegratedFlow):
         """
         refuse_bounded("torch", box)
         how = integrator, steps, jacobian, jacobian_parameters
-        flow = cls(base.dimension, file, weights, *how, digests)
+        flow = cls(base.dimension, file, weights, *how, digests, spacing, base.sd.tolist())
         z = base.sample(_ROWS, stream).cpu()
         spread = base.sample(_SPREAD_ROWS, stream).cpu().std(dim=0)
         flow._check(z, spread.clamp(min=torch.finfo(z.dtype).tiny), stream)
@@ -140,7 +146,7 @@ class OwnFlow(IntegratedFlow):
             raise self._bad("has derivatives that are not finite along the flow of a base sample")
         for k in range(0, flow.steps, math.ceil(flow.steps / _STEPS_CHECKED)):
             for part in (0.0, 0.5):
-                self._check_at(states[k], (k + part) / flow.steps, spread, e)
+                self._check_at(states[k], flow.time(k, part), spread, e)
         self._check_at(states[-1], 1.0, spread, e)
         if not torch.equal(first, self._at(z, _MIDDLE)):
             raise self._bad(_RANDOM)

@@ -58,7 +58,7 @@ class NumpyArrays(SampleFormat):
                     f"{file}: {name} has the shape {list(fields[name].shape)}, expected {list(n)}"
                 )
         if fields["x"].ndim == 3:
-            return ReadSamples(**fields)
+            return ReadSamples(fields["x"], fields.get("log_weights"), fields.get("U"))
         return by_trajectory(fields, walker)
 
 

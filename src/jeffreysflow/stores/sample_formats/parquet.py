@@ -11,7 +11,7 @@ import numpy as np
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import Potential
-from jeffreysflow.stores.sample_arrays import check_names, trajectory_lengths
+from jeffreysflow.stores.sample_arrays import check_names, real_numbers, trajectory_lengths
 from jeffreysflow.stores.sample_files import ReadSamples, SampleFormat, by_trajectory
 
 __all__ = ["Parquet"]
@@ -30,7 +30,7 @@ class Parquet(SampleFormat):
         check_names(file, opened.schema_arrow.names)
         if "walker" not in opened.schema_arrow.names:
             return int(opened.metadata.num_rows), 1
-        walker = parquet.read_table(file, columns=["walker"])["walker"].to_numpy()
+        walker = _column(file, parquet.read_table(file, columns=["walker"]), "walker")
         return trajectory_lengths(file, walker)
 
     def read(self, file: Path, level: int | None, target: Potential) -> ReadSamples:
@@ -43,12 +43,22 @@ class Parquet(SampleFormat):
                 f"{file}: needs the columns x1, x2, ... of all coordinates, found: "
                 f"{', '.join(names)}"
             )
-        fields = {"x": np.stack([table[name].to_numpy() for name in columns], axis=1)}
+        # each for itself: beside numbers truth values become some
+        x = [real_numbers(file, name, _column(file, table, name)) for name in columns]
+        fields = {"x": np.stack(x, axis=1)}
         for name in ("log_weights", "U"):
             if name in names:
-                fields[name] = table[name].to_numpy()
-        walker = table["walker"].to_numpy() if "walker" in names else None
+                fields[name] = _column(file, table, name)
+        walker = _column(file, table, "walker") if "walker" in names else None
         return by_trajectory(fields, walker)
+
+
+def _column(file: Path, table: Any, name: str) -> np.ndarray:
+    missing = table[name].null_count
+    if missing:
+        raise UserError(f"{file}: {name} is missing in {missing} of {table.num_rows} rows")
+    values: np.ndarray = table[name].to_numpy()
+    return values
 
 
 def _library(file: Path) -> Any:
