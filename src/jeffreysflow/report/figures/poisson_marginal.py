@@ -50,7 +50,8 @@ def _panels(data: ExperimentData, flow: str) -> dict[str, np.ndarray]:
     if reference in data.references:
         tempered = data.references[reference].x
         densities["tempering"] = _density(tempered, np.zeros(len(tempered)))
-    densities[data.weights_text(flow)] = _density(x, log_weights)
+    title = "exact weights" if data.has_exact_moves(flow) else "full sum, biased moves"
+    densities[title] = _density(x, log_weights)
     for name, values in learned.items():
         densities[f"learned weights, {name}"] = _density(x, values)
     return densities

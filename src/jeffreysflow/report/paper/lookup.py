@@ -15,8 +15,10 @@ __all__ = ["Value", "our_value"]
 
 _SAME_LAMBDA = 1e-3
 """Relative: ladders are published with few digits."""
+_EXACT = ("noise_floor",)
+"""What is known whatever the samples are,"""
 _OF_ENSEMBLE = ("ess", "cess", "cess_identity")
-"""What stands under the name of a sequence, and is of its ensembles."""
+"""and what stands under the name of a sequence, and is of its ensembles."""
 
 
 class Value(NamedTuple):
@@ -41,7 +43,8 @@ def our_value(found: Results, table: PaperTable, ours: OursConfig, index: int) -
     if source is None:
         return None
     value = _found(found, table, ours, source, position)
-    if value is None or source.startswith("reference:"):
+    exact = ours.column == "exact" or ours.quantity in _EXACT
+    if value is None or exact or source.startswith("reference:"):
         return value
     judged = _judged(found, ours.quantity, source)
     if table.along in ("last", "samples") or (table.along, position) == ("lambda", 1):

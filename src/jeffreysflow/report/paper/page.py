@@ -15,7 +15,7 @@ from jeffreysflow.report.templates import inline, rendered_page
 
 __all__ = ["paper_page"]
 
-_HEADINGS = ("experiment", "for", "state", "scale", "seed", "wall time", "core time", "finished")
+_HEADINGS = ("experiment", "for", "state", "scale, seed", "wall time", "core time", "finished")
 
 
 def paper_page(paper: Paper, made: Mapping[str, Made], images: Mapping[str, bytes]) -> str:
@@ -95,8 +95,7 @@ def _experiments(paper: Paper, made: Mapping[str, Made]) -> Table:
                 Cell(name),
                 Cell(", ".join(n for n, item in paper.items.items() if name in item.experiments)),
                 Cell("run to the end" if not each.why else each.why.partition(":")[0]),
-                Cell(MISSING if experiment is None else experiment.scale),
-                Cell(MISSING if experiment is None else str(experiment.seed)),
+                Cell(MISSING if experiment is None else f"{experiment.scale}, {experiment.seed}"),
                 Cell(duration(wall_seconds(each.records)) if each.records else MISSING),
                 Cell(duration(seconds) if each.records else MISSING),
                 Cell(last_finished(each.records)),
