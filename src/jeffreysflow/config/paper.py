@@ -69,7 +69,7 @@ class SeriesConfig(Section):
     """What it is, e.g. `bias of the reference`."""
     experiment: str | None = None
     """The experiment that makes it, if not that of the table."""
-    unit: Literal["number", "percent", "hundredths", "thousandths"] = "number"
+    unit: Literal["number", "percent", "hundredths"] = "number"
     """Of the published values as they are printed; ours are fractions, and are multiplied."""
     decimals: int = Field(default=1, ge=0, le=9)
     """Of published per cent, where the last are zeros; other numbers have three digits."""
@@ -84,7 +84,7 @@ class SeriesConfig(Section):
     @property
     def factor(self) -> float:
         """By what ours are multiplied."""
-        return {"number": 1.0, "thousandths": 1000.0}.get(self.unit, 100.0)
+        return 1.0 if self.unit == "number" else 100.0
 
 
 class PaperTable(Section):
