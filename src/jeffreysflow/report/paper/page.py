@@ -84,6 +84,11 @@ def _pictures(item: PaperItem, made: Mapping[str, Made]) -> list[dict[str, objec
     ]
 
 
+def _state(why: str) -> Cell:
+    state, than, settings = why.partition(":")[0].partition(" than ")
+    return Cell(state or "run to the end", than.strip() and f"than {settings}")
+
+
 def _experiments(paper: Paper, made: Mapping[str, Made]) -> Table:
     """A row an experiment: what it is for, and what it took."""
     rows = []
@@ -94,7 +99,7 @@ def _experiments(paper: Paper, made: Mapping[str, Made]) -> Table:
             [
                 Cell(name),
                 Cell(", ".join(n for n, item in paper.items.items() if name in item.experiments)),
-                Cell("run to the end" if not each.why else each.why.partition(":")[0]),
+                _state(each.why),
                 Cell(MISSING if experiment is None else f"{experiment.scale}, {experiment.seed}"),
                 Cell(duration(wall_seconds(each.records)) if each.records else MISSING),
                 Cell(duration(seconds) if each.records else MISSING),
