@@ -168,16 +168,7 @@ def trust_warnings(
 
 def warnings_about(sums: WeightedSums, largest: LargestWeights) -> list[tuple[str, bool]]:
     """``trust_warnings`` of samples from their sums and their ``largest`` weights."""
-    return trust_warnings(
-        sums.ess,
-        largest.k(),
-        largest.tail_share(sums.log_z + math.log(sums.n)),
-        largest.largest(sums.log_z),
-        dof=sums.log_z_dof,
-        heaviest=largest.heaviest(),
-        bounded=largest.is_bounded(),
-        n=sums.n,
-    )
+    return trust_warnings(**_facts(sums, largest), bounded=largest.is_bounded())
 
 
 def facts_of_weights(log_weights: torch.Tensor) -> dict[str, float]:
@@ -185,6 +176,11 @@ def facts_of_weights(log_weights: torch.Tensor) -> dict[str, float]:
     sums = WeightedSums.of(log_weights, torch.empty(len(log_weights), 0, dtype=torch.float64))
     largest = LargestWeights(sums.n)
     largest.add(log_weights)
+    return {**_facts(sums, largest), "bounded": float(largest.is_bounded())}
+
+
+def _facts(sums: WeightedSums, largest: LargestWeights) -> dict[str, float]:
+    """The numbers that ``trust_warnings`` takes, by their names."""
     return {
         "ess": sums.ess,
         "k": largest.k(),
@@ -192,8 +188,7 @@ def facts_of_weights(log_weights: torch.Tensor) -> dict[str, float]:
         "largest": largest.largest(sums.log_z),
         "dof": sums.log_z_dof,
         "heaviest": largest.heaviest(),
-        "bounded": largest.is_bounded(),
-        "n": sums.n,
+        "n": float(sums.n),
     }
 
 

@@ -60,10 +60,9 @@ def _about_beginnings(last: Mapping[str, EstimateRow]) -> list[Doubt]:
     }
     if not found:
         return []
-    weights = [found[name] for name in ("k", "tail_share", "largest")]
-    few = {name: found[name] for name in ("dof", "heaviest", "n")}
+    bounded = found.pop("bounded") == 1.0
     # that few of many points count is what chains are for
-    lines = trust_warnings(math.nan, *weights, **few, bounded=found["bounded"] == 1.0)
+    lines = trust_warnings(**(found | {"ess": math.nan}), bounded=bounded)
     begins = "of the points from which its chains begin, by whose weights log Z is found: "
     return [Doubt(begins + text, grave) for text, grave in lines]
 

@@ -35,15 +35,11 @@ def check_experiment(experiment: Experiment) -> None:
     name = experiment.potential.title
     fitted = experiment.base.kind == "fitted"
     for key, flow in experiment.flows.items():
-        try:
-            check_flow(flow, path.base, fitted=fitted)
-        except UserError as error:
-            raise UserError(f"flows.{key}: {error}") from error
-        for end in flow.parts[1:]:
+        for where, part in zip((key, f"{key}.last_level"), flow.parts, strict=False):
             try:
-                check_flow(end, path.base, fitted=fitted)
+                check_flow(part, path.base, fitted=fitted)
             except UserError as error:
-                raise UserError(f"flows.{key}.last_level: {error}") from error
+                raise UserError(f"flows.{where}: {error}") from error
     check_capabilities(experiment, path.target)
     if experiment.base_reference is not None:
         couplings_of(experiment, path.domain)
