@@ -186,7 +186,7 @@ class Engine:
             state.advance(level, self.ladder, steps, self._kernel, of_kernel)
             if records or not self._rule.estimates:
                 state.evaluate(level, self.ladder)
-            if records:
+            if records and batches.blind:
                 batches.refuse_walls(bool(state.point.V.isposinf().any()))
             found = batches.swap_energies(state, of_kernel)
             for kept, values in zip(estimates, found, strict=True):

@@ -68,7 +68,8 @@ def _check_reuse(kernel: Kernel, rule: SwapRule) -> None:
 
 class Minibatches:
     """Draws them, and evaluates what swaps compare. ``estimates`` is how often V is estimated a
-    swap: 1, or 2 while the noise is measured.
+    swap: 1, or 2 while the noise is measured. ``blind``: energies are known at records only, and
+    nobody sees whether a fresh sample of the base is in a wall.
     """
 
     def __init__(
@@ -78,8 +79,7 @@ class Minibatches:
         check_minibatches(kernel, rule, self._terms)
         self._noisy = kernel if isinstance(kernel, NoisyKernel) else None
         self._rule, self._path, self._steps = rule, path, local_steps
-        # then nobody knows whether a fresh sample of the base is in a wall
-        self._blind = self._noisy is not None and rule.estimates and path.base is not None
+        self.blind = self._noisy is not None and rule.estimates and path.base is not None
         self.estimates = 1
         self._of_kernel: dict[int, torch.Tensor] = {}
         self._of_swaps: list[dict[int, torch.Tensor]] = []
@@ -104,14 +104,13 @@ class Minibatches:
             ]
 
     def refuse_walls(self, met: bool) -> None:
-        """Where energies are known at records only, swaps would lift samples of the base out of a
-        wall.
+        """Where ``blind``, swaps would lift samples of the base out of a wall.
 
         Raises
         ------
         UserError : they are, and a wall was ``met``.
         """
-        if not self._blind or not met:
+        if not self.blind or not met:
             return
         assert self._noisy is not None
         raise UserError(
