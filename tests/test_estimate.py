@@ -168,6 +168,8 @@ def test_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["pareto_k"].value < 0.5
     convergence = read_table(layout.flow("f").convergence, ConvergenceRow)
     assert [(row.size, row.blocks) for row in convergence] == [(2**10, 64), (2**12, 16), (2**13, 8)]
+    # it does not depend on how many samples it is of
+    assert [row.ess for row in convergence] == pytest.approx([rows["ess"].value] * 3, rel=0.05)
     slope = rows["convergence_slope"]
     assert abs(slope.value + 0.5) < 4.5 * slope.stderr
     assert capsys.readouterr().out == ""

@@ -99,7 +99,7 @@ def tables(experiment: Experiment, k: float = 0.2, z: float = 0.5) -> dict[str, 
         },
         "diagnostics": {"tempered": DIAGNOSTICS},
         "convergence": {
-            flow: [ConvergenceRow(n, 2000 // n, 2 / n**0.5, 0.1 / n**0.5, 1.0, 1.9 / n**0.5)]
+            flow: [ConvergenceRow(n, 2000 // n, 2 / n**0.5, 0.1 / n**0.5, 1.0, 1.9 / n**0.5, 0.98)]
             for flow in experiment.flows
             for n in (500,)
         },

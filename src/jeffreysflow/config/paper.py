@@ -31,7 +31,7 @@ _ESTIMATES = ("ess", "cess", "cess_identity", "amortised_ess", "bias", "noise_fl
 QUANTITIES: dict[Along, tuple[str, ...]] = {
     "lambda": _ESTIMATES,
     "last": _ESTIMATES,
-    "samples": ("bias_rms", "bias_first", "noise_floor"),
+    "samples": ("bias_rms", "bias_first", "noise_floor", "ess"),
     "beads": ("distance_from_quantum", "ess_plain", "ess_curvature", "energy"),
 }
 """What can be looked up along what: rows of `estimates.csv` (by level, or of the last one), columns

@@ -1,4 +1,6 @@
-"""The bias of estimates against exact values, and how it falls with the number of samples."""
+"""The bias of estimates against exact values, and how it falls with the number of samples, as the
+effective sample size does not.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ class BiasAtSize(NamedTuple):
     """Bias of estimates from ``size`` samples, over ``blocks`` disjoint blocks of that size.
 
     ``rms`` its root mean square, with standard error (NaN for one block), ``first`` that of the
-    first block.
+    first block, ``ess`` the mean effective sample size of a block, as a fraction.
     """
 
     size: int
@@ -26,6 +28,7 @@ class BiasAtSize(NamedTuple):
     rms: float
     rms_error: float
     first: float
+    ess: float
 
 
 def noise_floor(variances: torch.Tensor, n: int) -> float:
@@ -81,12 +84,14 @@ def bias_by_size(
     for size in sizes:
         each = size // blocks[0].n
         starts = range(0, len(blocks) - each + 1, each)
-        means = torch.stack([combined(blocks[i : i + each]).means for i in starts])
+        sums = [combined(blocks[i : i + each]) for i in starts]
+        means = torch.stack([part.means for part in sums])
+        ess = math.fsum(part.ess for part in sums) / len(sums)
         squares = (means[:, : len(exact)] - exact)[:, known].square().sum(dim=1)
         rms = math.sqrt(float(squares.mean()))
         spread = float(squares.std()) if len(squares) > 1 else math.nan
         error = spread / math.sqrt(len(squares)) / (2 * rms) if rms > 0 else math.nan
-        rows.append(BiasAtSize(size, len(squares), rms, error, math.sqrt(float(squares[0]))))
+        rows.append(BiasAtSize(size, len(squares), rms, error, math.sqrt(float(squares[0])), ess))
     return rows
 
 

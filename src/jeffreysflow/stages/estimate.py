@@ -249,8 +249,7 @@ def _write_convergence(
     full = [block for block in blocks if block.n == blocks[0].n]
     found = bias_by_size(full, sizes, exact)
     floor = variances[~exact.isnan()]
-    write_table(
-        file, ConvergenceRow, [ConvergenceRow(*row, noise_floor(floor, row.size)) for row in found]
-    )
+    rows = [ConvergenceRow(*row[:-1], noise_floor(floor, row.size), row.ess) for row in found]
+    write_table(file, ConvergenceRow, rows)
     if len(found) > 1:
         table.add("convergence_slope", *convergence_slope(found))

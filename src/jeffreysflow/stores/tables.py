@@ -115,7 +115,9 @@ class EstimateRow(NamedTuple):
 
 
 class ConvergenceRow(NamedTuple):
-    """`convergence.csv`: bias of estimates from ``size`` samples, over disjoint ``blocks``."""
+    """`convergence.csv`: bias of estimates from ``size`` samples, over disjoint ``blocks``, and the
+    mean ESS of a block as a fraction.
+    """
 
     size: int
     blocks: int
@@ -123,6 +125,7 @@ class ConvergenceRow(NamedTuple):
     bias_rms_stderr: float
     bias_first: float
     noise_floor: float
+    ess: float
 
 
 class ProfileRow(NamedTuple):

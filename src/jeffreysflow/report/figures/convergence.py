@@ -1,4 +1,4 @@
-"""How the bias falls with the number of generated samples."""
+"""How the bias falls with the number of generated samples, and the ESS does not."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from jeffreysflow.report.style import (
 __all__ = ["CAPTION", "ORDER", "SECTION", "applies", "draw"]
 
 CAPTION = (
-    "Bias of the weighted estimates against the number of generated samples: root mean square "
-    "over disjoint blocks, with standard errors. Dashed: as many exact independent samples, "
-    "which fall as the inverse square root. Stars: published."
+    "Above, the effective sample size of so many generated samples; below, the bias of the "
+    "weighted estimates: root mean square over disjoint blocks, with standard errors. Dashed: as "
+    "many exact independent samples, whose bias falls as the inverse square root. Stars: published."
 )
 SECTION = "results"
 ORDER = 30
@@ -37,16 +37,17 @@ def applies(experiment: Experiment) -> bool:
 
 
 def draw(data: ExperimentData) -> Figure:
-    figure = new_figure(COLUMN_WIDTH, 2.6)
-    ax = figure.subplots()
+    figure = new_figure(COLUMN_WIDTH, 3.4)
+    above, ax = figure.subplots(2, sharex=True, height_ratios=(1, 2))
     flows = [flow for flow in data.experiment.flows if data.convergence.get(flow)]
     for i, flow in enumerate(flows):
         rows = data.convergence[flow]
-        size, bias, error, floor = (
+        size, bias, error, floor, ess = (
             np.array([getattr(row, column) for row in rows], dtype=float)
-            for column in ("size", "bias_rms", "bias_rms_stderr", "noise_floor")
+            for column in ("size", "bias_rms", "bias_rms_stderr", "noise_floor", "ess")
         )
         colour = PALETTE[i % len(PALETTE)]
+        above.plot(size, 100 * ess, color=colour, marker="o")
         ax.errorbar(
             size, bias, np.nan_to_num(error), color=colour, marker="o", label=_label(data, flow)
         )
@@ -56,6 +57,8 @@ def draw(data: ExperimentData) -> Figure:
         if published.size:
             ax.plot(*published.T, **PUBLISHED, label="published")
     ax.set(xlabel="generated samples N", ylabel="bias", xscale="log", yscale="log")
+    above.set(ylabel="ESS (%)")
+    above.margins(y=0.3)
     plain_log_ticks(ax.xaxis)
     plain_log_ticks(ax.yaxis)
     if flows:
