@@ -58,6 +58,8 @@ class Loss(ABC):
     """Whether it needs the inverse of the flow."""
     descends: bool = True
     """Whether it needs the gradient of the energy of pi_1."""
+    linear: bool = True
+    """Whether it is linear in the energies: on mini-batches of terms its gradient is unbiased."""
     of_velocities: bool = False
     """Whether it trains the velocity of a map, rather than the map."""
 

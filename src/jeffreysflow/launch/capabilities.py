@@ -132,13 +132,20 @@ def _check_flow(where: str, flow: FlowConfig, target: Potential) -> None:
         require(target, 1, f"{where}.levels: a flow a level", instead)
         if kernel.gradients and flow.rejuvenation_steps:
             require(target, 1, f"{key}: '{flow.rejuvenation_kernel}'")
-    _check_loss(where, flow, target)
+    for part in flow.parts:
+        _check_loss(where if part.network is flow.network else f"{where}.last_level", part, target)
 
 
 def _check_loss(where: str, flow: FlowConfig, target: Potential) -> None:
-    if any(option.descends for option in loss_of(flow, target.derivatives).options):
+    options = loss_of(flow, target.derivatives).options
+    if any(option.descends for option in options):
         given = "loss" if flow.loss.kind != USUAL_LOSS else f"theta: {flow.theta}"
         require(target, 1, f"{where}.{given}", "theta 0 needs none")
+    if flow.training.terms is not None and not all(option.linear for option in options):
+        raise UserError(
+            f"{where}.loss: '{flow.loss.kind}' is not linear in the energy, so that on the "
+            f"mini-batches of training.terms its gradient is biased; allowed: {USUAL_LOSS}"
+        )
 
 
 def _is_exact(kernel: type[Kernel]) -> bool:

@@ -71,6 +71,11 @@ class JeffreysLoss(Loss):
         return self.theta != 0.0
 
     @property
+    def linear(self) -> bool:  # type: ignore[override]
+        """Whether both divergences are Kullback-Leibler."""
+        return self.order == 1.0
+
+    @property
     def automatic(self) -> bool:
         return self.theta is None or self.order is None
 

@@ -45,6 +45,7 @@ class ScoreFunctionLoss(Loss):
     clip: float = 5.0
 
     descends = False
+    linear = False
 
     def __post_init__(self) -> None:
         for name, value, good in (
