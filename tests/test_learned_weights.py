@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from finite_sum_cases import Narrow
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.divergences import forward_bracket, reverse_bracket
+from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.minibatch_energies import MinibatchEnergies
+from jeffreysflow.distillation.parts import which
 from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.residual import ResidualSettings, learned_increments
 from jeffreysflow.domain import Domain
@@ -54,15 +56,33 @@ def path() -> AnnealingPath:
     return AnnealingPath(Base(Domain.euclidean(2)), Narrow())
 
 
+class Seen(Narrow):
+    """Keeps the mini-batches that it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[torch.Tensor] = []
+
+    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        self.batches.append(index.clone())
+        return super().energy_terms(x, index)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.4])
 @pytest.mark.parametrize("terms", [None, 1])
-def test_what_is_learned_is_the_weight(terms: int | None) -> None:
-    along, n = path(), 4000
+def test_what_is_learned_is_the_weight(terms: int | None, lam: float) -> None:
+    target, n = Seen(), 4000
+    along = AnnealingPath(Base(Domain.euclidean(2)), target)
     below = base_ensemble(along, n, Stream(1, "base"))
-    above, increments = pushed(Shrunk(), along, 0.0, 1.0, below, 1000)
+    if lam:
+        x = below.x / math.sqrt(1 + 3 * lam)
+        below = Ensemble(x, below.log_weights, *along.energies(x))
+    above, increments = pushed(Shrunk(), along, lam, 1.0, below, 1000)
+    target.batches.clear()
     rows = torch.arange(n)
     settings = ResidualSettings(terms=terms, hidden=(32, 32), steps=600, batch=500)
     learned = learned_increments(
-        *(along, 0.0, 1.0, below, above, increments, rows[:2000], rows[2000:3000]),
+        *(along, lam, 1.0, below, above, increments, rows[:2000], rows[2000:3000]),
         settings,
         Stream(2, "phi"),
     )
@@ -72,6 +92,11 @@ def test_what_is_learned_is_the_weight(terms: int | None) -> None:
     # the loss that is told is that distance, without the variance over batches
     noise = float(16 * above.x.cos().square().sum(dim=1).mean())
     assert abs(learned.loss - float(off.square().mean())) < 0.05 * noise
+    if terms and lam:
+        # both energies of a rise see the same terms, each rise its own
+        before, after = target.batches[1::2], target.batches[::2]
+        assert all(map(torch.equal, before, after))
+        assert not any(map(torch.equal, after, after[1:]))
     # negative control: the sign that is easy to get wrong
     log_det = 2 * math.log(0.6)
     wrong = -(learned.increments - log_det) + log_det
@@ -147,7 +172,7 @@ def experiment_in(results: Path, **changes: Any) -> tuple[Layout, Experiment]:
             "potential": {"name": "noisy_mixture_2d"},
             "observables": ["sin(x1)", "cos(x2)"],
             "base": {"sd": 1.5},
-            "truth": {"method": "exact_map", "samples": 16384, "scramblings": 16},
+            "truth": {"levels": True, "box": [[-8, 8], [-8, 8]], "points": 256},
             "references": {
                 "r": {
                     "kernel": {"name": "sgld", "step_size": 0.01, "parameters": {"batch": 1}},
@@ -181,11 +206,25 @@ def test_noisy_gradients_from_tempering_to_estimates(tmp_path: Path) -> None:
         assert row.exact is not None
         assert row.stderr is not None
         assert abs(row.value - row.exact) < 5 * row.stderr
+    for source in ("ensemble", "learned:full", "learned:stochastic"):
+        for level in range(4):
+            biases = [found[f"{source}:bias:{name}", level] for name in ("sin(x1)", "cos(x2)")]
+            norm = math.hypot(*(row.value for row in biases))
+            assert found[f"{source}:bias", level].value == pytest.approx(norm, rel=1e-6)
+            assert all(0 < (row.dof or 0) < 15 for row in biases if row.stderr is not None)
+        # at the base samples are independent, and those that training began with
+        for name, mean in (("sin(x1)", 0.0), ("cos(x2)", math.exp(-1.125))):
+            row = found[f"{source}:bias:{name}", 0]
+            x = Base(Domain.euclidean(2), sd=1.5).sample(
+                4000, Stream(3, "mixture", "f", 1, "ensemble")
+            )
+            began = x.reshape(40, 100, 2)[list(which("estimate", 40))]
+            values = began[..., 0].sin() if name == "sin(x1)" else began[..., 1].cos()
+            assert row.value == pytest.approx(float(values.mean()) - mean, abs=1e-5)
     for name in ("full", "stochastic"):
         for level in (1, 2, 3):
             assert 0.2 < found[f"learned:{name}:cess", level].value <= 1
             assert found[f"learned:{name}:loss", level].value < 2
-        assert (f"learned:{name}:bias", 3) in found
         z = [found[f"learned:{name}:z_against_exact:{o}", 3].value for o in ("sin(x1)", "cos(x2)")]
         largest = found[f"learned:{name}:largest_z_against_exact", 3].value
         assert largest == pytest.approx(max(map(abs, z)))
@@ -260,6 +299,14 @@ def test_what_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValidationError, match=why):
             experiment_in(tmp_path, **changes)
+    for kind, allowed in (("jeffreys", True), ("score_function", False)):
+        last = {"network": {"kind": "spline"}, "loss": {"kind": kind}}
+        _, experiment = experiment_in(tmp_path, last_level=last)
+        if allowed:
+            check_experiment(experiment)
+            continue
+        with pytest.raises(UserError, match=r"last_level.loss: 'score_function' is not linear"):
+            check_experiment(experiment)
     _, experiment = experiment_in(tmp_path, residual_weights={"a": {"terms": 5}})
     with pytest.raises(UserError, match=r"residual_weights.a.terms: a mini-batch of 5 terms"):
         check_experiment(experiment)

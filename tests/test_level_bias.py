@@ -19,7 +19,7 @@ from jeffreysflow.report.data import Results
 from jeffreysflow.report.figures import figure, figure_names
 from jeffreysflow.report.learned_table import learned_table
 from jeffreysflow.report.level_bias_table import level_bias_table
-from jeffreysflow.report.table import filled
+from jeffreysflow.report.table import filled, is_biased_at
 from jeffreysflow.stages import estimate, gather, temper, truth
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, LevelTruthRow, read_table
@@ -134,6 +134,18 @@ def test_the_page_has_biases_and_learned_weights() -> None:
     trusted = {**found.estimates, "learned:f:full": [EstimateRow(1, "trusted", 1.0)]}
     lines = cautions(Results(found.experiment, trusted), {}, {})
     assert not any("learned weights are biased" in line.text for line in lines)
+
+
+@pytest.mark.parametrize(("dof", "is_noise"), [(None, False), (14.0, True)])
+def test_a_bias_is_judged_by_as_many_errors_as_its_degrees_of_freedom_allow(
+    dof: float | None, is_noise: bool
+) -> None:
+    rows = [
+        EstimateRow(1, "bias", 0.06, 0.02),
+        EstimateRow(1, "bias:sin(x1)", 0.06, 0.0145, dof=dof),
+    ]
+    found = Results(experiment(), {"ensemble:f": rows})
+    assert is_biased_at(found, "ensemble:f", 1) == (not is_noise)
 
 
 def test_the_figure_belongs_to_experiments_with_parts() -> None:

@@ -151,6 +151,52 @@ def test_walkers_share_their_batches_and_replicas_need_not() -> None:
     assert block.batches(4, 2, 5).shape == (5, 3, 2)
 
 
+class Seen(Narrow):
+    """Keeps the batches that it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[torch.Tensor] = []
+
+    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        self.batches.append(index.clone())
+        return super().energy_terms(x, index)
+
+
+@pytest.mark.parametrize(("batches", "shared"), [("walker", True), ("replica", False)])
+def test_batches_of_a_move_are_shared_by_levels_or_not(batches: str, shared: bool) -> None:
+    settings = TemperingSettings(
+        LADDER,
+        walkers=200,
+        rounds=1,
+        warmup_rounds=0,
+        local_steps=3,
+        step_size=0.02,
+        walkers_per_tile=200,
+    )
+    target, base = Seen(), Base(Domain.euclidean(2))
+    kernel = get_kernel("sgld", batch=1, batches=batches)
+    Engine(AnnealingPath(base, target), base, kernel, settings).run(MemoryArchive(settings, 2))
+    # the two levels that move, each with its 200 walkers, one of four terms
+    moves = [index.reshape(2, 200) for index in target.batches if index.numel() == 400]
+    assert len(moves) == 3
+    for low, high in moves:
+        alike = float((low == high).double().mean())
+        assert alike == 1 if shared else abs(alike - 0.25) < 4.5 * math.sqrt(0.25 * 0.75 / 200)
+
+
+@pytest.mark.parametrize("redraws", [True, False])
+def test_level_0_is_drawn_anew_or_moved_as_any_other(redraws: bool) -> None:
+    """Moves are too small to be seen, so that without fresh samples swaps alone stir a walker."""
+    _, archive = run(
+        *(get_kernel("sgld", batch=1), get_swap_rule("naive")),
+        **{"walkers": 50, "step_size": 1e-14, "warmup_rounds": 0, "redraw_base": redraws},
+    )
+    places = np.sort(archive.draws.x[..., 0], axis=1)
+    kept = np.isclose(places[0], places[-1], atol=1e-4).all(axis=0)
+    assert kept.mean() == (0 if redraws else 1)
+
+
 @pytest.mark.parametrize("batches", ["walker", "replica"])
 @pytest.mark.parametrize("rule", ["exact", "naive", "penalty"])
 def test_samples_are_those_of_each_level_but_for_the_step_size(batches: str, rule: str) -> None:
@@ -192,6 +238,20 @@ def test_the_variance_of_a_swap_is_that_of_its_batches(batch: str, batches: str)
     assert np.allclose(statistics.swap_noise, (gaps * exact).numpy(), rtol=0.05)
     # normal noise of one variance would have none
     assert (statistics.swap_kurtosis > 1).all()
+
+
+def test_the_total_variance_is_that_of_states_and_batches() -> None:
+    rule = get_swap_rule("penalty", variance="total")
+    statistics, archive = run(get_kernel("sgld", batch=1), rule, walkers=1000)
+    x, _, V, level = (torch.from_numpy(a) for a in archive.draws)
+    order = level.long().argsort(dim=1)
+    by_level = x.gather(1, order.unsqueeze(-1).expand(x.shape)).cos()
+    over_batches = 16 * by_level.diff(dim=1).square().sum(dim=-1).mean(dim=(0, 2))
+    over_states = V.gather(1, order).double().diff(dim=1).transpose(0, 1).flatten(1).var(dim=1)
+    gaps = torch.tensor(LADDER).diff().square()
+    total = gaps * (over_batches + over_states)
+    assert np.allclose(statistics.swap_noise, total.numpy(), rtol=0.1)
+    assert (over_states > 0.5 * over_batches).all(), "or the variance at a state would pass"
 
 
 def test_noise_of_normal_numbers() -> None:

@@ -6,11 +6,14 @@ from jeffreysflow.analysis.ensemble_estimates import island_sums
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.level_truth import Exact, read_level_truth
 from jeffreysflow.config import Experiment
-from jeffreysflow.estimation.averages import combined
+from jeffreysflow.distillation.pushing import base_ensemble
+from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import noise_floor
 from jeffreysflow.estimation.estimates import Estimates, from_groups, from_series
+from jeffreysflow.launch.flow_settings import level_streams
 from jeffreysflow.launch.measured import Measured
-from jeffreysflow.stores.ensembles import open_ensemble
+from jeffreysflow.launch.target import build_flow_path
+from jeffreysflow.stores.ensembles import Ensembles, open_ensemble
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels
 from jeffreysflow.stores.tables import BIAS_OF
@@ -49,25 +52,43 @@ def add_bias_of_ensembles(
     measured: Measured,
     learned: str | None = None,
 ) -> None:
-    """The same of the ensembles of a sequence, from level 1 to the last but one, by exact weights
-    or by those ``learned`` of this name.
+    """The same of the ensembles of a sequence, by exact weights or by those ``learned`` of this
+    name; at level 0 of the independent samples of the base that they begin as.
     """
     if experiment.truth is None or not experiment.truth.levels:
         return
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
     stores = [
         open_ensemble(files.level(level) / "ensemble.zarr", "ensemble", hash)
-        for level in range(1, table.level)
+        for level in range(1, table.level + 1)
     ]
     lams = [float(store.attributes["lam"]) for store in stores]
     path = experiment.reference(experiment.tempered(flow)).path
     known = read_level_truth(layout, measured, path, lams)
+    (at_base,) = read_level_truth(layout, measured, "annealed", [0.0])
+    if at_base is not None:
+        groups = _base_sums(layout, experiment, flow, measured, stores[0])
+        _add(table, 0, measured, from_groups(groups), at_base, combined(groups).n)
     for level, (store, exact) in enumerate(zip(stores, known, strict=True), start=1):
         if exact is None:
             continue
         groups = island_sums(store, measured, learned=learned)
         found = from_groups(groups, copies=True)
         _add(table, level, measured, found, exact, combined(groups).n)
+
+
+def _base_sums(
+    layout: Layout, experiment: Experiment, flow: str, measured: Measured, first: Ensembles
+) -> list[WeightedSums]:
+    """Of what the ``first`` ensemble began as, island by island as ``island_sums``."""
+    path = build_flow_path(experiment, flow, layout)
+    streams = level_streams(experiment, flow, 1)
+    began = base_ensemble(path, len(first), streams("ensemble"))
+    values = measured.values(began.x, began.U_0 + began.V)
+    islands = int(first.attributes["islands"])
+    parts = zip(began.log_weights.chunk(islands), values.chunk(islands), strict=True)
+    sums = [WeightedSums.of(*part) for part in parts]
+    return [sums[island] for island in first.attributes["estimate_islands"]]
 
 
 def _add(
@@ -81,9 +102,10 @@ def _add(
     means, variances = exact
     bias = measured.of_observables(estimates.means) - means
     error = measured.of_observables(estimates.errors)
-    pairs = zip(measured.observables, bias.tolist(), error.tolist(), strict=True)
-    for observable, off, its_error in pairs:
-        table.add(f"{BIAS_OF}{observable.name}", off, its_error, level)
+    columns = bias, error, measured.of_observables(estimates.dof)
+    for observable, *row in zip(measured.observables, *(x.tolist() for x in columns), strict=True):
+        off, its_error, dof = row
+        table.add(f"{BIAS_OF}{observable.name}", off, its_error, level, dof=dof)
     if level < table.level:
         table.add("bias", float(bias.norm()), float(error.norm()), level)
         table.add("noise_floor", noise_floor(variances, n), level=level)

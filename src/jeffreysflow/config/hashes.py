@@ -58,7 +58,7 @@ FORMAT_OF_VELOCITIES = 1
 """for maps that are a velocity,"""
 FORMAT_OF_CHAINS = 1
 """for samples of Metropolis chains,"""
-FORMAT_OF_ESTIMATES = 2
+FORMAT_OF_ESTIMATES = 3
 """and for what is estimated and judged from stores, which are not made again for it."""
 
 

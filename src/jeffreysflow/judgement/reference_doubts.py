@@ -58,13 +58,14 @@ def _biased(rows: Sequence[EstimateRow], diagnostics: Sequence[DiagnosticRow]) -
         "estimates): errors are statistical only, those of log Z too; weights of a flow have no "
         "such bias"
     )
-    found = [abs(row.value) for row in diagnostics if row.quantity == "swap_kurtosis"]
+    found = [row.value for row in diagnostics if row.quantity == "swap_kurtosis"]
     # of a pair without noise there is none
-    kurtosis = max((value for value in found if not math.isnan(value)), default=0.0)
-    if kurtosis > LARGEST_KURTOSIS:
+    known = (value for value in found if not math.isnan(value))
+    kurtosis = max(known, default=0.0, key=abs)
+    if abs(kurtosis) > LARGEST_KURTOSIS:
         text += (
             f"; a penalty is for normal noise, and that of the estimated swaps has an excess "
-            f"kurtosis of up to {kurtosis:.2g}"
+            f"kurtosis of {kurtosis:.2g}"
         )
     return [Doubt(text)]
 

@@ -43,6 +43,7 @@ def _noisy(rows: Sequence[EstimateRow]) -> list[Doubt]:
     worst = max(cut, key=lambda row: row.value)
     text = (
         f"its gradients were mostly noise at level {worst.level}: {worst.value:.0%} of the later "
-        "steps had one longer than training.clip; a larger batch, or training.clip_energy"
+        "steps had one longer than training.clip; a larger batch, or training.clip_energy, which "
+        "training.terms does not go with"
     )
     return [Doubt(text, grave=False)]

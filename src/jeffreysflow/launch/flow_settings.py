@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
+from jeffreysflow.config import Experiment
 from jeffreysflow.config.flow import FlowConfig
 from jeffreysflow.config.integration import OwnVelocity
 from jeffreysflow.config.loss import USUAL_LOSS
@@ -22,7 +25,7 @@ from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.kernel import Kernel
 from jeffreysflow.tempering.kernels import get_kernel
 
-__all__ = ["check_flow", "level_settings", "loss_of", "rejuvenation_kernel"]
+__all__ = ["check_flow", "level_settings", "level_streams", "loss_of", "rejuvenation_kernel"]
 
 _LEAPFROG_STEPS = 20
 
@@ -146,6 +149,11 @@ def rejuvenation_kernel(section: FlowConfig) -> Kernel:
     name = section.rejuvenation_kernel
     usual = {"leapfrog_steps": _LEAPFROG_STEPS} if name == "hmc" else {}
     return get_kernel(name, **{**usual, **section.rejuvenation_parameters})
+
+
+def level_streams(experiment: Experiment, flow: str, level: int) -> Callable[[str], Stream]:
+    """The random stream of each purpose in training a level, counted from 1."""
+    return lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose)
 
 
 def loss_of(section: FlowConfig, derivatives: int = 2) -> Loss:

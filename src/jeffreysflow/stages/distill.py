@@ -18,7 +18,7 @@ from jeffreysflow.flows.map import TransportMap
 from jeffreysflow.launch.cards import hold_cards
 from jeffreysflow.launch.device import use_device
 from jeffreysflow.launch.flow_notes import flow_notes
-from jeffreysflow.launch.flow_settings import level_settings
+from jeffreysflow.launch.flow_settings import level_settings, level_streams
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.target import build_flow_path, scales_of
 from jeffreysflow.potentials import AnnealingPath
@@ -39,7 +39,6 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels, open_levels
 from jeffreysflow.stores.tables import write_table
 from jeffreysflow.stores.training import SavedTraining, forget_trainings
-from jeffreysflow.streams import Stream
 
 __all__ = ["is_next", "run"]
 
@@ -113,7 +112,7 @@ def run(
             level_settings(part, level, lam_0, lam_1, path.target.derivatives),
             below,
             reference.to(device),
-            lambda purpose: Stream(experiment.seed, experiment.name, flow, level, purpose),
+            level_streams(experiment, flow, level),
             flow_below,
             report,
             lambda line: print(f"{what}: {line}", flush=True),
@@ -228,5 +227,5 @@ def _from_ensemble(
     folder, hash = layout.flow(name).level(level), experiment.flow_hash(name)
     read_record(folder / "done.json", hash)
     ensemble = open_ensemble(folder / "ensemble.zarr", "ensemble", hash).samples()
-    stream = Stream(experiment.seed, experiment.name, flow, level, "resampled reference")
+    stream = level_streams(experiment, flow, level)("resampled reference")
     return of_ensemble(ensemble, experiment.flow(name).islands, lam, stream)

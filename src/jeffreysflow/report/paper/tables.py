@@ -104,13 +104,11 @@ def _place(table: PaperTable, position: float) -> str:
 
 
 def _missing(table: PaperTable, ours: OursConfig, values: list[Value | None]) -> str:
-    """The positions where a value is expected and there is none. At lambda = 0 an ensemble is a
-    sample of the base, of which nothing is estimated.
-    """
+    """The positions where a value is expected and there is none."""
     expected = [
         (position, value)
         for k, (position, value) in enumerate(zip(table.positions, values, strict=True))
-        if ours.at(k) is not None and not (table.along == "lambda" and position == 0)
+        if ours.at(k) is not None
     ]
     missing = [_place(table, position) for position, value in expected if value is None]
     if len(missing) == len(expected):
