@@ -157,7 +157,7 @@ def test_the_reference_table_names_the_worst_series() -> None:
 
 
 def test_the_reference_table_tells_the_noise_of_swaps() -> None:
-    noise, kurtosis = "largest swap noise s² (kT²)", "its excess kurtosis"
+    noise, kurtosis = "largest swap noise s² (kT²)", "excess kurtosis over batches"
     found = tables(an_experiment())
     quiet = reference_table(Results(**found))
     cells = {row[0].text: row[1].text for row in quiet.rows}
@@ -177,6 +177,11 @@ def test_the_reference_table_tells_the_noise_of_swaps() -> None:
         told = {row[0].text: row[1] for row in table.rows}
         assert told[noise] == Cell("0.4", "between levels 1 and 2")
         assert told[kurtosis] == Cell(f"−{abs(worst)}", "between levels 2 and 3", tone)
+    total = {"name": "penalty", "parameters": {"variance": "total"}}
+    of_both = an_experiment(references={name: {**REFERENCE, "swap_rule": total}})
+    table = reference_table(Results(**{**found, "diagnostics": diagnostics, "experiment": of_both}))
+    told = {row[0].text: row[1] for row in table.rows}
+    assert told[noise] == Cell("0.4", "between levels 1 and 2, of states and batches")
 
 
 @pytest.mark.parametrize(("k", "count"), [(0.69, 0), (0.71, 1)])

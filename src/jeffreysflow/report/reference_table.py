@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jeffreysflow.config import AnyReference, SamplesConfig
+from jeffreysflow.config import AnyReference, ReferenceConfig, SamplesConfig
 from jeffreysflow.judgement.reference_doubts import LARGEST_KURTOSIS
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.estimator_cost import cost_cells, cost_headings, estimator_cost
@@ -48,8 +48,8 @@ def _column(found: Results, records: Sequence[StageRecord], name: str) -> dict[s
         "proposals not a number": _count(found, name, "rejected_nan"),
         "moves accepted": _range(found.diagnostic(name, "level", "move_acceptance")),
         "swaps accepted": _range(found.diagnostic(name, "pair", "swap_acceptance")),
-        "largest swap noise s² (kT²)": _of_noise(found, name, "swap_noise"),
-        "its excess kurtosis": _of_noise(found, name, "swap_kurtosis", LARGEST_KURTOSIS),
+        "largest swap noise s² (kT²)": _variance_of_swaps(found, name),
+        "excess kurtosis over batches": _of_noise(found, name, "swap_kurtosis", LARGEST_KURTOSIS),
         "barrier": Cell(_of_run(found, name, "barrier")),
         "round trips": Cell(f"{sum(found.diagnostic(name, 'run', 'round_trips')):,.0f}"),
         "round trips a round": Cell(
@@ -112,6 +112,21 @@ def _of_noise(found: Results, reference: str, quantity: str, limit: float = math
     k = max(known, key=lambda k: abs(known[k]))
     tone = "bad" if abs(known[k]) > limit else ""
     return Cell(f"{known[k]:.2g}".replace("-", "−"), f"between levels {k - 1} and {k}", tone)
+
+
+def _variance_of_swaps(found: Results, reference: str) -> Cell:
+    """The largest that a rule goes by, which may be that of states too."""
+    section, largest = (
+        found.experiment.references[reference],
+        _of_noise(found, reference, "swap_noise"),
+    )
+    of_states = (
+        isinstance(section, ReferenceConfig)
+        and section.swap_rule.parameters.get("variance") == "total"
+    )
+    if not of_states or largest.text == MISSING:
+        return largest
+    return replace(largest, note=f"{largest.note}, of states and batches")
 
 
 def _of_run(found: Results, reference: str, quantity: str) -> str:
