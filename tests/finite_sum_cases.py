@@ -17,3 +17,15 @@ class Narrow(FiniteSum):
     def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         noise = (4 * SIGNS[index].to(x) * x.cos().unsqueeze(1)).sum(dim=-1)
         return (2 * x.square().sum(dim=1, keepdim=True) + noise) / 4
+
+
+class Seen(Narrow):
+    """Keeps the mini-batches that it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[torch.Tensor] = []
+
+    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        self.batches.append(index.clone())
+        return super().energy_terms(x, index)

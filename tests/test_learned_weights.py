@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from finite_sum_cases import Narrow
+from finite_sum_cases import Narrow, Seen
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.divergences import forward_bracket, reverse_bracket
 from jeffreysflow.distillation.ensemble import Ensemble
@@ -54,18 +54,6 @@ class Shrunk(TransportMap):
 
 def path() -> AnnealingPath:
     return AnnealingPath(Base(Domain.euclidean(2)), Narrow())
-
-
-class Seen(Narrow):
-    """Keeps the mini-batches that it is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.batches: list[torch.Tensor] = []
-
-    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        self.batches.append(index.clone())
-        return super().energy_terms(x, index)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.4])

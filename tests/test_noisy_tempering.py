@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from finite_sum_cases import Narrow
+from finite_sum_cases import Narrow, Seen
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.domain import Domain
@@ -149,18 +149,6 @@ def test_noise_is_scaled_by_lambda_or_not_and_a_control_variate_takes_it_away() 
 def test_walkers_share_their_batches_and_replicas_need_not() -> None:
     block = BlockState(0, 3, TemperingSettings(LADDER, 3, 1), get_swap_rule("naive"))
     assert block.batches(4, 2, 5).shape == (5, 3, 2)
-
-
-class Seen(Narrow):
-    """Keeps the batches that it is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.batches: list[torch.Tensor] = []
-
-    def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        self.batches.append(index.clone())
-        return super().energy_terms(x, index)
 
 
 @pytest.mark.parametrize(("batches", "shared"), [("walker", True), ("replica", False)])
