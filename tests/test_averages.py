@@ -289,6 +289,10 @@ def test_one_weight_that_carries_much_is_named() -> None:
 
 def test_a_low_ess_forbids_trust() -> None:
     assert trust_warnings(0.11, 0.2, 0.01, 3.0) == []
+    ((text, grave),) = trust_warnings(0.5, 0.2, 0.07, 3.0, heaviest=0.81, dof=2.0)
+    assert grave
+    assert text.startswith("Pareto k of the heaviest weights is 0.81, above 0.7")
+    assert trust_warnings(0.5, 0.2, 0.07, 3.0, heaviest=0.81, dof=1e4) == []
     ((text, grave),) = trust_warnings(0.09, 0.2, 0.01, 3.0)
     assert grave
     assert "ESS is 9.00%" in text

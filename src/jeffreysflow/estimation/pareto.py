@@ -148,9 +148,9 @@ def trust_warnings(
     lines = []
     few = dof < _FEW_WEIGHTS
     if k > PARETO_LIMIT or (heaviest > PARETO_LIMIT and dof < _ALONE):
-        shape = k if k > PARETO_LIMIT else heaviest
+        whose, shape = ("", k) if k > PARETO_LIMIT else (" of the heaviest weights", heaviest)
         facts = (
-            f"Pareto k is {shape:.2f}, above {PARETO_LIMIT}; cutting the tail at its threshold "
+            f"Pareto k{whose} is {shape:.2f}, above {PARETO_LIMIT}; cutting the tail at its threshold "
             f"takes {tail_share:.2%} off the sum of the weights, the largest is {largest:.1f} "
             "times the mean: "
         )
