@@ -257,30 +257,47 @@ def test_a_backward_scale_says_where_it_is_too_large(
     assert get_jacobian("stepwise").infinite_variance == 0
 
 
-@pytest.mark.parametrize("name", jacobian_names())
-def test_centroid_is_not_moved_and_d_is_that_of_what_is_mapped(name: str) -> None:
-    """Of n particles in space D = 3n - 3: with all of 3n the factor would be another one."""
+@pytest.mark.parametrize("kind", ["brute force", *EXACT, *BIASED])
+def test_centroid_is_not_moved_and_d_is_that_of_what_is_mapped(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of n particles in space D = 3n - 3: with all of 3n the factor would be another one. What is
+    unbiased of Hutchinson's factor is the logarithm.
+    """
     particles, space = 4, 3
     d = particles * space
-    inner = swirl(d, 0.5)
+    name, parameters = (EXACT | BIASED).get(kind, ("brute_force", {}))
+    estimator = get_jacobian(name, **parameters)
+    inner = nearly_alike(d) if estimator.moves else swirl(d, 0.5)
 
     def v(x: torch.Tensor, t: float) -> torch.Tensor:
         r = inner(x, t).unflatten(1, (particles, space))
         return (r - r.mean(dim=1, keepdim=True)).flatten(1)
 
-    estimator, flow = get_jacobian(name), discrete(v, "rk4", 10, space)
+    flow = discrete(v, "rk4", 10, space)
     few = Stream(29).normal(20, d)
     _, exact = get_jacobian("brute_force").push(flow, few, few[:, :0])
+    estimator.prepare(flow.steps, d, flow.degrees(d))
+    if estimator.learns:
+        estimator.learn(flow, Stream(13, d).normal(256, d), Stream(14, d).normal)
     repeats = 1 if name == "brute_force" else 400
-    x, log_r = paired(estimator, flow, few.repeat(repeats, 1), name)
+    x, log_r = paired(estimator, flow, few.repeat(repeats, 1), kind)
     centroids = (y.unflatten(1, (particles, space)).mean(dim=1) for y in (x[:20], few))
     assert torch.allclose(*centroids, atol=1e-12)
     assert flow.degrees(d) == d - 3
-    error = (log_r - exact.repeat(repeats)).exp()
-    if estimator.unbiased and name != "brute_force":
-        assert abs(score(error)) < 4
+    apart = (log_r - exact.repeat(repeats)).detach()
+    if kind in BIASED:
+        assert score(apart.exp()) > 8
+        assert abs(score(1 + apart)) < 4
+    if kind in EXACT:
+        assert abs(score(apart.exp())) < 4
+        assert estimator.infinite_variance == 0
     if name == "brute_force":
-        assert torch.equal(error, torch.ones_like(error))
+        assert torch.equal(apart, torch.zeros_like(apart))
+    if kind in EXACT and kind != "clusters":
+        monkeypatch.setattr(DiscreteFlow, "degrees", lambda self, d: d)
+        _, log_r = paired(estimator, flow, few.repeat(repeats, 1), kind)
+        assert abs(score((log_r.detach() - exact.repeat(repeats)).exp())) > 8
 
 
 @pytest.mark.parametrize(
