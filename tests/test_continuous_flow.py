@@ -31,7 +31,7 @@ from jeffreysflow.flows.maps.continuous import ContinuousFlow
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.streams import Stream
-from jeffreysflow.truth.exact_map import exact_samples
+from jeffreysflow.truth.exact_map import exact_means, exact_samples
 from velocity_cases import own_flow
 
 LINE = Domain.euclidean(2)
@@ -125,6 +125,16 @@ def test_two_wells_are_those_of_their_definition() -> None:
     assert log_evidence(log_weights) == pytest.approx(0.0, abs=0.02)
     # equal counts of wells cap what weights can keep
     assert 1 / float(weights.square().sum()) / len(x) == pytest.approx(0.8, abs=0.01)
+
+
+def test_exact_means_have_the_probability_of_a_half_space_in_closed_form() -> None:
+    target = get_potential("two_wells", dimension=10)
+    found = exact_means(
+        target, lambda x, U: (x[:, :1] < -1.8).double(), 1 << 14, 16, energies=False
+    )
+    exact = target.probability_below(0, -1.8)  # type: ignore[operator]
+    assert 0 < float(found.errors) < 1e-3
+    assert abs(float(found.means) - exact) < 4 * float(found.errors)
 
 
 @pytest.mark.parametrize("name", ["two_wells", "ten_wells"])
