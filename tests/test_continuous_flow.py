@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from jeffreysflow.distillation.batches import FreshBatches, KnownSamples, ShuffledBatches
-from jeffreysflow.distillation.ensemble import Ensemble, log_evidence, log_evidence_error
+from jeffreysflow.distillation.ensemble import (
+    Ensemble,
+    log_evidence,
+    log_evidence_error,
+    systematic_indices,
+)
 from jeffreysflow.distillation.extended import ExtendedTarget, Points
 from jeffreysflow.distillation.generating import importance_batches, measured_excess
 from jeffreysflow.distillation.loss import check_map_of_loss, get_loss
@@ -26,28 +31,32 @@ from jeffreysflow.flows.maps.continuous import ContinuousFlow
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.streams import Stream
-from jeffreysflow.truth.exact_map import exact_samples
+from jeffreysflow.truth.exact_map import exact_means, exact_samples
 from velocity_cases import own_flow
 
 LINE = Domain.euclidean(2)
 NARROW = 0.5
 
 
-class Narrow(Potential):
+class Normal(Potential):
     """``N(m, s^2)``, normalised: log Z = 0."""
 
     domain = LINE
 
+    def __init__(self, mean: float = 1.0, sd: float = 0.5) -> None:
+        super().__init__()
+        self._mean, self._sd = mean, sd
+
     def energy(self, x: torch.Tensor) -> torch.Tensor:
-        squares = ((x - 1.0) / 0.5).square().sum(dim=1)
-        return 0.5 * squares + 2 * math.log(0.5 * math.sqrt(2 * math.pi))
+        squares = ((x - self._mean) / self._sd).square().sum(dim=1)
+        return 0.5 * squares + 2 * math.log(self._sd * math.sqrt(2 * math.pi))
 
 
 def path(target: Potential, sd: float = 1.0) -> AnnealingPath:
     return AnnealingPath(Base(target.domain, 0.0, sd), target)
 
 
-def untrained(base: Base, **settings: object) -> TransportMap:
+def untrained(base: Base, size: float = 0.1, **settings: object) -> TransportMap:
     """A map with a velocity that is not 0."""
     box = spline_box(base, base.sample(10, Stream(1)))
     tiny = {"hidden": 8, "layers": 1, "features": 4} if "velocity" not in settings else {}
@@ -55,7 +64,7 @@ def untrained(base: Base, **settings: object) -> TransportMap:
     flow = build_map("continuous", settings, box, base, Stream(2)).double()
     with torch.no_grad():
         for number, parameter in enumerate(flow.parameters()):
-            parameter.add_(0.1 * Stream(3, number).normal(*parameter.shape))
+            parameter.add_(size * Stream(3, number).normal(*parameter.shape))
     return flow
 
 
@@ -118,6 +127,16 @@ def test_two_wells_are_those_of_their_definition() -> None:
     assert 1 / float(weights.square().sum()) / len(x) == pytest.approx(0.8, abs=0.01)
 
 
+def test_exact_means_have_the_probability_of_a_half_space_in_closed_form() -> None:
+    target = get_potential("two_wells", dimension=10)
+    found = exact_means(
+        target, lambda x, U: (x[:, :1] < -1.8).double(), 1 << 14, 16, energies=False
+    )
+    exact = target.probability_below(0, -1.8)  # type: ignore[operator]
+    assert 0 < float(found.errors) < 1e-3
+    assert abs(float(found.means) - exact) < 4 * float(found.errors)
+
+
 @pytest.mark.parametrize("name", ["two_wells", "ten_wells"])
 def test_wells_have_the_gradient_of_their_energy(name: str) -> None:
     target = get_potential(name, dimension=6)
@@ -129,7 +148,7 @@ def test_wells_have_the_gradient_of_their_energy(name: str) -> None:
 
 
 def test_random_numbers_of_a_row_do_not_depend_on_batches() -> None:
-    target = Narrow()
+    target = Normal()
     flow = untrained(Base(LINE), steps=3)
     z = Base(LINE).sample(150, Stream(9))
     found = []
@@ -143,7 +162,7 @@ def test_random_numbers_of_a_row_do_not_depend_on_batches() -> None:
 @pytest.mark.parametrize("jacobian", ["stepwise", "flow_perturbation", "brute_force"])
 def test_excess_is_the_variance_beyond_the_exact_weight(jacobian: str) -> None:
     flow = untrained(Base(LINE), steps=3, jacobian=jacobian)
-    extended = ExtendedTarget([flow], path(Narrow()), 1000)
+    extended = ExtendedTarget([flow], path(Normal()), 1000)
     excess = measured_excess(extended, 1000, Stream(11))
     if jacobian == "brute_force":
         assert excess is None
@@ -156,36 +175,65 @@ def test_excess_is_the_variance_beyond_the_exact_weight(jacobian: str) -> None:
     assert math.isnan(excess.between(excess.x[:, 0] > 100))
 
 
-def test_metropolis_moves_conserve_the_target_and_a_broken_acceptance_does_not() -> None:
-    """Of the enlarged space: both the samples' law and that of their numbers."""
-    flow = untrained(Base(LINE), steps=2)
-    extended = ExtendedTarget([flow], path(Narrow()), 10_000)
-    n = 2000
+class OneAxis(ExtendedTarget):
+    """Whose moves draw directions along one axis."""
 
-    def deviation(broken: bool) -> float:
-        island = Stream(13, str(broken))
-        pool = extended.drawn(10_000, island)
-        rows = torch.multinomial(
-            torch.softmax(pool.image.log_weights, 0),
-            n,
-            replacement=True,
-            generator=torch.Generator().manual_seed(1),
-        )
-        points = pool.rows(rows)
-        for _ in range(4):
-            beta = 0.3 if broken else 1.0
-            points, acceptance = moved(extended, points, beta, 0.5, island)
-        assert 0.02 < acceptance < 1
-        x = points.image.x[:, 0]
-        return float((x.mean() - 1.0) / (0.5 / math.sqrt(n)))
+    def at(self, source: torch.Tensor, eps: torch.Tensor) -> Points:
+        return super().at(source, eps * torch.tensor([1.0, 0.0]).double().repeat(eps.shape[1] // 2))
 
-    assert abs(deviation(broken=False)) < 4.5
-    assert abs(deviation(broken=True)) > 8
+
+class Shared(ExtendedTarget):
+    """Whose moves draw the numbers of one point for all."""
+
+    def at(self, source: torch.Tensor, eps: torch.Tensor) -> Points:
+        return super().at(source, eps[:1].expand_as(eps))
+
+
+def features(points: Points) -> torch.Tensor:
+    """Of the sample and of the directions of two steps [n, 7]."""
+    a, b = points.eps[:, 0::2], points.eps[:, 1::2]
+    angle = 2 * torch.atan2(b, a)
+    return torch.cat([points.image.x[:, :1], angle.cos(), angle.sin(), a.square()], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "beta", "holds"),
+    [
+        (ExtendedTarget, 1.0, True),
+        (ExtendedTarget, 0.3, False),
+        (OneAxis, 1.0, False),
+        (Shared, 1.0, False),
+    ],
+)
+def test_metropolis_moves_conserve_the_target_and_broken_ones_do_not(
+    kind: type[ExtendedTarget], beta: float, holds: bool
+) -> None:
+    """Of the enlarged space: both the samples' law and that of their numbers, which is not the one
+    that they are drawn from.
+    """
+    flow, n, stream = untrained(Base(LINE), size=0.25, steps=2), 5000, Stream(13)
+    extended = ExtendedTarget([flow], path(Normal(0.0, 1.0)), 10_000)
+    pool, fresh = extended.drawn(20_000, stream), extended.drawn(40_000, stream)
+    weights = torch.softmax(fresh.image.log_weights, dim=0)
+    known = features(fresh)
+    mean = weights @ known
+    spread = (weights @ (known - mean).square()).sqrt()
+    ess = [1 / float(torch.softmax(of.image.log_weights, 0).square().sum()) for of in (pool, fresh)]
+    errors = spread * math.sqrt(1 / n + sum(1 / each for each in ess))
+    drawn = (known.mean(dim=0) - mean) / errors
+    assert float(drawn[1:].abs().max()) > 8
+    points = pool.rows(systematic_indices(pool.image.log_weights, n, stream))
+    broken = kind([flow], path(Normal(0.0, 1.0)), 10_000)
+    for _ in range(4):
+        points, acceptance = moved(broken, points, beta, 0.5, stream)
+    assert 0.02 < acceptance < 1
+    largest = float(((features(points).mean(dim=0) - mean) / errors).abs().max())
+    assert largest < 4.5 if holds else largest > 5.5
 
 
 def test_smc_has_the_log_z_of_a_gaussian() -> None:
     flow = untrained(Base(LINE), steps=2)
-    extended = ExtendedTarget([flow], path(Narrow()), 2000)
+    extended = ExtendedTarget([flow], path(Normal()), 2000)
     betas = temperatures(extended, 200, 0.9, 1, 0.5, Stream(14))
     assert betas == sorted(betas)
     assert betas[-1] == 1.0
@@ -200,7 +248,7 @@ def test_smc_has_the_log_z_of_a_gaussian() -> None:
 
 def test_an_island_is_the_same_again_after_a_kill() -> None:
     flow = untrained(Base(LINE), steps=2)
-    extended = ExtendedTarget([flow], path(Narrow()), 100)
+    extended = ExtendedTarget([flow], path(Normal()), 100)
     makes: list[Callable[[], Ensemble]] = [
         lambda: smc_island(extended, 50, [0.3, 1.0], 1, 0.5, Stream(16)).ensemble,
         lambda: metropolis_island(extended, 10, 3, 2, 0.5, Stream(17)).ensemble,
@@ -212,7 +260,7 @@ def test_an_island_is_the_same_again_after_a_kill() -> None:
 
 def test_chains_start_from_what_estimates_z() -> None:
     flow = untrained(Base(LINE), steps=2)
-    extended = ExtendedTarget([flow], path(Narrow()), 500)
+    extended = ExtendedTarget([flow], path(Normal()), 500)
     islands = [metropolis_island(extended, 60, 2, 6, 0.5, Stream(18, k)) for k in range(12)]
     x = torch.cat([i.ensemble.x for i in islands])
     log_weights = torch.cat([i.ensemble.log_weights for i in islands])

@@ -78,7 +78,7 @@ class Backwards:
     """
 
     log_weight: LogWeight
-    invertible, normals, rows_at_once = True, 0, 20_000
+    invertible, pulls, normals, rows_at_once = True, True, 0, 20_000
 
     def pulled(self, x: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         target = get_potential("three_well")

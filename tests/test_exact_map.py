@@ -320,7 +320,7 @@ def test_bad_sections(changes: dict[str, Any], message: str) -> None:
 class Identity:
     """A flow that leaves samples where they are."""
 
-    invertible, normals, rows_at_once = True, 0, 20_000
+    invertible, pulls, normals, rows_at_once = True, True, 0, 20_000
 
     def pulled(self, y: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return y, torch.zeros_like(y[:, 0])

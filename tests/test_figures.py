@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from jeffreysflow.analysis.curves import read_curves
 from jeffreysflow.analysis.planes import read_planes, shown_levels, weighted_density
@@ -272,6 +273,28 @@ def test_of_what_was_not_trained_no_training_is_drawn() -> None:
     assert [text.get_text() for text in drawing.texts] == [
         "nothing was trained: the velocities are fitted"
     ]
+
+
+@pytest.mark.parametrize(
+    ("data", "flow"),
+    [(drawn(an_experiment(), 2, density=True), "half"), (drawn_sequences(), "adaptive")],
+)
+def test_biased_weights_are_marked_on_every_figure(data: ExperimentData, flow: str) -> None:
+    """Wherever the name or the label of the flow stands, and nowhere else."""
+    by_flow = {**data.estimates}
+    by_flow[flow] = [*by_flow[flow], EstimateRow(1, "unbiased_weights", 0.0)]
+    biased, names = replace(data, estimates=by_flow), {flow, data.label(flow)}
+    marked = 0
+    for name in figure_names(data.experiment):
+        for each in (data, biased):
+            with look():
+                drawing = figure(name).draw(each)
+            texts = [text.get_text() for text in drawing.findobj(Text)]  # type: ignore[attr-defined]
+            for text in texts:
+                named = each is biased and any(name in text for name in names)
+                assert ("biased weights" in text) == named, (name, text)
+                marked += named
+    assert marked > 3
 
 
 def test_a_theta_that_is_chosen_by_itself_has_no_number() -> None:

@@ -26,6 +26,7 @@ from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.step import Step
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.domain import Domain
+from jeffreysflow.errors import MapError
 from jeffreysflow.flows.maps.spline import SplineFlow
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.streams import Stream
@@ -177,6 +178,21 @@ def test_a_level_starts_from_the_flow_below_where_that_is_better() -> None:
         assert step.start(None) is None
     again, _ = level(SETTINGS, below, good.flow)
     assert again.facts["warm_start"] == 1
+
+
+def test_a_flow_below_that_is_no_map_here_is_not_begun_from() -> None:
+    """Its steps fold space, or are not found: that ends no run that does not use it."""
+    below = base_ensemble(PATH, 200, Stream(3, "below"))
+    network = {"parameters": {"hidden": 8, "layers": 1, "features": 4}, "steps": 2}
+    settings = replace(SETTINGS, kind="continuous", network={**network, "integrator": "heun"})
+    step = Step(PATH, settings, below, REFERENCE, lambda purpose: Stream(7, purpose))
+    flow = step.new_flow()
+    with torch.no_grad():
+        for number, parameter in enumerate(flow.parameters()):
+            parameter.copy_(3 * Stream(5, number).normal(*parameter.shape))
+    assert step.start(flow) is None
+    with pytest.raises(MapError):
+        step.push(flow)
 
 
 def test_training_never_sees_what_judges_it() -> None:

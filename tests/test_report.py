@@ -17,9 +17,11 @@ from jeffreysflow.report.headline import headline_table
 from jeffreysflow.report.page import Chapter, Picture, page
 from jeffreysflow.report.provenance import StageRecord, versions
 from jeffreysflow.report.reference_table import reference_table
+from jeffreysflow.report.region_table import region_table
 from jeffreysflow.report.summary import summary_rows
 from jeffreysflow.report.table import Cell
 from jeffreysflow.stores.tables import (
+    REGION,
     ConvergenceRow,
     DiagnosticRow,
     EstimateRow,
@@ -269,6 +271,26 @@ def test_the_gap_says_what_it_was_taken_over() -> None:
     assert exact["Jeffreys gap"].note == "over exact samples"
     assert exact["Jeffreys gap"].text == "0.0512 ± 0.0020"
     assert exact["gap relative to the reference"].text == "0.0600"
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_biased_weights_are_marked_in_every_table(biased: bool) -> None:
+    made = tables(an_experiment(regions={"left": "x1 < 0", "right": "x1 > 0"}))
+    rows = [*estimates(0.9, 0.2, 0.5), EstimateRow(1, f"{REGION}left", 0.4, 0.1)]
+    known = [*rows, EstimateRow(1, "unbiased_weights", float(not biased))]
+    found = Results(**{**made, "estimates": {**made["estimates"], "half": known}})
+    regions, observables = region_table(found), observable_table(found)
+    assert regions is not None
+    assert observables is not None
+    for table in (headline_table([found]), flow_table(found, {}), regions, observables):
+        cells = [*map(Cell, table.headings), *(row[0] for row in table.rows)]
+        for name in ("half", "reverse"):
+            of_flow = [cell for cell in cells if cell.text.startswith(name)]
+            assert of_flow or (table is regions and name == "reverse")
+            for cell in of_flow:
+                marked = "biased weights" in cell.text + cell.note
+                assert marked == (biased and name == "half"), cell
+    assert found.weights_text("half").startswith("biased" if biased else "exact")
 
 
 def test_the_summary_has_exactly_the_promised_columns(tmp_path: Path) -> None:

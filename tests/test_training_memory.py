@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from jeffreysflow.stores.training import SavedTraining, forget_trainings
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.archive import Draws
 from seal_cases import made
+from velocity_cases import SMALL
 
 STEPS = 9
 EXPERIMENT = Experiment.model_validate(
@@ -142,6 +144,32 @@ def test_mini_batches_of_terms_are_the_same_after_a_stop(
         ]
         for fact in ("evaluations_training", "evaluations_ensemble", "attempts", "skipped"):
             assert facts[0][fact] == facts[1][fact], fact
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [{"kind": "flow_matching", "parameters": {"pairing": "optimal"}}, {"kind": "v_prediction"}],
+)
+def test_a_velocity_is_the_same_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: dict[str, Any]
+) -> None:
+    """The times that it is trained at go on as well."""
+    settings = EXPERIMENT.model_dump(exclude_unset=True)
+    training = {"steps": STEPS, "batch": 64}
+    settings["flows"]["f"] = {
+        **{"reference": "r", "levels": "all", "training": training, "ensemble": 800},
+        **{"network": SMALL, "loss": loss},
+    }
+    experiment = Experiment.model_validate(settings)
+    undisturbed, layout = (prepared(tmp_path / name, experiment) for name in ("once", "twice"))
+    run(undisturbed, experiment)
+    with monkeypatch.context() as patched:
+        stop_after(STEPS + 4, patched)
+        with pytest.raises(Stopped):
+            run(layout, experiment)
+    assert list(layout.flow("f").folder.glob("level_*/training/attempt_*.safetensors"))
+    run(layout, experiment)
+    assert made(layout) == made(undisturbed)
 
 
 def test_a_training_that_goes_on_does_not_begin_again(

@@ -57,7 +57,7 @@ def made(folder: Path, e: Experiment) -> dict[str, TruthRow]:
 class Identity:
     """A flow that leaves samples where they are."""
 
-    invertible, normals, rows_at_once = True, 0, 20_000
+    invertible, pulls, normals, rows_at_once = True, True, 0, 20_000
 
     def pulled(self, y: Any, normals: Any) -> tuple[Any, Any]:
         return y, 0 * y[:, 0]

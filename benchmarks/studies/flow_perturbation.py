@@ -12,7 +12,7 @@ coordinates.
 
 The same arithmetic (float64), steps and integrator for all; one thread. Seconds of forwards passes
 are those of batches of 250 samples, of exact weights those of what memory holds. `--figure out.svg`
-draws cost and variance against the dimension.
+draws cost, variance and the weight of the well against the dimension, beside what is published.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from typing import NamedTuple
 import torch
 
 from jeffreysflow.distillation.batches import FreshBatches, KnownSamples, ShuffledBatches
-from jeffreysflow.distillation.ensemble import effective_sample_size
+from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size
+from jeffreysflow.distillation.extended import generated
 from jeffreysflow.distillation.loss import get_loss
 from jeffreysflow.distillation.trainer import Recipe, Transport, train
 from jeffreysflow.estimation.fit_base import fit_gaussians
@@ -35,9 +36,10 @@ from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.jacobian import get_jacobian
 from jeffreysflow.flows.map import build_map
 from jeffreysflow.flows.maps.continuous import ContinuousFlow
-from jeffreysflow.potentials import Base, get_potential
+from jeffreysflow.potentials import AnnealingPath, Base, get_potential
 from jeffreysflow.report.style import (
     FULL_WIDTH,
+    GREY,
     PALETTE,
     PUBLISHED,
     look,
@@ -53,6 +55,7 @@ ESTIMATORS: dict[str, tuple[str, dict[str, object]]] = {
     "stepwise, 4 directions": ("stepwise", {"directions": 4}),
     "stepwise, 2 clusters": ("stepwise", {"clusters": 2}),
     "single step": ("flow_perturbation", {}),
+    "trained backward scale": ("flow_perturbation", {"scale": 0.01}),
     "Hutchinson, Gaussian (biased)": ("hutchinson", {"probe": "gaussian"}),
     "Hutchinson, signs (biased)": ("hutchinson", {"probe": "rademacher"}),
     "Hutchinson, signs, corrected (biased)": ("hutchinson", {"corrected": True}),
@@ -60,6 +63,11 @@ ESTIMATORS: dict[str, tuple[str, dict[str, object]]] = {
 BATCH = 250
 PUBLISHED_EXCESS = {"stepwise": [0.211, 0.417], "single step": [8.64, 26.5]}
 """At D = 100 and 1000, arXiv 2601.21177."""
+PUBLISHED_WEIGHT, ITS_ERROR = 0.256, 0.027
+"""Of the well of a quarter at D = 1000, of the same source."""
+MARKERS = "osD^hvPXp"
+_ASIDE = 1.08
+"""So far apart stand those of one dimension."""
 
 
 class Sizes(NamedTuple):
@@ -112,32 +120,34 @@ def trained(d: int, sizes: Sizes, seed: int, velocity: str) -> tuple[ContinuousF
 
 
 class Weighed(NamedTuple):
-    """Samples [n, d], log factors of two independent sets of random numbers [2, n], seconds and
+    """Samples [n, d], log weights by two independent sets of random numbers [2, n], seconds and
     passes a sample.
     """
 
     x: torch.Tensor
-    log_r: torch.Tensor
+    log_w: torch.Tensor
     seconds: float
     passes: float
 
 
-def weighed(flow: ContinuousFlow, z: torch.Tensor, stream: Callable[[int], Stream]) -> Weighed:
+def weighed(
+    flow: ContinuousFlow, path: AnnealingPath, z: torch.Tensor, stream: Callable[[int], Stream]
+) -> Weighed:
     """What the estimator that ``flow`` has makes of base samples ``z``."""
     exact = flow.exact_factors
     batch = max(1, min(BATCH, 2_000_000 // z.shape[1] ** 2)) if exact else BATCH
-    log_r, already, started = [], flow.evaluations, time.perf_counter()
+    found, already, started = [], flow.evaluations, time.perf_counter()
     for repeat in range(1 if exact else 2):
         source = stream(repeat)
         parts = [
-            flow.weighted(part, source.normal(len(part), flow.normals))
+            generated([flow], path, part, source.normal(len(part), flow.normals))
             for part in torch.split(z, batch)
         ]
-        log_r.append(torch.cat([part for _, part in parts]))
-        x = torch.cat([part for part, _ in parts])
-    n = len(z) * len(log_r)
+        found.append(Ensemble(*map(torch.cat, zip(*parts, strict=True))))
+    n = len(z) * len(found)
     seconds = (time.perf_counter() - started) / n
-    return Weighed(x, torch.stack(log_r), seconds, (flow.evaluations - already) / n)
+    log_w = torch.stack([each.log_weights for each in found])
+    return Weighed(found[0].x, log_w, seconds, (flow.evaluations - already) / n)
 
 
 class Measured(NamedTuple):
@@ -149,13 +159,15 @@ class Measured(NamedTuple):
     passes: float
     excess: float
     error: float
+    weight: float
+    weight_error: float
 
 
 def study(d: int, sizes: Sizes, seed: int, velocity: str) -> list[Measured]:
     """Train, weigh by every estimator, print a table."""
     target = get_potential("two_wells", dimension=d)
     flow, base, seconds = trained(d, sizes, seed, velocity)
-    measured = []
+    path, measured, infinite = AnnealingPath(base, target), [], []
     print(f"\n{d} dimensions: trained in {seconds:.0f} s\n")
     headings = (
         *("weights", "passes a sample", "s a sample", "exact / this", "variance of log w"),
@@ -168,15 +180,16 @@ def study(d: int, sizes: Sizes, seed: int, velocity: str) -> list[Measured]:
         estimator = get_jacobian(kind, **parameters)
         estimator.prepare(int(flow.settings["steps"]), d)
         flow.jacobian = estimator
-        flow.finish(
-            base.sample(max(20, min(2 * d, 200)), Stream(seed, "learn", d)), Stream(seed).normal
-        )
+        few = 200 if estimator.moves else max(20, min(2 * d, 200))
+        flow.finish(base.sample(few, Stream(seed, "learn", d)), Stream(seed).normal)
+        if estimator.infinite_variance:
+            infinite.append(f"{label}: infinite at {estimator.infinite_variance:.0%} of samples")
         z = drawn[: sizes.exact] if kind == "brute_force" else drawn
         address = seed, label, d
-        found = weighed(flow, z, lambda k, address=address: Stream(*address, k))  # type: ignore[misc]
+        found = weighed(flow, path, z, lambda k, address=address: Stream(*address, k))  # type: ignore[misc]
         if kind == "brute_force":
             exact_seconds = found.seconds
-        log_w = base.energy(z) - target.energy(found.x) + found.log_r[0]
+        log_w = found.log_w[0]
         small = found.x[:, 0] < 0
         weights = torch.softmax(log_w, dim=0)
         share = float(weights[small].sum())
@@ -184,8 +197,8 @@ def study(d: int, sizes: Sizes, seed: int, velocity: str) -> list[Measured]:
         row = [label, f"{found.passes:,.0f}", f"{found.seconds:.3g}"]
         row += [f"{exact_seconds / found.seconds:.1f}", f"{float(log_w.var()):.3f}"]
         excess = uncertain = 0.0
-        if len(found.log_r) == 2:
-            each = 0.5 * (found.log_r[0] - found.log_r[1]).square()
+        if len(found.log_w) == 2:
+            each = 0.5 * (found.log_w[0] - found.log_w[1]).square()
             uncertain = float(each.std()) / math.sqrt(len(each))
             more = float(each[small].mean() - each[~small].mean())
             excess = float(each.mean())
@@ -194,35 +207,49 @@ def study(d: int, sizes: Sizes, seed: int, velocity: str) -> list[Measured]:
             row += ["0", "0"]
         row += [f"{100 * effective_sample_size(log_w):.1f}", f"{share:.4f}({error:.4f})"]
         print("| " + " | ".join(row) + " |", flush=True)
-        measured.append(Measured(label, d, found.seconds, found.passes, excess, uncertain))
+        numbers = found.seconds, found.passes, excess, uncertain, share, error
+        measured.append(Measured(label, d, *numbers))
+    print("\n".join(["", *infinite]))
     return measured
 
 
 def draw(measured: list[Measured], file: Path) -> None:
-    """Cost and variance against the dimension."""
+    """Cost, variance and the weight of the small well against the dimension."""
     with look():
-        figure = new_figure(FULL_WIDTH, 2.8)
-        cost, variance = figure.subplots(1, 2)
+        figure = new_figure(FULL_WIDTH, 5.2)
+        panels = figure.subplots(2, 2)
+        seconds, passes, variance, weight = panels.flat
         for k, (label, (kind, _)) in enumerate(ESTIMATORS.items()):
             rows = [each for each in measured if each.label == label]
             d = [each.d for each in rows]
-            drawn = {"color": PALETTE[k % len(PALETTE)], "marker": "osD^vPXp"[k], "linewidth": 0.8}
-            cost.plot(d, [each.seconds for each in rows], label=label, **drawn)
+            drawn = {"color": PALETTE[k % len(PALETTE)], "marker": MARKERS[k], "linewidth": 0.8}
+            seconds.plot(d, [each.seconds for each in rows], label=label, **drawn)
+            passes.plot(d, [each.passes for each in rows], **drawn)
+            shares = [each.weight for each in rows], [each.weight_error for each in rows]
+            aside = [_ASIDE ** (k - len(ESTIMATORS) / 2) * each for each in d]
+            weight.errorbar(aside, *shares, **{**drawn, "linestyle": "none"})
             if kind != "brute_force":
                 excesses, errors = [each.excess for each in rows], [each.error for each in rows]
                 variance.errorbar(d, excesses, errors, **drawn)
             if label in PUBLISHED_EXCESS:
                 edge = {"markeredgecolor": drawn["color"]}
                 variance.plot([100, 1000], PUBLISHED_EXCESS[label], **{**PUBLISHED, **edge})
+        at = 1000 * _ASIDE ** len(ESTIMATORS)
+        weight.errorbar([at], [PUBLISHED_WEIGHT], [ITS_ERROR], ecolor="black", **PUBLISHED)
+        weight.axhline(0.25, color=GREY, linewidth=0.6, linestyle="--")
         for ax, label in (
-            (cost, "seconds a weighted sample"),
+            (seconds, "seconds a weighted sample"),
+            (passes, "passes a weighted sample"),
             (variance, "variance of log w beyond exact (kT²)"),
+            (weight, "weight of the well of .25"),
         ):
-            ax.set(xscale="log", yscale="log", xlabel="dimension", ylabel=label)
+            ax.set(xscale="log", xlabel="dimension", ylabel=label)
             plain_log_ticks(ax.xaxis)
-            plain_log_ticks(ax.yaxis)
+            if ax is not weight:
+                ax.set_yscale("log")
+                plain_log_ticks(ax.yaxis)
         variance.set_title("stars: published, for flows of their own")
-        cost.legend()
+        figure.legend(loc="outside upper center", ncols=3)
         figure.savefig(file, metadata={"Date": None})
 
 

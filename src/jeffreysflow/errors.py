@@ -9,6 +9,7 @@ from itertools import accumulate
 from reprlib import Repr
 
 __all__ = [
+    "MapError",
     "UserError",
     "allowed_names",
     "described",
@@ -35,6 +36,10 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+class MapError(UserError):
+    """A map that is none at some samples: it folds there, or where it leads is not found."""
 
 
 def allowed_names(found: object, allowed: Iterable[object]) -> str:

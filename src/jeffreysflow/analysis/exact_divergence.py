@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -22,9 +23,17 @@ from jeffreysflow.streams import Stream
 from jeffreysflow.truth.exact_map import exact_samples
 from jeffreysflow.truth.sampling import GridSampler
 
-__all__ = ["EXACT_SAMPLES", "ExactDivergence", "exact_divergence", "pulled_back"]
+__all__ = [
+    "EXACT_SAMPLES",
+    "ROWS_OF_VELOCITIES",
+    "ExactDivergence",
+    "exact_divergence",
+    "pulled_back",
+]
 
 EXACT_SAMPLES = 20_000
+ROWS_OF_VELOCITIES = 1000
+"""So many samples are pulled back where maps are velocities, which are dear."""
 
 _GRID = 1024
 """At least so many points a coordinate: a finer grid rejects fewer proposals."""
@@ -32,7 +41,8 @@ _GRID = 1024
 
 class ExactDivergence(NamedTuple):
     """``value`` with its standard ``error``, the log weights [n] of the exact samples, had the flow
-    made them, and the ``shares`` [n] of the target that they stand for.
+    made them, and the ``shares`` [n] of the target that they stand for. The value is NaN where maps
+    are velocities: their log weights may have something random.
     """
 
     value: float
@@ -44,8 +54,8 @@ class ExactDivergence(NamedTuple):
 def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> ExactDivergence | None:
     """``D = log Z + KL(pi_M || F#pi_0)``, the upper bound of log Z, with its standard error.
 
-    None where there are no exact values, their box or grid is none for exact samples, or a flow has
-    no inverse.
+    None where there are no exact values, their box or grid is none for exact samples, or a flow
+    cannot pull samples back.
 
     Raises
     ------
@@ -60,28 +70,33 @@ def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> Exact
     files, hash = layout.flow(flow), experiment.flow_hash(flow)
     steps = range(1, flow_steps(layout, experiment, flow) + 1)
     flows = [load_flow(files.level(level) / "flow.safetensors", hash) for level in steps]
-    if not all(each.invertible for each in flows):
+    if not all(each.pulls for each in flows):
         return None
+    invertible = all(each.invertible for each in flows)
     path = build_path_from_base(experiment, flow, layout)
     stream = Stream(experiment.seed, experiment.name, flow, "exact samples")
     try:
-        y, log_weights = _exact_samples(path.counted, experiment.truth, stream)
+        n = EXACT_SAMPLES if invertible else ROWS_OF_VELOCITIES
+        y, log_weights = _exact_samples(path.counted, experiment.truth, n, stream)
     except ValueError as error:
         print(f"{experiment.name}/{flow}: no exact samples for the Jeffreys gap: {error}")
         return None
-    made = pulled_back(flows, path, y)
-    sums = WeightedSums.of(log_weights, made[:, None])
+    address = (experiment.seed, experiment.name, flow, "exact samples pulled back")
+    made = pulled_back(flows, path, y, stream=lambda tile: Stream(*address, tile))
     shares = torch.softmax(log_weights, dim=0)
+    if not invertible:
+        return ExactDivergence(math.nan, math.nan, made, shares)
+    sums = WeightedSums.of(log_weights, made[:, None])
     return ExactDivergence(float(sums.means), float(sums.errors), made, shares)
 
 
 def _exact_samples(
-    target: Potential, truth: TruthConfig, stream: Stream
+    target: Potential, truth: TruthConfig, n: int, stream: Stream
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples [n, d] with their log weights [n]; ValueError where a grid is too coarse."""
+    """``n`` samples [n, d] with their log weights [n]; ValueError where a grid is too coarse."""
     if truth.method == "exact_map":
-        return exact_samples(target, EXACT_SAMPLES, stream)
-    y = GridSampler(target, truth.box, max(truth.points, _GRID)).sample(EXACT_SAMPLES, stream)
+        return exact_samples(target, n, stream)
+    y = GridSampler(target, truth.box, max(truth.points, _GRID)).sample(n, stream)
     return y, y.new_zeros(len(y))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from jeffreysflow.analysis.exact_divergence import pulled_back
+from jeffreysflow.analysis.exact_divergence import ROWS_OF_VELOCITIES, pulled_back
 from jeffreysflow.config import Experiment
 from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.launch.level_count import flow_steps
@@ -17,7 +17,6 @@ from jeffreysflow.streams import Stream
 __all__ = ["beyond_the_largest", "share_of_reference_beyond"]
 
 _ROWS = 20_000
-_ROWS_OF_VELOCITIES = 1000
 _MARGIN = 1.0
 
 
@@ -27,8 +26,9 @@ def beyond_the_largest(
     """The share of the target, by samples [n] that stand for ``shares`` [n] of it (equal ones by
     default), whose log weight, had the flow made them, is larger by 1 than the ``largest`` of its
     own samples; and their effective number ``1 / sum shares^2``. Of a good flow's target samples
-    hardly any is: the flow would have made some of them. One of which no base sample is found,
-    whose log weight is NaN, is of those: the flow never draws it.
+    hardly any is: the flow would have made some of them, or, where samples are moved, some would
+    have been moved there. One of which no base sample is found, whose log weight is NaN, is of
+    those: the flow never draws it.
     """
     n = len(log_weights)
     shares = torch.full((n,), 1 / n, dtype=torch.float64) if shares is None else shares.double()
@@ -56,7 +56,7 @@ def share_of_reference_beyond(
         return None
     samples = levels.samples(-1)
     exact = all(each.invertible for each in flows)
-    rows = spread_rows(len(samples.x), _ROWS if exact else _ROWS_OF_VELOCITIES)
+    rows = spread_rows(len(samples.x), _ROWS if exact else ROWS_OF_VELOCITIES)
     y, U_0, V = (field[rows] for field in samples)
     U = None if experiment.is_classical(experiment.tempered(flow)) else U_0 + V
     path = build_path_from_base(experiment, flow, layout)

@@ -56,8 +56,8 @@ FORMAT_OF_CLUSTERS = 1
 """for flows whose directions are drawn by clusters,"""
 FORMAT_OF_VELOCITIES = 1
 """for maps that are a velocity,"""
-FORMAT_OF_CHAINS = 1
-"""for samples of Metropolis chains,"""
+FORMAT_OF_CHAINS = 2
+"""for samples of Metropolis chains and of sequential Monte Carlo,"""
 FORMAT_OF_ESTIMATES = 3
 """and for what is estimated and judged from stores, which are not made again for it."""
 
@@ -142,7 +142,7 @@ def _reference_or_flow_hash(experiment: Experiment, name: str) -> str:
 def generation_hash(experiment: Experiment, name: str) -> str:
     """Hash of all that determines the samples generated from a flow."""
     section = experiment.generation.model_dump(exclude={"convergence"})
-    if experiment.generation.sampling.kind == "metropolis":
+    if experiment.generation.sampling.kind != "importance":
         section["sampling"]["format"] = FORMAT_OF_CHAINS
     return _hash({"flow": flow_hash(experiment, name), "generation": section})
 

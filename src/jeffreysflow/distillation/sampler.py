@@ -42,12 +42,13 @@ class Extended(Protocol):
 
 class Island(NamedTuple):
     """Samples of one island, whose weights have the mean that it estimates Z by, and the mean
-    ``acceptance`` of its moves; the log weights [m] of the points from some of which chains
-    ``began``.
+    ``acceptance`` of its moves; the ``largest`` log w(z, eps) that a point of it has had; the log
+    weights [m] of the points from some of which chains ``began``.
     """
 
     ensemble: Ensemble
     acceptance: float
+    largest: float
     began: torch.Tensor | None = None
 
 
@@ -76,15 +77,17 @@ def metropolis_island(
     averaged as weighted samples are.
     """
     points, began = _chosen(target, chains, burn_in + sweeps, stream)
-    log_z = log_evidence(began)
+    log_z, largest = log_evidence(began), began.max()
     kept, acceptance = [], 0.0
     for sweep in range(burn_in + sweeps):
         points, accepted = moved(target, points, 1.0, share, stream)
         acceptance += accepted / (burn_in + sweeps)
+        largest = torch.maximum(largest, points.image.log_weights.max())
         if sweep >= burn_in:
             kept.append(points.image)
     ensemble = Ensemble(*map(torch.cat, zip(*kept, strict=True)))
-    return Island(_weighing(ensemble, torch.full_like(ensemble.V, log_z)), acceptance, began)
+    weighed = _weighing(ensemble, torch.full_like(ensemble.V, log_z))
+    return Island(weighed, acceptance, float(largest), began)
 
 
 def _chosen(target: Extended, n: int, times: int, stream: Stream) -> tuple[Points, torch.Tensor]:
@@ -116,7 +119,7 @@ def smc_island(
     ``moves`` times at each of ``betas``, which increase to 1.
     """
     points = target.drawn(n, stream)
-    log_weights = torch.zeros_like(points.image.V)
+    log_weights, largest = torch.zeros_like(points.image.V), points.image.log_weights.max()
     below, acceptance = 0.0, 0.0
     for beta in betas:
         log_weights = log_weights + (beta - below) * points.image.log_weights
@@ -127,8 +130,9 @@ def smc_island(
         for _ in range(moves):
             points, accepted = moved(target, points, beta, share, stream)
             acceptance += accepted / (moves * len(betas))
+            largest = torch.maximum(largest, points.image.log_weights.max())
         below = beta
-    return Island(_weighing(points.image, log_weights), acceptance)
+    return Island(_weighing(points.image, log_weights), acceptance, float(largest))
 
 
 def temperatures(

@@ -21,6 +21,7 @@ from jeffreysflow.distillation.pushing import base_ensemble, pushed
 from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.distillation.settings import LevelSettings
 from jeffreysflow.distillation.trainer import Transport
+from jeffreysflow.errors import MapError
 from jeffreysflow.estimation.fit_base import fit_gaussians
 from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.flows.box import spline_box
@@ -147,12 +148,17 @@ class Step:
         return flow
 
     def start(self, flow_below: TransportMap | None) -> TransportMap | None:
-        """The flow of the level below where, untrained, it does better than the identity."""
+        """The flow of the level below where, untrained, it is a map of this level's samples and
+        does better than the identity.
+        """
         if flow_below is None:
             return None
         few = self.rows["choose"][:MOST_ROWS]
         sample = self.below.rows(few)
-        _, increments = self._pushed(self.new_flow(flow_below), sample)
+        try:
+            _, increments = self._pushed(self.new_flow(flow_below), sample)
+        except MapError:
+            return None
         ess = conditional_ess(sample.log_weights, increments)
         return flow_below if ess > conditional_ess(sample.log_weights, self.identity[few]) else None
 

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch.func import jvp, vmap
 
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import MapError
 from jeffreysflow.flows.integrator import Field, Integrator
 
 __all__ = ["DiscreteFlow"]
@@ -81,7 +81,7 @@ class DiscreteFlow:
 
         Raises
         ------
-        UserError : a step does not converge, or a velocity is not finite.
+        MapError : a step does not converge, or a velocity is not finite.
         """
         states = [z]
         for k in range(self.steps):
@@ -227,10 +227,10 @@ class DiscreteFlow:
                 begun = start(z[left])
                 x[left], defect[left] = self._descended(k, z[left], begun, allowed[left])
         if not bool((defect <= 1).all()):
-            raise UserError(self._failure(k, defect))
+            raise MapError(self._failure(k, defect))
         folded = int(self.log_det_back(k, x).isnan().sum())
         if folded:
-            raise UserError(
+            raise MapError(
                 f"{self._at(k)} is not one to one at {folded} of {len(x)} samples; "
                 f"{_SHORTER} {self.steps}"
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from jeffreysflow.errors import UserError
+from jeffreysflow.errors import MapError, UserError
 from jeffreysflow.flows.box import Box
 from jeffreysflow.flows.discrete import DiscreteFlow
 from jeffreysflow.flows.integrator import get_integrator
@@ -97,7 +97,7 @@ class IntegratedFlow(TransportMap):
         # a weight of 0 would leave out what is there, and nothing would tell
         bad = int((log_r.isnan() | (log_r == torch.inf)).sum())
         if bad:
-            raise UserError(
+            raise MapError(
                 f"map '{self.kind}': the Jacobian factor of {bad} of {len(z)} samples is not a "
                 "number: the velocity has no derivative there, or a step is not one to one; "
                 f"allowed: a smooth velocity, and short steps, found steps: {self._steps}"
@@ -136,7 +136,7 @@ class IntegratedFlow(TransportMap):
         rounding = 1e6 * torch.finfo(y.dtype).eps * y.abs()
         folded = int((~(off <= _SAME * self._unit.to(y) + rounding)).any(dim=1).sum())
         if folded:
-            raise UserError(
+            raise MapError(
                 f"map '{self.kind}' is not one to one: {folded} of {len(y)} samples of the "
                 "reference come back elsewhere when they are pulled back and pushed again; "
                 f"allowed: a velocity without jumps, steps so short that it hardly changes in one, "
@@ -165,7 +165,7 @@ class IntegratedFlow(TransportMap):
         flow = self._discrete()
         try:
             return flow.forward(flow.inverse(y))[-1]
-        except UserError:
+        except MapError:
             if len(y) == 1:
                 return y
             half = len(y) // 2

@@ -178,15 +178,14 @@ def _about_averages(rows: Sequence[EstimateRow], witness: Witness, sound: bool) 
 
 def _lost_exactly(last: Mapping[str, EstimateRow]) -> list[Doubt]:
     """Exact samples that the flow cannot reach."""
-    if "exact_samples" not in last:
-        return []
-    gap, weighted = last["jeffreys_gap"].value, last["jeffreys_gap_weighted"].value
-    if _excessive(gap, weighted):
-        text = (
-            f"the Jeffreys gap is {gap:.2f} over exact samples, {weighted:.2f} over its own "
-            "weighted ones: the flow lost a mode"
-        )
-        return [Doubt(text)]
+    if "exact_samples" in last:
+        gap, weighted = last["jeffreys_gap"].value, last["jeffreys_gap_weighted"].value
+        if _excessive(gap, weighted):
+            text = (
+                f"the Jeffreys gap is {gap:.2f} over exact samples, {weighted:.2f} over its own "
+                "weighted ones: the flow lost a mode"
+            )
+            return [Doubt(text)]
     beyond = last.get("beyond_of_exact")
     if beyond is None or not _matters(beyond, last):
         return []

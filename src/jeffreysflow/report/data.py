@@ -80,8 +80,16 @@ class Results:
         """
         return self.value(f"ensemble:{flow}", "exact_moves") != 0.0
 
+    def bias_mark(self, source: str) -> str:
+        """What stands behind the name of a flow, or of its ensemble, whose weights are biased."""
+        those = (source, f"ensemble:{source}")
+        biased = any(self.value(of, "unbiased_weights") == 0.0 for of in those)
+        return ", biased weights" if biased else ""
+
     def weights_text(self, flow: str) -> str:
         """What the weights of a flow's ensembles by the whole energy are called."""
+        if self.bias_mark(flow):
+            return "biased weights"
         exact = self.has_exact_moves(flow)
         return "exact weights" if exact else "weights of the full sum, biased moves"
 
@@ -136,10 +144,10 @@ class Results:
         return 0 if found in self.experiment.references else 1 + self._passes(found)
 
     def origin(self, flow: str) -> str:
-        """What a flow was trained from, in words."""
+        """What a flow was trained from, in words, and a mark where its weights are biased."""
         found = self.experiment.flows[flow].reference
         kind = "reference" if found in self.experiment.references else "the ensembles of"
-        return f"on {kind} {found}"
+        return f"on {kind} {found}{self.bias_mark(flow)}"
 
     def sequences(self) -> list[str]:
         """The flows that follow a ladder level by level, reference by reference."""
@@ -148,14 +156,15 @@ class Results:
 
     def label(self, flow: str) -> str:
         """Its theta; or its name where it chooses theta itself, or shares it with another flow of
-        its reference.
+        its reference; and a mark where its weights are biased.
         """
         flows = self.experiment.flows
         theta = fixed_theta(flows[flow].theta)
         family = self.flows_of(self.experiment.tempered(flow))
         others = [fixed_theta(flows[other].theta) for other in family]
         shared = others.count(theta) > 1
-        return flow if shared or theta is None else f"θ = {theta:g}"
+        named = flow if shared or theta is None else f"θ = {theta:g}"
+        return named + self.bias_mark(flow)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def _flow(found: Results, name: str, skipped: int, seconds: float, speed: float)
     amortised = ", amortised" if several and drawn else "" if drawn else ", not drawn from"
     skips = f"{skipped} steps skipped" if skipped else ""
     return [
-        Cell(name, f"{loss_text(flow)} on {flow.reference}{amortised}"),
+        Cell(name, f"{loss_text(flow)} on {flow.reference}{amortised}{found.bias_mark(name)}"),
         trusted_cell(found, name),
         percent_cell(found, name, "amortised_ess" if several else "ess"),
         _pareto(found, name),
@@ -89,7 +89,7 @@ def _ensemble(found: Results, name: str) -> list[Cell]:
     """Of the weighted ensemble that was carried through the levels of a sequence."""
     source = f"ensemble:{name}"
     return [
-        Cell(source_text(source), "weighted, after all levels"),
+        Cell(source_text(source), f"weighted, after all levels{found.bias_mark(source)}"),
         trusted_cell(found, source),
         percent_cell(found, name, "ess", source),
         _pareto(found, source),
@@ -155,7 +155,8 @@ def observable_table(found: Results) -> Table | None:
     if not names:
         return None
     titles = [
-        f"{source}, amortised" if f"ensemble:{source}" in sources else source_text(source)
+        (f"{source}, amortised" if f"ensemble:{source}" in sources else source_text(source))
+        + found.bias_mark(source)
         for source in sources
     ]
     grid = [[Cell(""), Cell("exact"), *map(Cell, titles)]]

@@ -45,7 +45,7 @@ def _flow(found: Results, name: str) -> list[Cell]:
     trusted = found.is_trusted(name)
     better = trusted and found.value(name, "amortised_ess") >= published["ess"]
     return [
-        Cell(name, f"{loss_text(flow)} on {flow.reference}"),
+        Cell(name, f"{loss_text(flow)} on {flow.reference}{found.bias_mark(name)}"),
         Cell(ess.text, "" if trusted else "not trusted", "good" if better else ""),
         Cell(percent(published["ess"])),
         Cell(bias.text, tone=bias.tone),

@@ -41,7 +41,7 @@ def region_table(found: Results) -> Table | None:
             sources += [f"ensemble:{flow}", flow]
         for source in filter(found.estimates.get, sources):
             cells = [_cell(found, source, own, name) for name in regions]
-            rows.append([Cell(source_text(source)), *cells])
+            rows.append([Cell(source_text(source) + found.bias_mark(source)), *cells])
     return Table(("population", *regions), rows)
 
 

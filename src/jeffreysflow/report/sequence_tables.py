@@ -53,7 +53,7 @@ def _sequence(found: Results, name: str) -> list[Cell]:
     all_published = published if len(published) == len(cess) else []
     sound = _is_sound(found, name, found.flow_steps(name))
     return [
-        Cell(name, f"{loss_text(flow)} on {flow.reference}"),
+        Cell(name, f"{loss_text(flow)} on {flow.reference}{found.bias_mark(name)}"),
         Cell(str(found.flow_steps(name)), _marked(found, name)),
         _summary(min, cess, published, sound=sound),
         _summary(median, cess, all_published, sound=sound),

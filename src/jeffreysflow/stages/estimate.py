@@ -143,8 +143,12 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
         add_level(table, record, level)
     scalars = _scalars(sums, whole)
-    add_weight_facts(table, read_record(files.generated / "done.json", hash))
+    record = read_record(files.generated / "done.json", hash)
+    add_weight_facts(table, record)
+    largest_of_all = largest.largest_log_weight
     if sums.islands:
+        # theirs tell what an island weighs; what a point has weighed is in the record
+        largest_of_all = float(record["largest_log_weight"])
         # what is equally likely to be drawn again says nothing of weights
         scalars = {"log_z": scalars["log_z"]}
         table.add("ess_of_islands", effective_sample_size(sums.log_z_of_groups))
@@ -153,23 +157,23 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
             table.add(quantity, *scalars["ess"][:2], dof=scalars["ess"][2])
         add_weights(table, whole, largest)
         scalars["jeffreys_gap_weighted"] = scalars["jeffreys_gap"]
-    exact = None if sums.islands else exact_divergence(layout, experiment, flow)
+    exact = exact_divergence(layout, experiment, flow)
     if exact is not None:
-        lower, error = scalars["log_z_lower"][:2]
-        gap_error = math.hypot(exact.error, error)
-        scalars["log_z_upper"] = exact.value, exact.error, math.inf
-        scalars["jeffreys_gap"] = exact.value - lower, gap_error, math.inf
-        table.add("exact_samples", EXACT_SAMPLES)
-        share, n = beyond_the_largest(exact.log_weights, largest.largest_log_weight, exact.shares)
+        if not (sums.islands or math.isnan(exact.value)):
+            lower, error = scalars["log_z_lower"][:2]
+            gap_error = math.hypot(exact.error, error)
+            scalars["log_z_upper"] = exact.value, exact.error, math.inf
+            scalars["jeffreys_gap"] = exact.value - lower, gap_error, math.inf
+            table.add("exact_samples", EXACT_SAMPLES)
+        share, n = beyond_the_largest(exact.log_weights, largest_of_all, exact.shares)
         table.add("beyond_of_exact", share, n_eff=n)
     for quantity, (value, error, dof) in scalars.items():
         if quantity != "ess":
             table.add(quantity, value, error, dof=dof)
-    if witness is not None and not sums.islands:
+    if witness is not None:
         reference = experiment.tempered(flow)
         store = layout.reference(reference).levels / "store.zarr"
         levels = open_levels(store, experiment.reference_hash(reference))
-        largest_of_all = largest.largest_log_weight
         found = share_of_reference_beyond(layout, experiment, flow, levels, largest_of_all)
         if found is not None:
             table.add("beyond_of_reference", found[0], n_eff=found[1])

@@ -63,7 +63,7 @@ def _rows(data: ExperimentData, view: tuple[str, str]) -> list[_Row]:
     for flow in data.sequences():
         reference = data.experiment.flows[flow].reference
         above = _Row(reference, f"reference:{reference}", [])
-        for row in (above, _Row(flow, f"ensemble:{flow}", [])):
+        for row in (above, _Row(flow + data.bias_mark(flow), f"ensemble:{flow}", [])):
             planes = [
                 plane
                 for plane in data.planes

@@ -44,7 +44,8 @@ def draw(data: ExperimentData) -> Figure:
     figure, parts = in_columns(max(len(curves), 1), _HEIGHT)
     keys: dict[str, Artist] = {}
     for part, curve in zip(parts, curves, strict=False):
-        part.suptitle(curve.source.partition(":")[2], fontsize=7.5, x=0.02, ha="left")
+        flow = curve.source.partition(":")[2]
+        part.suptitle(flow + data.bias_mark(flow), fontsize=7.5, x=0.02, ha="left")
         handles, labels = _block(part, data, curve).get_legend_handles_labels()
         keys |= dict(zip(labels, handles, strict=True))
     columns = len(keys) if figure.get_figwidth() > 5 else 2

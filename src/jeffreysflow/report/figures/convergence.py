@@ -69,10 +69,10 @@ def draw(data: ExperimentData) -> Figure:
 
 
 def _label(data: ExperimentData, flow: str) -> str:
-    slope = data.estimate(flow, "convergence_slope")
+    slope, named = data.estimate(flow, "convergence_slope"), flow + data.bias_mark(flow)
     if slope is None:
-        return flow
-    return f"{flow}, slope {with_error(slope.value, slope.stderr or math.nan)}"
+        return named
+    return f"{named}, slope {with_error(slope.value, slope.stderr or math.nan)}"
 
 
 def _published(experiment: Experiment, flow: str) -> np.ndarray:

@@ -35,7 +35,10 @@ def applies(experiment: Experiment) -> bool:
 
 def draw(data: ExperimentData) -> Figure:
     titles = {f"reference:{name}": f"reference {name}" for name in data.experiment.references}
-    titles |= {f"ensemble:{name}": f"{name}, weighted" for name in data.experiment.flows}
+    titles |= {
+        f"ensemble:{name}": f"{name}, weighted{data.bias_mark(name)}"
+        for name in data.experiment.flows
+    }
     found = {(plane.view, plane.source): plane for plane in data.planes if plane.lam is None}
     sources = [name for name in titles if any(source == name for _, source in found)]
     views, columns = data.experiment.views, min(len(sources), 3) or 1

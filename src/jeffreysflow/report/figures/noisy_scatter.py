@@ -104,4 +104,4 @@ def _panel(ax: Axes, data: ExperimentData, kind: str, name: str, points: np.ndar
     ax.grid(False)
     bias = data.value(f"{kind}:{name}", "bias")
     note = "" if math.isnan(bias) else f"\nbias {with_error(bias, digits=2)}"
-    ax.set_title(f"{kind} {name}{note}", pad=3, fontsize=6.5)
+    ax.set_title(f"{kind} {name}{data.bias_mark(name)}{note}", pad=3, fontsize=6.5)

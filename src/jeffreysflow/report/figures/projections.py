@@ -60,6 +60,6 @@ def _titles(data: ExperimentData, flow: str) -> dict[str, str]:
     return {
         "exact": "exact",
         f"reference:{reference}": f"reference {reference}",
-        f"ensemble:{flow}": f"{flow}, weighted",
-        f"generated:{flow}": f"{flow}, generated",
+        f"ensemble:{flow}": f"{flow}, weighted{data.bias_mark(flow)}",
+        f"generated:{flow}": f"{flow}, generated{data.bias_mark(flow)}",
     }

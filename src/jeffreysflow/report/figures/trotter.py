@@ -62,7 +62,7 @@ def draw(data: ExperimentData) -> Figure:
     parts = figure.subfigures(len(flows), 1, squeeze=False)[:, 0]
     keys: dict[str, Artist] = {}
     for part, flow in zip(parts, flows, strict=True):
-        part.suptitle(flow, fontsize=7.5, x=0.02, ha="left")
+        part.suptitle(flow + data.bias_mark(flow), fontsize=7.5, x=0.02, ha="left")
         _flow(part, data, flow)
         for ax in part.axes:
             handles, labels = ax.get_legend_handles_labels()
