@@ -150,9 +150,9 @@ def trust_warnings(
     if k > PARETO_LIMIT or (heaviest > PARETO_LIMIT and dof < _ALONE):
         whose, shape = ("", k) if k > PARETO_LIMIT else (" of the heaviest weights", heaviest)
         facts = (
-            f"Pareto k{whose} is {shape:.2f}, above {PARETO_LIMIT}; cutting the tail at its threshold "
-            f"takes {tail_share:.2%} off the sum of the weights, the largest is {largest:.1f} "
-            "times the mean: "
+            f"Pareto k{whose} is {shape:.2f}, above {PARETO_LIMIT}; cutting the tail at its "
+            f"threshold takes {tail_share:.2%} off the sum of the weights, the largest is "
+            f"{largest:.1f} times the mean: "
         )
         grave = not (tail_share <= _LARGEST_TAIL_SHARE and (bounded or not few))
         verdict = "neither estimates nor their errors can be trusted" if grave else _LENIENT
