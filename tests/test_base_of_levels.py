@@ -1,6 +1,7 @@
 """A fitted base stands where its flow begins: at the hottest level of a sequence, or the target."""
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from jeffreysflow.config.hashes import base_hash, flow_hash
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.made_by_stages import made_by_stages
 from jeffreysflow.stages import base, distill, estimate, gather, generate, truth
-from jeffreysflow.stores.completion import read_record
+from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
 from sample_cases import experiment_of
@@ -68,7 +69,22 @@ def one_of_each(folder: Path, more: str = "") -> Experiment:
     return experiment_of(folder, files=FILES, body=BODY.replace("{more}", more))
 
 
-def test_each_flow_has_the_base_of_the_level_that_it_goes_to_first(tmp_path: Path) -> None:
+def by_quantity(file: Path) -> dict[str, EstimateRow]:
+    return {row.quantity: row for row in read_table(file, EstimateRow)}
+
+
+def rewritten(layout: Layout, **facts: float) -> None:
+    """The record of the base at the hottest level, with other facts."""
+    file = layout.base("first") / "done.json"
+    record = read_record(file)
+    names = ("ess", "log_z", "log_z_error", "log_z_dof", "pareto_k")
+    kept = {name: record[name] for name in names}
+    write_record(file, "base", record["hash"], time.time(), **{**kept, **facts})
+
+
+def test_each_flow_has_the_base_of_the_level_that_it_goes_to_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     experiment = one_of_each(tmp_path)
     assert experiment.base_levels == ["first", "last"]
     layout = Layout(tmp_path / "results", experiment.name)
@@ -83,6 +99,9 @@ def test_each_flow_has_the_base_of_the_level_that_it_goes_to_first(tmp_path: Pat
         distill.run(layout, experiment, "sequence", level)
     truth.run(layout, experiment)
     estimate.run_reference(layout, experiment, "r")
+    by_ladder = by_quantity(layout.reference("r").estimates)["log_z"]
+    assert by_ladder.stderr is not None
+    assert abs(by_ladder.value - log_z(1.0)) < 4 * by_ladder.stderr < 0.2
     for flow, name in {"single": "log_z", "sequence": "ensemble_log_z"}.items():
         generate.run(layout, experiment, flow)
         estimate.run_flow(layout, experiment, flow)
@@ -94,6 +113,20 @@ def test_each_flow_has_the_base_of_the_level_that_it_goes_to_first(tmp_path: Pat
     # flows that are not trained: the base is good for the hot level, and only for that
     assert cess[1] > 0.95
     assert cess[2] < 0.5
+    assert "its log Z differs from that of the reference r" not in capsys.readouterr().out
+    rewritten(layout, log_z=log_z(HOT) + 1)
+    estimate.run_reference(layout, experiment, "r")
+    for flow, source in {"single": "single", "sequence": "ensemble:sequence"}.items():
+        estimate.run_flow(layout, experiment, flow)
+        assert (
+            f"{source}: its log Z differs from that of the reference r" in capsys.readouterr().out
+        )
+    # a base that is far from the hottest level says nothing
+    for poor in ({"ess": 0.04}, {"pareto_k": 0.9}):
+        rewritten(layout, log_z=log_z(HOT) + 1, **poor)
+        estimate.run_reference(layout, experiment, "r")
+        assert "no log Z: the base alone has ESS" in capsys.readouterr().out
+        assert "log_z" not in by_quantity(layout.reference("r").estimates)
 
 
 def test_one_level_for_all_may_be_asked_for(tmp_path: Path) -> None:
@@ -104,7 +137,10 @@ def test_one_level_for_all_may_be_asked_for(tmp_path: Path) -> None:
     assert flow_hash(auto, "sequence") == flow_hash(first, "sequence")
     assert base_hash(auto, "first") == base_hash(first, "first") != base_hash(last, "last")
     layout = Layout(tmp_path / "results", last.name)
+    stages = [made.stage for made in made_by_stages(layout, auto, lambda _: 1)]
     made = [made.of for made in made_by_stages(layout, auto, lambda _: 1) if made.stage == "base"]
     assert made == ["first", "last"]
+    assert stages.index("base") < stages.index("estimate_reference")
+    assert (auto.base_is_at_hottest("r"), last.base_is_at_hottest("r")) == (True, False)
     with pytest.raises(UserError, match="fitted to the first level; allowed: last"):
         base.run(layout, last, "first")
