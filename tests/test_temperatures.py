@@ -2,6 +2,7 @@
 
 import math
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,16 @@ from jeffreysflow.distillation.step import Step
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.ladder_notes import ladder_notes
 from jeffreysflow.molecules.internal import internal_chart
 from jeffreysflow.molecules.molecule import Molecule
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
+from jeffreysflow.stages import temper
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.replicas import Replicas
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.archive import MemoryArchive
+from jeffreysflow.tempering.communicator import SerialCommunicator
 from jeffreysflow.tempering.engine import Engine
 from jeffreysflow.tempering.evidence import bennett
 from jeffreysflow.tempering.kernels import get_kernel
@@ -248,6 +254,25 @@ def test_an_adaptive_ladder_needs_to_know_the_hottest_temperature() -> None:
         experiment(ladder={"kind": "adaptive", "levels": 3})
     with pytest.raises(ValueError, match="greater than 1"):
         experiment(ladder={"kind": "temperatures", "hottest": 0.5, "levels": 3})
+
+
+@pytest.mark.parametrize(
+    ("warmup_rounds", "adapt", "moves"), [(32, True, True), (31, True, False), (32, False, False)]
+)
+def test_temperatures_move_in_warm_up_unless_they_are_to_stay(
+    warmup_rounds: int, adapt: bool, moves: bool, tmp_path: Path
+) -> None:
+    ladder = {"kind": "temperatures", "hottest": 16, "levels": 3, "adapt": adapt}
+    e, layout = experiment(ladder=ladder, warmup_rounds=warmup_rounds), Layout(tmp_path, "e")
+    layout.folder.mkdir()
+    temper.run(layout, e, "r", communicator=SerialCommunicator())
+    store = layout.reference("r").replicas / "store.zarr"
+    found = Replicas(store, e.reference_hash("r")).statistics.ladder.tolist()
+    assert (found[0], found[-1]) == (1 / 16, 1.0)
+    assert (abs(found[1] - 1 / 4) > 0.01) == moves
+    assert (found[1] == pytest.approx(1 / 4)) == (not moves)
+    notes = ladder_notes(e, "r")
+    assert len(notes) == (adapt and not moves)
 
 
 def test_positions_of_another_count_are_named() -> None:
