@@ -12,6 +12,8 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.config.hashes import base_hash, flow_hash
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.made_by_stages import made_by_stages
+from jeffreysflow.report.data import Results
+from jeffreysflow.report.flow_tables import flow_table
 from jeffreysflow.stages import base, distill, estimate, gather, generate, truth
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.layout import Layout
@@ -102,6 +104,7 @@ def test_each_flow_has_the_base_of_the_level_that_it_goes_to_first(
     by_ladder = by_quantity(layout.reference("r").estimates)["log_z"]
     assert by_ladder.stderr is not None
     assert abs(by_ladder.value - log_z(1.0)) < 4 * by_ladder.stderr < 0.2
+    alone = {"single": "Pareto k", "sequence": ", at level 1"}
     for flow, name in {"single": "log_z", "sequence": "ensemble_log_z"}.items():
         generate.run(layout, experiment, flow)
         estimate.run_flow(layout, experiment, flow)
@@ -109,6 +112,11 @@ def test_each_flow_has_the_base_of_the_level_that_it_goes_to_first(
         found = [row for row in rows if row.quantity == name][-1]
         assert found.stderr is not None
         assert abs(found.value - log_z(1.0)) < 4 * found.stderr
+        table = flow_table(Results(experiment, {flow: rows}), {})
+        (line,) = (line for line in table.rows if line[0].text == flow)
+        cell = line[table.headings.index("base alone")]
+        assert cell.text.endswith("%")
+        assert alone[flow] in cell.note
     cess = {row.level: row.value for row in rows if row.quantity == "cess"}
     # flows that are not trained: the base is good for the hot level, and only for that
     assert cess[1] > 0.95

@@ -121,12 +121,15 @@ def _log_z(found: Results, name: str, source: str) -> Cell:
 
 
 def _base(found: Results, name: str) -> Cell:
-    """The ESS of samples of the base without the flow: what training added is above it."""
-    flow = found.experiment.flows[name]
-    if flow.levels != "last":
-        return Cell(MISSING)
+    """The ESS of samples of the base without the flow: what training added is above it. That of a
+    sequence is at its first level.
+    """
     cell, k = percent_cell(found, name, "base_ess"), found.value(name, "base_pareto_k")
-    return cell if math.isnan(k) else replace(cell, note=f"Pareto k {k:.2f}")
+    if cell.text == MISSING:
+        return cell
+    notes = [] if math.isnan(k) else [f"Pareto k {k:.2f}"]
+    notes += ["at level 1"] if found.experiment.flows[name].levels == "all" else []
+    return replace(cell, note=", ".join(notes))
 
 
 def _pareto(found: Results, source: str) -> Cell:
