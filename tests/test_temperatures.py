@@ -67,27 +67,28 @@ class ScaledDeterminant(Potential):
         return self._water.energy(x)
 
 
-def moments(lam: float) -> tuple[float, float]:
-    """The mean bond and the mean angle of exp(-lam E / kT) b^2 sin(theta), and log Z but for a
-    constant: by quadrature, for sums of Gaussians times b^2 or a sine.
+def laws(lam: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Bonds and angles between the walls of the chart, each with ``exp(-lam E / kT)`` times ``b^2``
+    or ``sin(theta)`` on its grid.
     """
-    b = np.linspace(BOND - 7 * BOND_SD / math.sqrt(lam), BOND + 7 * BOND_SD / math.sqrt(lam), 4001)
-    b = b[b > 0]
+    b = np.linspace(0.5 * BOND, 2 * BOND, 20_001)
     of_bond = np.exp(-0.5 * lam * ((b - BOND) / BOND_SD) ** 2) * b**2
-    theta = np.linspace(0, math.pi, 4001)
+    theta = np.linspace(0.05, math.pi - 0.05, 20_001)
     of_bend = np.exp(-0.5 * lam * ((theta - BEND) / BEND_SD) ** 2) * np.sin(theta)
-    return float((b * of_bond).sum() / of_bond.sum()), float(
-        (theta * of_bend).sum() / of_bend.sum()
-    )
+    return b, of_bond, theta, of_bend
+
+
+def moments(lam: float) -> tuple[float, float]:
+    """The mean bond and the mean angle."""
+    b, of_bond, theta, of_bend = laws(lam)
+    mean_bond, mean_bend = np.trapezoid(b * of_bond, b), np.trapezoid(theta * of_bend, theta)
+    return mean_bond / np.trapezoid(of_bond, b), mean_bend / np.trapezoid(of_bend, theta)
 
 
 def log_z(lam: float) -> float:
-    """Of the same law in coordinates in units of nm and radian."""
-    b = np.linspace(0.02, 0.25, 200_001)
-    theta = np.linspace(0, math.pi, 200_001)
-    of_bond = np.trapezoid(np.exp(-0.5 * lam * ((b - BOND) / BOND_SD) ** 2) * b**2, b)
-    of_bend = np.exp(-0.5 * lam * ((theta - BEND) / BEND_SD) ** 2) * np.sin(theta)
-    return 2 * math.log(of_bond) + math.log(np.trapezoid(of_bend, theta))
+    """In coordinates in units of nm and radian."""
+    b, of_bond, theta, of_bend = laws(lam)
+    return 2 * math.log(np.trapezoid(of_bond, b)) + math.log(np.trapezoid(of_bend, theta))
 
 
 @cache
