@@ -1,5 +1,6 @@
 """The experiments with molecules and clusters pass all stages, at sizes that show no more."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ from jeffreysflow.config import Experiment, load_project, resolve_project
 from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.report.figures import figure_names
 from jeffreysflow.stages import base, distill, estimate, figures, gather, generate, temper, truth
+from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import open_levels
 from jeffreysflow.stores.tables import EstimateRow, read_table
 from jeffreysflow.tempering.communicator import SerialCommunicator
 
@@ -81,3 +84,19 @@ def test_a_cluster_by_another_program(tmp_path: Path) -> None:
     run(layout, experiment)
     assert {"observable:axis", "observable:energy", "log_z"} <= quantities(layout, "single")
     assert are_drawn(layout, experiment)
+
+
+def test_a_peptide_up_to_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows of 408 coordinates take minutes, and so does the weighing of its base, as it is."""
+    pytest.importorskip("openmm", reason="the extra `molecules` is not installed")
+    monkeypatch.setattr(base, "_SAMPLES", 256)
+    small = {"ladder": {"levels": 2}, "warmup_rounds": 2, "rounds": 4, "local_steps": 1}
+    experiment = at_smoke("chignolin", reference_defaults=small)
+    layout = Layout(tmp_path, experiment.name)
+    tempered(layout, experiment)
+    levels = layout.reference("temperatures").levels / "store.zarr"
+    x, U_0, V = open_levels(levels, experiment.reference_hash("temperatures")).samples(-1)
+    assert x.shape == (32, 408)
+    assert bool((U_0 + V).isfinite().all())
+    record = read_record(layout.base("last") / "done.json")
+    assert math.isfinite(record["held_out_log_density"])
