@@ -1,5 +1,6 @@
 """A fitted base stands where its flow begins: at the hottest level of a sequence, or the target."""
 
+import json
 import math
 import time
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 from scipy.special import i0e
 
+from jeffreysflow.analysis.ladder_log_z import ladder_log_z
+from jeffreysflow.analysis.run_to_the_end import check_run_to_the_end
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.hashes import base_hash, flow_hash
 from jeffreysflow.errors import UserError
@@ -17,7 +20,9 @@ from jeffreysflow.report.flow_tables import flow_table
 from jeffreysflow.stages import base, distill, estimate, gather, generate, truth
 from jeffreysflow.stores.completion import read_record, write_record
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.tables import EstimateRow, read_table
+from jeffreysflow.stores.sealed import write_sealed
+from jeffreysflow.stores.tables import EstimateRow, TemperatureRow, read_table
+from jeffreysflow.stores.usage import Used, write_used
 from sample_cases import experiment_of
 
 STIFF, DEEP, HOT = 25.0, 8.0, 0.1
@@ -135,6 +140,25 @@ def test_each_flow_has_the_base_of_the_level_that_it_goes_to_first(
         estimate.run_reference(layout, experiment, "r")
         assert "no log Z: the base alone has ESS" in capsys.readouterr().out
         assert "log_z" not in by_quantity(layout.reference("r").estimates)
+    # nor does a ladder without an error
+    rewritten(layout, log_z=log_z(HOT), ess=0.9, pareto_k=0.3)
+    difference = TemperatureRow(HOT, "log_z", -1.5, 0.1)
+    found_by_ladder = ladder_log_z(layout, experiment, "r", [difference])
+    assert found_by_ladder is not None
+    assert found_by_ladder.value == log_z(HOT) + 1.5
+    assert 0.1 < found_by_ladder.error < 0.11
+    assert ladder_log_z(layout, experiment, "r", [difference._replace(stderr=None)]) is None
+    assert "no log Z: the levels say no error of it" in capsys.readouterr().out
+    # estimates of a reference are made from that base
+    place = ("estimate_reference", "r", experiment.estimate_hash(), None, 0, 1, 1, "here")
+    used = Used(*place, "2098-01-01T00:00:00+0000", True, 1, 1.0, 1.0, 1.0, 0)
+    write_used(layout.usage("estimate_reference", "r"), used)
+    check_run_to_the_end(layout, experiment)
+    file = layout.base("first") / "done.json"
+    later = {**json.loads(file.read_text()), "finished": "2099-01-01T00:00:00+0000"}
+    write_sealed(file, json.dumps(later))
+    with pytest.raises(UserError, match="estimates of r are older than the samples"):
+        check_run_to_the_end(layout, experiment)
 
 
 def test_one_level_for_all_may_be_asked_for(tmp_path: Path) -> None:
