@@ -23,7 +23,8 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.sealed import write_sealed
 from jeffreysflow.stores.tables import EstimateRow, TemperatureRow, read_table
 from jeffreysflow.stores.usage import Used, write_used
-from sample_cases import experiment_of
+from sample_cases import BODY as GAUSSIANS
+from sample_cases import PRECISION, experiment_of, write_files
 
 STIFF, DEEP, HOT = 25.0, 8.0, 0.1
 ENERGY = f"""
@@ -176,3 +177,23 @@ def test_one_level_for_all_may_be_asked_for(tmp_path: Path) -> None:
     assert (auto.base_is_at_hottest("r"), last.base_is_at_hottest("r")) == (True, False)
     with pytest.raises(UserError, match="fitted to the first level; allowed: last"):
         base.run(layout, last, "first")
+
+
+@pytest.mark.parametrize(("sd", "levels", "known"), [(1, "all", 1), (30, "all", 0), (1, "last", 0)])
+def test_a_base_that_is_not_fitted_gives_log_z_by_the_ladder_too(
+    sd: float, levels: str, known: int, tmp_path: Path
+) -> None:
+    """Where a sequence starts from it, and it is near enough to the hottest level."""
+    write_files(tmp_path)
+    changed = f"base: {{{{sd: {sd}}}}}\nflow_defaults: {{{{levels: {levels}}}}}\nflows:"
+    experiment = experiment_of(tmp_path, body=GAUSSIANS.replace("flows:", changed))
+    layout = Layout(tmp_path / "results", experiment.name)
+    gather.run(layout, experiment, "r")
+    truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
+    rows = read_table(layout.reference("r").estimates, EstimateRow)
+    found = [row for row in rows if row.quantity == "log_z"]
+    assert len(found) == known
+    for row in found:
+        assert row.stderr is not None
+        assert abs(row.value - math.log(2 * math.pi / PRECISION)) < 4 * row.stderr < 0.2

@@ -73,8 +73,7 @@ _SCALARS = ("ess", "log_z", "log_z_lower", "log_z_upper", "jeffreys_gap")
 def run_reference(layout: Layout, experiment: Experiment, reference: str) -> None:
     """Write `estimates.csv` and `profiles.csv` of a reference: equal-weight averages at its last
     level, how far each drifts through the run, and whether the reference is to be trusted; on the
-    power path also `temperatures.csv`, of which log Z follows where a base is fitted to its hottest
-    level.
+    power path also `temperatures.csv`, of which log Z follows where a sequence starts from a base.
 
     Raises
     ------
