@@ -22,6 +22,7 @@ LONGEST = (
     *("test_elsewhere", "test_workflow", "test_box_run", "test_kinds_of_energy", "test_distill"),
     *("test_tempering", "test_replicas", "test_rank_device", "test_data_parallel"),
     *("test_workflow_pilot", "test_training_memory", "test_learned_weights", "test_figures"),
+    "test_molecule_runs",
 )
 
 MEMORY, ENOUGH = Path("/dev/shm"), 2**31

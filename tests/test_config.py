@@ -29,6 +29,23 @@ def resolved(**settings: Any) -> Experiment:
     return resolve_project(project, ROOT)[settings["experiments"]]
 
 
+def test_the_dipeptide_of_openmm_is_treated_as_our_own() -> None:
+    """Of both free-energy profiles, and flows with the recipe that does not overfit."""
+    folder = ROOT / "workflow" / "experiments"
+    own, imported = (
+        read_yaml(folder / file)
+        for file in ("alanine_dipeptide.yaml", "imported/alanine_dipeptide_openmm.yaml")
+    )
+    assert [profile["kind"] for profile in own["profiles"]] == ["pmf", "pmf"]
+    for key in ("potential", "base", "observables", "regions", "profiles", "views", "flows"):
+        assert imported[key] == own[key]
+    assert imported["flow_defaults"] == {**own["flow_defaults"], "reference": "openmm"}
+    for scale, ours in own["scales"].items():
+        of_flows = {key: value for key, value in ours.items() if key != "reference_defaults"}
+        assert imported["scales"][scale] == of_flows
+    assert own["scales"]["quick"]["flow_defaults"]["training"]["weight_decay"] == 1
+
+
 @pytest.mark.parametrize("scale", ["smoke", "quick", "paper"])
 @pytest.mark.parametrize("name", experiment_names(ROOT))
 def test_every_experiment_resolves_at_every_scale(name: str, scale: str, tmp_path: Path) -> None:

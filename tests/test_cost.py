@@ -12,6 +12,7 @@ from jeffreysflow.report import cost, numbers
 from jeffreysflow.report.cost import (
     Cost,
     break_even,
+    making_cost,
     observable_costs,
     path_costs,
     pilot_cost,
@@ -25,6 +26,7 @@ from jeffreysflow.report.cost_tables import (
     verdicts,
 )
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.estimator_cost import estimator_cost
 from jeffreysflow.report.page import Chapter, page
 from jeffreysflow.report.provenance import StageRecord, stage_table
 from jeffreysflow.stores.tables import BeadRow, EstimateRow
@@ -135,6 +137,36 @@ def test_a_flow_is_charged_with_all_that_is_below_it() -> None:
     assert costs["direct", "rare"].evaluations == math.inf
     assert math.isnan(costs["direct", "unseen"].seconds)
     assert costs["sequence", "x2"].ensemble == 400
+
+
+def test_a_flow_is_charged_with_the_fit_of_its_base() -> None:
+    ladder = {"kind": "fixed", "values": [0.5, 1]}
+    power = {**REFERENCE, "path": "power", "ladder": ladder}
+    flows = {**FLOWS, "again": {"reference": "sequence", "levels": "all"}}
+    fitted = experiment(base={"kind": "fitted"}, references={"tempered": power}, flows=flows)
+    results = Results(fitted, found().estimates)
+    facts = {"stage": "base", "threads": 1}
+    known = [
+        *records(),
+        StageRecord("first", {**facts, "wall_seconds": 3.0, "evaluations": 500}),
+        StageRecord("last", {**facts, "wall_seconds": 7.0, "evaluations": 300}),
+        StageRecord("again", {**facts, "stage": "distill", "wall_seconds": 1.0, "evaluations": 9}),
+    ]
+    (direct,) = (each for each in observable_costs(results, known, "direct") if each.name == "x1")
+    assert direct.seconds == pytest.approx((80 + 25 + 7) / (80 / 200 - 5 / 950))
+    assert direct.evaluations == pytest.approx((80_000 + 4300) / (80_000 / 200 - 1000 / 950))
+    # two passes over the ladder start from one base, a flow trained from them from another
+    assert making_cost(results, known, "sequence") == Cost(123.0, 8500)
+    assert making_cost(results, known, "again") == Cost(124.0, 8509)
+    assert making_cost(results, known, "distilled") == Cost(120.0 + 3 + 7 + 40, 12_800)
+    assert making_cost(found(), known, "sequence") == Cost(120.0, 8000)
+    charged = estimator_cost(results, known, "ensemble:sequence")
+    assert charged.evaluations == 400 + 100_000 + 8000 + 500
+    table = {(row[0].text, row[1].text): row for row in cost_table(results, known).rows}
+    assert table["base of the first level", "fit"][2].text == "3.0 s"
+    summary = {(row.flow, row.quantity): row for row in cost_rows(results, known)}
+    assert summary["base:last", "evaluations:fit"].value == 300
+    assert summary["base:last", "evaluations:fit"].level == 0
 
 
 def test_the_verdict_names_the_median_the_worst_and_what_never_pays() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +12,8 @@ from jeffreysflow.judgement.flow_doubts import doubts_about_ensemble, doubts_abo
 from jeffreysflow.judgement.reference_doubts import doubts_about_reference
 from jeffreysflow.judgement.scores import difference, unseen_score, z_score
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow
+
+Judge = Callable[[list[EstimateRow], Witness | None], list[Doubt]]
 
 
 def row(quantity: str, value: float, stderr: float | None = None, **more: float) -> EstimateRow:
@@ -231,6 +234,37 @@ def test_what_its_flows_cannot_draw_is_not_in_an_ensemble() -> None:
     assert not is_trusted(doubts_about_ensemble(good, maps=cut))
 
 
+def population(value: float, error: float | None, **more: float) -> EstimateRow:
+    return row("region:left", value, error, **more)
+
+
+@pytest.mark.parametrize("judge", [doubts_about_flow, doubts_about_ensemble])
+@pytest.mark.parametrize("sound", [True, False])
+def test_regions_are_part_of_every_verdict(judge: Judge, sound: bool) -> None:
+    """A lost basin is grave even where the reference is doubtful or biased."""
+    weights = [row("ess_after_resampling", 0.8, 0.02), *GOOD_WEIGHTS]
+    theirs = witness(sound, left=population(0.2, 0.01))
+    assert judge([*weights, population(0.22, 0.005)], theirs) == []
+    off = judge([*weights, population(0.3, 0.005)], theirs)
+    assert "populations of 1 of 1 regions are more than 4 standard errors" in texts(off)
+    assert not is_trusted(off)
+    never = witness(sound, left=population(0.0, None, n_eff=1e4, limit=3e-4))
+    assert not is_trusted(judge([*weights, population(0.01, 0.001)], never))
+    unseen = judge([*weights, population(0.0, None, n_eff=1e4, limit=3e-4)], None)
+    assert "region left: never seen" in texts(unseen)
+    assert not is_trusted(unseen)
+
+
+def test_what_training_added_is_part_of_the_verdict_of_a_flow() -> None:
+    weights = [row("ess", 0.9, 0.01), *GOOD_WEIGHTS[1:]]
+    assert doubts_about_flow([*weights, row("base_ess", 0.5, 0.01)]) == []
+    (doubt,) = doubts_about_flow([*weights, row("base_ess", 0.9, 0.01)])
+    assert "training added nothing" in doubt.text
+    assert not doubt.grave
+    (doubt,) = doubts_about_flow([*weights, row("gradients_cut", 0.8)])
+    assert "gradients were mostly noise" in doubt.text
+
+
 # --- references
 
 
@@ -246,6 +280,17 @@ def test_a_good_reference_is_not_doubted() -> None:
     rows = [row("observable:x1", 0.1, 0.01, dof=30.0), row("drift:x1", 3.5)]
     good = diagnostics(rhat=1.02, drift=-3.0, rejected_nan=0.0)
     assert doubts_about_reference(rows, good) == []
+
+
+def test_regions_are_part_of_the_verdict_of_a_reference() -> None:
+    good = [population(0.2, 0.01), row("region_rhat:left", 1.01)]
+    assert doubts_about_reference(good, []) == []
+    unseen = doubts_about_reference([population(0.0, None, n_eff=1e4, limit=3e-4)], [])
+    assert "region left: never seen" in texts(unseen)
+    assert not is_trusted(unseen)
+    unmixed = doubts_about_reference([*good[:1], row("region_rhat:left", 1.3)], [])
+    assert "R-hat of being in a region exceeds 1.05 in 1 of 1 cases" in texts(unmixed)
+    assert not is_trusted(unmixed)
 
 
 def test_what_speaks_against_a_reference() -> None:

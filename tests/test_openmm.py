@@ -431,6 +431,52 @@ def test_the_experiment_of_openmm_takes_the_files_of_its_study(
     assert experiment.base_levels == ["first", "last"]
 
 
+def test_what_openmms_own_replica_exchange_writes_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the very lines of the documentation, but for the files and sizes."""
+    pytest.importorskip("mdtraj", reason="the extra `molecules` is not installed")
+    if not hasattr(app, "ReplicaExchangeSampler"):
+        pytest.skip("this OpenMM exchanges no replicas by itself")
+    chapter = (
+        (ROOT / "docs" / "samples.md").read_text().split("## Replica exchange with OpenMM\n")[1]
+    )
+    lines = chapter.split("```python\n")[1].split("```")[0]
+    sizes = "runs, iterations, steps = 8, 2000, 500"
+    temperatures = "temperatures = [1200, 850, 600, 425, 300]"
+    assert sizes in lines
+    assert temperatures in lines
+    lines = lines.replace(sizes, "runs, iterations, steps = 2, 10, 2")
+    lines = lines.replace(temperatures, "temperatures = [600, 300]")
+    for suffix in ("prmtop", "crd"):
+        (tmp_path / f"my.{suffix}").write_bytes(packaged_file(f"{FOLDER}.{suffix}").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(compile(lines, "samples.md", "exec"), {})
+    shipped = ROOT / "workflow" / "experiments" / "imported" / "alanine_dipeptide_openmm.yaml"
+    content = {key: yaml.safe_load(shipped.read_text())[key] for key in IMPORTED}
+    files = [
+        {"file": [f"run{run}/state_{k}.dcd" for run in range(2)], "temperature": T}
+        for k, T in enumerate((600, 300))
+    ]
+    samples = {"kind": "samples", "temperature": 300, "exact": False, "files": files}
+    content |= {"references": {"r": samples}, "flows": {"f": {"reference": "r"}}}
+    file = tmp_path / "imported.yaml"
+    file.write_text(yaml.safe_dump(content))
+    experiment = resolve_project(
+        load_project(ROOT / "config.yaml", {"experiments": str(file)}), ROOT
+    )["imported"]
+    layout = Layout(tmp_path, "imported")
+    layout.folder.mkdir()
+    gather.run(layout, experiment, "r")
+    levels = open_levels(
+        layout.reference("r").levels / "store.zarr", experiment.reference_hash("r")
+    )
+    assert (levels.draws, levels.walkers) == (10, 2)
+    assert list(levels.lam) == [0.5, 1.0]
+    # the molecule is still near where it was relaxed to
+    assert float(alanine().kilojoules(levels.samples(-1).x).max()) < 0
+
+
 def test_a_peptide_of_138_atoms() -> None:
     section = {
         "pdb": str(ROOT / "workflow" / "experiments" / "structures" / "chignolin.pdb"),

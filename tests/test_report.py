@@ -242,6 +242,27 @@ def test_a_flow_without_log_z_of_its_own_is_compared_with_another_reference() ->
     assert "log Z differs from that of the reference tempered by -0.507" in line.text
 
 
+@pytest.mark.parametrize(("value", "z", "tone"), [(1.72, "1.3", ""), (1.8, "9.3", "bad")])
+def test_log_z_of_a_flow_is_shown_beside_that_of_tempering(value: float, z: str, tone: str) -> None:
+    ladder = {"kind": "geometric", "first": 0.1, "levels": 2}
+    power = {**REFERENCE, "path": "power", "ladder": ladder}
+    experiment = an_experiment(references={"tempered": power}, truth=None)
+    rows = {
+        "half": [EstimateRow(1, "log_z", value, 0.006)],
+        "reverse": [EstimateRow(1, "log_z", value, 0.006, 1.7)],
+        "reference:tempered": [EstimateRow(2, "log_z", 1.707, 0.008)],
+    }
+    found = Results(experiment, rows)
+    table = flow_table(found, {})
+    half, reverse = (row[table.headings.index("log Z")] for row in table.rows)
+    assert half.note == f"tempering 1.707 ± 0.008, z = {z}"
+    assert half.tone == tone
+    assert reverse.note == "exact 1.70000"
+    table = reference_table(found)
+    (line,) = (row for row in table.rows if row[0].text == "log Z by tempering")
+    assert line[1] == Cell("1.707 ± 0.008", "by the base at the hottest level, and MBAR")
+
+
 @pytest.mark.parametrize(
     ("relative", "weighted", "count"),
     [(-14.3, 4.1, 0), (4.5, 4.1, 0), (0.5, 0.01, 0), (0.6, 0.01, 1), (math.nan, 0.01, 0)],
@@ -380,7 +401,7 @@ def test_what_is_unknown_takes_no_room() -> None:
     experiment = an_experiment(flows=plain, truth=None, observables=[])
     rows = {"half": [EstimateRow(1, "ess", 0.9, 0.1)]}
     html = page([Chapter(Results(experiment, rows))])
-    for absent in ("published", "iid floor", "log Z by BAR", "Observables"):
+    for absent in ("published", "iid floor", "log Z by tempering", "Observables"):
         assert f">{absent}<" not in html
         assert f">{absent}<" in a_page()
 

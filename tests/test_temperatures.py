@@ -2,6 +2,7 @@
 
 import math
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,16 @@ from jeffreysflow.distillation.step import Step
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.ladder_notes import ladder_notes
 from jeffreysflow.molecules.internal import internal_chart
 from jeffreysflow.molecules.molecule import Molecule
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
+from jeffreysflow.stages import temper
+from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.replicas import Replicas
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.archive import MemoryArchive
+from jeffreysflow.tempering.communicator import SerialCommunicator
 from jeffreysflow.tempering.engine import Engine
 from jeffreysflow.tempering.evidence import bennett
 from jeffreysflow.tempering.kernels import get_kernel
@@ -61,27 +67,28 @@ class ScaledDeterminant(Potential):
         return self._water.energy(x)
 
 
-def moments(lam: float) -> tuple[float, float]:
-    """The mean bond and the mean angle of exp(-lam E / kT) b^2 sin(theta), and log Z but for a
-    constant: by quadrature, for sums of Gaussians times b^2 or a sine.
+def laws(lam: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Bonds and angles between the walls of the chart, each with ``exp(-lam E / kT)`` times ``b^2``
+    or ``sin(theta)`` on its grid.
     """
-    b = np.linspace(BOND - 7 * BOND_SD / math.sqrt(lam), BOND + 7 * BOND_SD / math.sqrt(lam), 4001)
-    b = b[b > 0]
+    b = np.linspace(0.5 * BOND, 2 * BOND, 20_001)
     of_bond = np.exp(-0.5 * lam * ((b - BOND) / BOND_SD) ** 2) * b**2
-    theta = np.linspace(0, math.pi, 4001)
+    theta = np.linspace(0.05, math.pi - 0.05, 20_001)
     of_bend = np.exp(-0.5 * lam * ((theta - BEND) / BEND_SD) ** 2) * np.sin(theta)
-    return float((b * of_bond).sum() / of_bond.sum()), float(
-        (theta * of_bend).sum() / of_bend.sum()
-    )
+    return b, of_bond, theta, of_bend
+
+
+def moments(lam: float) -> tuple[float, float]:
+    """The mean bond and the mean angle."""
+    b, of_bond, theta, of_bend = laws(lam)
+    mean_bond, mean_bend = np.trapezoid(b * of_bond, b), np.trapezoid(theta * of_bend, theta)
+    return mean_bond / np.trapezoid(of_bond, b), mean_bend / np.trapezoid(of_bend, theta)
 
 
 def log_z(lam: float) -> float:
-    """Of the same law in coordinates in units of nm and radian."""
-    b = np.linspace(0.02, 0.25, 200_001)
-    theta = np.linspace(0, math.pi, 200_001)
-    of_bond = np.trapezoid(np.exp(-0.5 * lam * ((b - BOND) / BOND_SD) ** 2) * b**2, b)
-    of_bend = np.exp(-0.5 * lam * ((theta - BEND) / BEND_SD) ** 2) * np.sin(theta)
-    return 2 * math.log(of_bond) + math.log(np.trapezoid(of_bend, theta))
+    """In coordinates in units of nm and radian."""
+    b, of_bond, theta, of_bend = laws(lam)
+    return 2 * math.log(np.trapezoid(of_bond, b)) + math.log(np.trapezoid(of_bend, theta))
 
 
 @cache
@@ -248,6 +255,25 @@ def test_an_adaptive_ladder_needs_to_know_the_hottest_temperature() -> None:
         experiment(ladder={"kind": "adaptive", "levels": 3})
     with pytest.raises(ValueError, match="greater than 1"):
         experiment(ladder={"kind": "temperatures", "hottest": 0.5, "levels": 3})
+
+
+@pytest.mark.parametrize(
+    ("warmup_rounds", "adapt", "moves"), [(32, True, True), (31, True, False), (32, False, False)]
+)
+def test_temperatures_move_in_warm_up_unless_they_are_to_stay(
+    warmup_rounds: int, adapt: bool, moves: bool, tmp_path: Path
+) -> None:
+    ladder = {"kind": "temperatures", "hottest": 16, "levels": 3, "adapt": adapt}
+    e, layout = experiment(ladder=ladder, warmup_rounds=warmup_rounds), Layout(tmp_path, "e")
+    layout.folder.mkdir()
+    temper.run(layout, e, "r", communicator=SerialCommunicator())
+    store = layout.reference("r").replicas / "store.zarr"
+    found = Replicas(store, e.reference_hash("r")).statistics.ladder.tolist()
+    assert (found[0], found[-1]) == (1 / 16, 1.0)
+    assert (abs(found[1] - 1 / 4) > 0.01) == moves
+    assert (found[1] == pytest.approx(1 / 4)) == (not moves)
+    notes = ladder_notes(e, "r")
+    assert len(notes) == (adapt and not moves)
 
 
 def test_positions_of_another_count_are_named() -> None:

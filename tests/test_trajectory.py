@@ -112,10 +112,64 @@ def test_what_no_trajectory_is_made_of_is_one_line(tmp_path: Path) -> None:
         read_samples(file, None, SimpleNamespace(dimension=30))  # type: ignore[arg-type]
 
 
+WRITERS = {
+    "xtc": ("XTCTrajectoryFile", 1.0, 5e-4),
+    "trr": ("TRRTrajectoryFile", 1.0, 1e-6),
+    "nc": ("NetCDFTrajectoryFile", 10.0, 1e-6),
+}
+
+
+def written(file: Path) -> bytes:
+    formats = pytest.importorskip("mdtraj.formats", reason="needs the extra `molecules`")
+    name, scale, _ = WRITERS[file.suffix[1:]]
+    with getattr(formats, name)(str(file), "w") as opened:
+        opened.write((scale * FRAMES).astype(np.float32))
+    return file.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:mdtraj")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_trajectory_of_any_kind_is_read_whole_or_not_at_all(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / f"run.{kind}"
+    whole = written(file)
+    assert file_facts(file).draws == 5
+    found = read_samples(file, None, chiral_target()).x[:, 0]
+    exact = chiral_chart().coordinates(torch.from_numpy(FRAMES).permute(1, 2, 0).contiguous()).x
+    assert np.abs(found - exact.numpy()).max() < 300 * WRITERS[kind][2]
+    # within its last frame: in the header, in the positions, and all but the last byte
+    last = len(whole) - len(whole) // 5
+    for end in (last + 4, last + 20, last + 90, len(whole) - 1):
+        file.write_bytes(whole[:end])
+        with pytest.raises(UserError, match=rf"run\.{kind}: .*cut short") as caught:
+            file_facts(file)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_frame_that_is_none_is_refused(tmp_path: Path) -> None:
+    for kind in ("xtc", "trr"):
+        file = tmp_path / f"run.{kind}"
+        whole = written(file)
+        third = 2 * len(whole) // 5
+        file.write_bytes(whole[:third] + bytes(8) + whole[third + 8 :])
+        with pytest.raises(UserError, match=rf"run\.{kind}: frame 2, .* cut short or damaged"):
+            file_facts(file)
+
+
+def test_a_reader_that_ends_its_process_ends_no_other(tmp_path: Path) -> None:
+    """The XTC reader of mdtraj looks beyond a table where the file tells it to."""
+    file = tmp_path / "run.xtc"
+    whole = written(file)
+    file.write_bytes(whole[:84] + b"\x7f" * 4 + whole[88:])
+    with pytest.raises(UserError, match=r"run\.xtc: cannot be read .*worker process has ended"):
+        read_samples(file, None, chiral_target())
+    file.write_bytes(whole)
+    assert len(read_samples(file, None, chiral_target()).x) == 5
+
+
 def test_without_its_reader_a_trajectory_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "mdtraj.formats", None)
+    monkeypatch.setitem(sys.modules, "mdtraj", None)
     (tmp_path / "run.xtc").write_bytes(b"anything")
     with pytest.raises(UserError, match=r"run\.xtc: .*make setup EXTRAS=molecules"):
         file_facts(tmp_path / "run.xtc")

@@ -126,6 +126,13 @@ def test_a_warm_up_too_short_for_its_ladder_is_told(tmp_path: Path) -> None:
     assert ladder_notes(enough, "r") == []
     _, fixed = experiment_in(tmp_path, ladder={"kind": "fixed", "values": [0, 1]})
     assert ladder_notes(fixed, "r") == []
+    hot = {"kind": "temperatures", "hottest": 4, "levels": 3}
+    for rounds, adapt, told in ((31, True, 1), (32, True, 0), (31, False, 0)):
+        powers = {"path": "power", "ladder": {**hot, "adapt": adapt}, "warmup_rounds": rounds}
+        _, temperatures = experiment_in(tmp_path, **powers)
+        notes = ladder_notes(temperatures, "r")
+        assert len(notes) == told
+        assert all("temperatures ladder does not adapt in warm-up" in note for note in notes)
     pilot = {"kind": "suggested", "pilot_rounds": 40}
     _, suggested = experiment_in(tmp_path, ladder=pilot)
     first, second = ladder_notes(suggested, "r")

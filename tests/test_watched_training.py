@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from jeffreysflow.config import TrainingConfig
+from jeffreysflow.config import FlowConfig, TrainingConfig
 from jeffreysflow.distillation.batches import Batch
 from jeffreysflow.distillation.clipped_energy import ClippedEnergy, clipped_above
 from jeffreysflow.distillation.history import HistoryRow
@@ -15,10 +15,12 @@ from jeffreysflow.distillation.loss import Ends
 from jeffreysflow.distillation.losses.jeffreys import JeffreysLoss
 from jeffreysflow.distillation.parts import of_walkers
 from jeffreysflow.distillation.settings import LevelSettings
+from jeffreysflow.distillation.step import Step
 from jeffreysflow.distillation.trainer import Recipe
 from jeffreysflow.distillation.watched import gradient_facts, worth_alone
 from jeffreysflow.domain import Domain
 from jeffreysflow.judgement.training_doubts import doubts_about_training
+from jeffreysflow.launch.flow_settings import level_settings
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
 from jeffreysflow.stores.tables import EstimateRow
 from jeffreysflow.streams import Stream
@@ -117,6 +119,24 @@ def test_weights_never_see_the_clip() -> None:
     assert abs(result.facts["log_z"] - exact) < 4 * result.facts["log_z_error"]
     assert abs(result.facts["log_z"] - of_the_clip) > 10 * result.facts["log_z_error"]
     assert abs(result.facts["base_log_z"] - exact) < 4 * result.facts["base_log_z_error"]
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_what_a_flow_asks_for_reaches_its_training_and_not_its_weights(clip: bool) -> None:
+    network = {"layers": 2, "hidden": 8, "bins": 4}
+    training = {"batch": 100, "clip_energy": clip}
+    asked = {"reference": "r", "network": network, "training": training, "ensemble": 800}
+    settings = level_settings(FlowConfig.model_validate(asked), 1, 0.0, 1.0)
+    target, base = Clashing(), Base(Domain.euclidean(2))
+    x = 0.5 * base.sample(2000, Stream(5, "x"))
+    path = AnnealingPath(base, target)
+    step = Step(path, settings, None, of_walkers(x, 20), lambda p: Stream(6, p))
+    energy = step.transport(0).ends.energy_1
+    assert isinstance(energy, ClippedEnergy) == clip
+    clash = torch.tensor([[2.0, 0.0]], dtype=torch.float64)
+    assert (float(energy(clash)) < 1e3) == clip
+    # what ensembles are weighed by
+    assert float(step.energies[1](clash)) == float(target.energy(clash)) > 1e6
 
 
 def test_the_base_alone_is_weighed_with_its_errors() -> None:

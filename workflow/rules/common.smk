@@ -200,6 +200,13 @@ def levels_of_base(wildcards):
     return [layout.reference(reference).levels / "done.json"]
 
 
+def base_at_hottest(wildcards):
+    """The base that is fitted to the first level of a reference, where there is one."""
+    if not experiment_of(wildcards).base_is_at_hottest(wildcards.reference):
+        return []
+    return [Layout(RESULTS, wildcards.experiment).base("first") / "done.json"]
+
+
 def base_of_flow(wildcards):
     """The fitted base that a flow starts from, where there is one."""
     experiment = experiment_of(wildcards)

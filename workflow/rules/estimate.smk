@@ -19,6 +19,7 @@ rule estimate_reference:
         truth=LAYOUT.truth,
         levels=REFERENCE.levels / "done.json",
         diagnostics=REFERENCE.diagnostics,
+        base=base_at_hottest,
     output:
         REFERENCE.estimates,
     log:

@@ -9,11 +9,11 @@ import torch
 
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.estimates import jackknifed
-from jeffreysflow.estimation.pareto import pareto_k
+from jeffreysflow.estimation.pareto import LEAST_ESS, PARETO_LIMIT, pareto_k
 from jeffreysflow.potentials import AnnealingPath
 from jeffreysflow.streams import Stream
 
-__all__ = ["weighed", "worth"]
+__all__ = ["distrust", "weighed", "worth"]
 
 _GROUPS = 32
 _ROWS = 1 << 13
@@ -24,7 +24,7 @@ _FEWEST = 10.0
 @torch.no_grad()
 def weighed(path: AnnealingPath, lam: float, n: int, stream: Stream) -> dict[str, float]:
     """``n`` samples of the base of a path with their exact weights ``exp(U_base - U_lambda)`` at
-    ``lam``: ``ess`` and ``log_z``, each with its ``_error``, and ``pareto_k``.
+    ``lam``: ``ess`` and ``log_z``, each with its ``_error``, ``log_z_dof`` and ``pareto_k``.
 
     Raises
     ------
@@ -45,13 +45,14 @@ def weighed(path: AnnealingPath, lam: float, n: int, stream: Stream) -> dict[str
     def functional(part: WeightedSums) -> torch.Tensor:
         return torch.tensor([part.ess, part.log_z], dtype=torch.float64)
 
-    errors, _ = jackknifed(groups, functional)
+    errors, dofs = jackknifed(groups, functional)
     ess, log_z = functional(combined(groups)).tolist()
     return {
         "ess": ess,
         "ess_error": float(errors[0]),
         "log_z": log_z,
         "log_z_error": float(errors[1]),
+        "log_z_dof": float(dofs[1]),
         "pareto_k": pareto_k(log_weights),
     }
 
@@ -72,3 +73,11 @@ def worth(found: Mapping[str, float], n: int) -> str:
         f"on its own ESS {found['ess']:.1%} ± {found['ess_error']:.1%}{k}, log Z "
         f"{found['log_z']:.4f} ± {found['log_z_error']:.4f}"
     )
+
+
+def distrust(found: Mapping[str, float]) -> str:
+    """Why the log Z that ``weighed`` found is not to be relied on, in words; empty if it is."""
+    ess, k = found["ess"], found["pareto_k"]
+    if ess >= LEAST_ESS and k <= PARETO_LIMIT and math.isfinite(found["log_z_error"]):
+        return ""
+    return f"the base alone has ESS {ess:.1%} and Pareto k {k:.2f} at the hottest level"

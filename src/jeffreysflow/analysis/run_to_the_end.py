@@ -28,8 +28,10 @@ def check_run_to_the_end(layout: Layout, experiment: Experiment) -> None:
     hash = experiment.estimate_hash()
     last: list[datetime] = []
     for name in experiment.references:
-        made = layout.reference(name).levels / "done.json"
-        last.append(_after(layout.usage("estimate_reference", name), hash, [made], name))
+        made = [layout.reference(name).levels / "done.json"]
+        if experiment.base_is_at_hottest(name):
+            made.append(layout.base("first") / "done.json")
+        last.append(_after(layout.usage("estimate_reference", name), hash, made, name))
     for name in experiment.flows:
         files, steps = layout.flow(name), flow_steps(layout, experiment, name)
         generated = [files.generated / "done.json"] if experiment.generates(name) else []

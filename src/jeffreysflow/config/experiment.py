@@ -160,6 +160,10 @@ class Experiment(Section):
         """The levels that bases are fitted to; none where they are not."""
         return sorted({self.base_level(flow) for flow in self.flows}) if self.base_reference else []
 
+    def base_is_at_hottest(self, reference: str) -> bool:
+        """Whether a base is fitted to the first level of a reference."""
+        return reference == self.base_reference and "first" in self.base_levels
+
     def tempered(self, flow: str) -> str:
         """The tempering reference at the root of a flow: its own, or that of the flow before."""
         name = self.flow(flow).reference

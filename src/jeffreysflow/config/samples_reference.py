@@ -90,7 +90,8 @@ class SamplesConfig(Section):
     """Of the others, take every n-th."""
     exact: bool = True
     """Whether what drew them has the target as its invariant law; false for Langevin steps without
-    acceptance, where a flow that disagrees need not be the one who errs."""
+    acceptance, where a flow of sound weights that disagrees need not be the one who errs, but for
+    the populations of named regions, whose disagreement is grave with any reference."""
     published: dict[str, float] = Field(default_factory=dict)
     """Published values to print beside ours, by quantity."""
 

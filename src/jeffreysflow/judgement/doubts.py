@@ -33,8 +33,8 @@ class Witness(NamedTuple):
     """A tempering reference that others are compared with.
 
     ``sound`` where nothing grave speaks against it and its kernel leaves the target invariant: then
-    who disagrees with it is wrong. ``rows`` are its estimates; one without log Z names another
-    reference ``with_log_z``.
+    who disagrees with it is wrong; of named regions any witness will do. ``rows`` are its
+    estimates; one without log Z names another reference ``with_log_z``.
     """
 
     name: str

@@ -43,7 +43,8 @@ def doubts_about_regions(rows: Sequence[EstimateRow]) -> list[Doubt]:
 def disagreement_about_regions(rows: Sequence[EstimateRow], witness: Witness) -> list[Doubt]:
     """Regions whose populations differ from those of the reference, or that it never saw.
 
-    ESS, Pareto k and log Z do not see a lost basin of small weight.
+    ESS, Pareto k and log Z do not see a lost basin of small weight; so it is grave whichever side
+    errs, also where the witness is not sound.
     """
     ours, theirs = _regions(rows), _regions(witness.rows)
     scores = {name: difference(row, theirs[name]) for name, row in ours.items() if name in theirs}

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from jeffreysflow.config import Experiment, SamplesConfig
-from jeffreysflow.config.reference import AdaptiveLadder, SuggestedLadder
+from jeffreysflow.config.reference import (
+    AdaptiveLadder,
+    LadderConfig,
+    SuggestedLadder,
+    TemperatureLadder,
+)
 from jeffreysflow.tempering.adaptation import LEAST_WARMUP, adapts
 
-__all__ = ["ladder_notes"]
+__all__ = ["is_adaptive", "ladder_notes"]
+
+
+def is_adaptive(ladder: LadderConfig) -> bool:
+    """Whether warm-up is to move the levels of a ladder."""
+    if isinstance(ladder, TemperatureLadder):
+        return ladder.adapt
+    return isinstance(ladder, AdaptiveLadder | SuggestedLadder)
 
 
 def ladder_notes(experiment: Experiment, reference: str) -> list[str]:
@@ -20,8 +32,7 @@ def ladder_notes(experiment: Experiment, reference: str) -> list[str]:
             f"the pilot's ladder does not adapt: half of its pilot_rounds, "
             f"{ladder.pilot_rounds // 2}, are fewer than {LEAST_WARMUP}"
         )
-    adaptive = isinstance(ladder, AdaptiveLadder | SuggestedLadder)
-    if adaptive and not adapts(section.warmup_rounds):
+    if is_adaptive(ladder) and not adapts(section.warmup_rounds):
         notes.append(
             f"the {ladder.kind} ladder does not adapt in warm-up: its warmup_rounds, "
             f"{section.warmup_rounds}, are fewer than {LEAST_WARMUP}"

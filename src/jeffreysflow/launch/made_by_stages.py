@@ -40,10 +40,12 @@ def made_by_stages(
                 yield MadeByStage(name, "pilot", experiment.pilot_hash(name), files.ladder)
             yield MadeByStage(name, "temper", hash, files.replicas / "done.json")
         yield MadeByStage(name, "gather", hash, files.levels / "done.json")
-        yield MadeByStage(name, "estimate_reference", estimated, files.estimates)
     for base in experiment.base_levels:
         done = layout.base(base) / "done.json"
         yield MadeByStage(base, "base", experiment.base_hash(base), done)
+    for name in experiment.references:
+        table = layout.reference(name).estimates
+        yield MadeByStage(name, "estimate_reference", estimated, table)
     for name in experiment.flows:
         flow, hash = layout.flow(name), experiment.flow_hash(name)
         for level in range(1, levels_of(name) + 1):

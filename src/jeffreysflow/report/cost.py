@@ -2,10 +2,10 @@
 
 Costs are counted in core seconds (wall time x ranks x threads) and in evaluations of the target's
 energy (with or without gradient; of a path, of V at each bead; of a finite sum, of each term, and
-in solves where one yields several of them). A
-reference costs a warm-up w (with its pilot) and R for the rounds that it recorded; a flow costs,
-besides these, T for its training and that of every flow below it. With n effective samples of an
-observable from R, and m from generating at a cost G, N effective samples cost
+in solves where one yields several of them). A reference costs a warm-up w (with its pilot) and R
+for the rounds that it recorded; a flow costs, besides these, T for its training, that of every flow
+below it, and the fits of their bases. With n effective samples of an observable from R, and m from
+generating at a cost G, N effective samples cost
 
     tempering   w + a N,      a = R / n,
     the flow    w + R + T + b N,      b = G / m,
@@ -31,12 +31,15 @@ __all__ = [
     "Cost",
     "ObservableCost",
     "PathCost",
+    "base_cost",
+    "bases_cost",
     "beads_cost",
     "break_even",
     "chain",
     "generation_cost",
     "has_bias",
     "has_sound_errors",
+    "making_cost",
     "observable_costs",
     "path_costs",
     "pilot_cost",
@@ -114,6 +117,24 @@ def training_cost(records: Iterable[StageRecord], flow: str) -> Cost:
     return _known(list(_of(records, "distill", flow)))
 
 
+def base_cost(records: Iterable[StageRecord], level: str) -> Cost:
+    """The base that is fitted to a level: its fit, and what it is weighed with."""
+    return _known(list(_of(records, "base", level)))
+
+
+def bases_cost(found: Results, records: Sequence[StageRecord], flow: str) -> Cost:
+    """The fitted bases that a flow and those below it start from, each once."""
+    levels = {found.experiment.base_level(name) for name in chain(found, flow)}
+    fitted = [level for level in found.experiment.base_levels if level in levels]
+    return total(base_cost(records, level) for level in fitted)
+
+
+def making_cost(found: Results, records: Sequence[StageRecord], flow: str) -> Cost:
+    """A flow from its reference on: bases, and the training of all flows down to it."""
+    training = total(training_cost(records, name) for name in chain(found, flow))
+    return bases_cost(found, records, flow) + training
+
+
 def generation_cost(records: Iterable[StageRecord], flow: str) -> Cost:
     """Fresh samples of a flow."""
     return _known(list(_of(records, "generate", flow)))
@@ -155,7 +176,7 @@ def observable_costs(
     if found.experiment.path_integral is not None:
         return []
     _, recorded = tempering_cost(records, reference)
-    fixed = recorded + total(training_cost(records, name) for name in chain(found, flow))
+    fixed = recorded + making_cost(found, records, flow)
     generated, trusted = generation_cost(records, flow), found.is_trusted(flow)
     sound = has_sound_errors(found, flow)
     costs = []

@@ -10,11 +10,12 @@ from jeffreysflow.report.cost import (
     Cost,
     ObservableCost,
     PathCost,
+    base_cost,
     beads_cost,
-    chain,
     generation_cost,
     has_bias,
     has_sound_errors,
+    making_cost,
     observable_costs,
     path_costs,
     pilot_cost,
@@ -26,7 +27,7 @@ from jeffreysflow.report.data import Results
 from jeffreysflow.report.estimator_cost import cost_headings
 from jeffreysflow.report.numbers import MISSING, count_text, duration
 from jeffreysflow.report.provenance import StageRecord, terms_of
-from jeffreysflow.report.table import Cell, Table
+from jeffreysflow.report.table import Cell, Table, source_text
 from jeffreysflow.stores.tables import SummaryRow
 
 __all__ = [
@@ -73,7 +74,7 @@ def cost_table(found: Results, records: Sequence[StageRecord]) -> Table:
         (*_PARTS, *cost_headings(records)),
         [
             [
-                Cell(source),
+                Cell(source_text(source)),
                 Cell(_TITLES.get(part, part)),
                 Cell(duration(cost.seconds)),
                 _count(cost.evaluations),
@@ -99,7 +100,7 @@ def observable_cost_table(
     reference = found.experiment.tempered(flow)
     warmup, recorded = tempering_cost(records, reference)
     before = total([pilot_cost(records, reference), warmup, recorded])
-    ensemble = before + total(training_cost(records, name) for name in chain(found, flow))
+    ensemble = before + making_cost(found, records, flow)
     spent = (recorded, ensemble, generation_cost(records, flow))
     rows = []
     for cost in costs:
@@ -159,7 +160,7 @@ def cost_rows(found: Results, records: Sequence[StageRecord]) -> list[SummaryRow
 
     def add(source: str, quantity: str, value: float) -> None:
         name = source.removeprefix("reference:")
-        level = 0 if name != source else found.flow_steps(name)
+        level = found.flow_steps(name) if name in experiment.flows else 0
         missing = (None, None, None)
         about = (experiment.name, source, level, quantity)
         if not math.isnan(value):
@@ -191,6 +192,8 @@ def _parts(found: Results, records: Sequence[StageRecord]) -> Iterator[tuple[str
         warmup, recorded = tempering_cost(records, name)
         parts.append((name, "pilot", pilot_cost(records, name)))
         parts += [(name, "warmup", warmup), (name, "recorded", recorded)]
+    for level in found.experiment.base_levels:
+        parts.append((f"base:{level}", "fit", base_cost(records, level)))
     for name in _flows(found):
         parts.append((name, "training", training_cost(records, name)))
         parts.append((name, "generation", generation_cost(records, name)))

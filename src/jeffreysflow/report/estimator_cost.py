@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from jeffreysflow.report.cost import (
     Cost,
+    bases_cost,
     chain,
     generation_cost,
     pilot_cost,
@@ -26,8 +27,9 @@ def estimator_cost(found: Results, records: Sequence[StageRecord], source: str) 
     """All of `reference:<name>`, `ensemble:<flow>`, `learned:<flow>:<name>` or of a flow's fresh
     samples, from the pilot on.
 
-    An ensemble is charged with its reference and all training, but not with learned weights; those
-    are charged with their own learning besides, though they could do without the exact weights.
+    An ensemble is charged with its reference, the fit of its base and all training, but not with
+    learned weights; those are charged with their own learning besides, though they could do without
+    the exact weights.
     """
     kind, _, rest = source.partition(":")
     if kind == "reference":
@@ -36,7 +38,8 @@ def estimator_cost(found: Results, records: Sequence[StageRecord], source: str) 
     flow = flow or source
     below = estimator_cost(found, records, f"reference:{found.experiment.tempered(flow)}")
     flows = chain(found, flow)
-    ensemble = total([below, *(_without_learning(found, records, each) for each in flows)])
+    trained = [_without_learning(found, records, each) for each in flows]
+    ensemble = total([below, bases_cost(found, records, flow), *trained])
     if kind == "ensemble":
         return ensemble
     if kind == "learned":

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from jeffreysflow.estimation.pareto import PARETO_LIMIT
 from jeffreysflow.judgement.flow_doubts import MEANINGLESS_GAP
+from jeffreysflow.judgement.scores import difference
+from jeffreysflow.judgement.witnesses import witness_of
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.numbers import MISSING, count_text, duration, loss_text
+from jeffreysflow.report.numbers import MISSING, count_text, duration, loss_text, with_error
 from jeffreysflow.report.table import (
     LARGEST_Z,
     Cell,
@@ -75,7 +77,7 @@ def _flow(found: Results, name: str, skipped: int, seconds: float, speed: float)
         estimate_cell(found, name, "noise_floor"),
         largest_z_cell(found, name),
         profile_cell(found, name),
-        log_z_cell(found, name),
+        _log_z(found, name, name),
         _base(found, name),
         _gap(found, name),
         _relative_gap(found, name),
@@ -97,18 +99,37 @@ def _ensemble(found: Results, name: str) -> list[Cell]:
         estimate_cell(found, source, "noise_floor"),
         largest_z_cell(found, source),
         profile_cell(found, source),
-        log_z_cell(found, source),
+        _log_z(found, name, source),
         *[Cell(MISSING)] * 6,
     ]
 
 
+def _log_z(found: Results, name: str, source: str) -> Cell:
+    """log Z; without an exact value, that of tempering below, and the deviation from it."""
+    cell, ours = log_z_cell(found, source), found.estimate(source, "log_z")
+    witness = witness_of(found.experiment, name, found.estimates)
+    if ours is None or ours.exact is not None or witness is None:
+        return cell
+    theirs = (witness.with_log_z or witness).row("log_z")
+    if theirs is None:
+        return cell
+    note = f"tempering {with_error(theirs.value, theirs.stderr or math.nan)}"
+    z = difference(ours, theirs)
+    if not math.isnan(z):
+        note += f", z = {z:.1f}".replace("-", "−")
+    return replace(cell, note=note, tone="bad" if abs(z) > LARGEST_Z else "")
+
+
 def _base(found: Results, name: str) -> Cell:
-    """The ESS of samples of the base without the flow: what training added is above it."""
-    flow = found.experiment.flows[name]
-    if flow.levels != "last":
-        return Cell(MISSING)
+    """The ESS of samples of the base without the flow: what training added is above it. That of a
+    sequence is at its first level.
+    """
     cell, k = percent_cell(found, name, "base_ess"), found.value(name, "base_pareto_k")
-    return cell if math.isnan(k) else replace(cell, note=f"Pareto k {k:.2f}")
+    if cell.text == MISSING:
+        return cell
+    notes = [] if math.isnan(k) else [f"Pareto k {k:.2f}"]
+    notes += ["at level 1"] if found.experiment.flows[name].levels == "all" else []
+    return replace(cell, note=", ".join(notes))
 
 
 def _pareto(found: Results, source: str) -> Cell:

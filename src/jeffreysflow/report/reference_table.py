@@ -57,7 +57,7 @@ def _column(found: Results, records: Sequence[StageRecord], name: str) -> dict[s
         ),
         "largest R-hat": _worst(found, name, "rhat", 1, ".3f", LARGEST_RHAT),
         "smallest ESS": _worst(found, name, "ess", -1, ",.0f"),
-        "log Z by BAR": _log_z(found, name),
+        "log Z by tempering": _log_z(found, name),
         "bias": bias_cell(found, source),
         "largest |z|": largest_z_cell(found, source),
         "worst bin, |z|": profile_cell(found, source),
@@ -75,8 +75,12 @@ def _ladder(section: AnyReference) -> str:
 
 def _log_z(found: Results, name: str) -> Cell:
     cell = log_z_cell(found, f"reference:{name}")
-    classical = found.experiment.is_classical(name)
-    return replace(cell, note="of the classical limit") if classical else cell
+    if found.experiment.is_classical(name):
+        return replace(cell, note="of the classical limit")
+    if found.experiment.references[name].path == "power" and cell.text != MISSING:
+        how = "by the base at the hottest level, and MBAR"
+        return replace(cell, note="; ".join(filter(None, [cell.note, how])))
+    return cell
 
 
 def _levels(found: Results, reference: str) -> str:

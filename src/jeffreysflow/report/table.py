@@ -193,10 +193,14 @@ def source_text(source: str) -> str:
     """
     >>> source_text("ensemble:stepwise"), source_text("stepwise"), source_text("learned:f:full")
     ('ensemble of stepwise', 'stepwise', 'f, learned weights full')
+    >>> source_text("base:first")
+    'base of the first level'
     """
     kind, _, name = source.partition(":")
     if kind == "learned":
         return ", learned weights ".join(name.split(":"))
+    if kind == "base":
+        return f"base of the {name} level"
     return f"ensemble of {name}" if kind == "ensemble" else source
 
 

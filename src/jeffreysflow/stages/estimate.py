@@ -13,6 +13,7 @@ from jeffreysflow.analysis.ensemble_estimates import add_ensemble
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.exact_divergence import EXACT_SAMPLES, exact_divergence
 from jeffreysflow.analysis.generated_sums import GeneratedSums
+from jeffreysflow.analysis.ladder_log_z import ladder_log_z
 from jeffreysflow.analysis.learned_estimates import learned_rows
 from jeffreysflow.analysis.level_bias import add_bias_of_ensembles, add_bias_of_levels
 from jeffreysflow.analysis.level_facts import add_level
@@ -72,7 +73,7 @@ _SCALARS = ("ess", "log_z", "log_z_lower", "log_z_upper", "jeffreys_gap")
 def run_reference(layout: Layout, experiment: Experiment, reference: str) -> None:
     """Write `estimates.csv` and `profiles.csv` of a reference: equal-weight averages at its last
     level, how far each drifts through the run, and whether the reference is to be trusted; on the
-    power path also `temperatures.csv`.
+    power path also `temperatures.csv`, of which log Z follows where a sequence starts from a base.
 
     Raises
     ------
@@ -94,9 +95,13 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
         table.add(f"drift:{observable.name}", drift(series[..., j]))
     diagnostics = read_table(files.diagnostics, DiagnosticRow) if files.diagnostics.exists() else []
     for row in diagnostics:
-        # by Bennett's acceptance ratio; there is none on the power path
+        # by Bennett's acceptance ratio
         if (row.scope, row.quantity) == ("run", "log_z"):
             table.add("log_z", row.value, row.stderr, dof=row.dof)
+    ladder = temperature_rows(levels, measured) if section.path == "power" else []
+    log_z = ladder_log_z(layout, experiment, reference, ladder)
+    if log_z is not None:
+        table.add("log_z", log_z.value, log_z.error, dof=log_z.dof)
     table.add("exact_kernel", float(is_exact(section)))
     judged = beside_equal_weights(table.rows, experiment.equal_weights)
     doubts = doubts_about_reference(judged, diagnostics, _first_nan(files))
@@ -104,8 +109,8 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
     say(experiment, f"reference:{reference}", doubts)
     _write_profiles(files.profiles, table)
     remove_sealed(files.temperatures)
-    if section.path == "power" and (rows := temperature_rows(levels, measured)):
-        write_table(files.temperatures, TemperatureRow, rows)
+    if ladder:
+        write_table(files.temperatures, TemperatureRow, ladder)
     write_table(files.estimates, EstimateRow, table.rows)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jeffreysflow.analysis.imported_levels import ImportedLevels
 from jeffreysflow.analysis.level_diagnostics import Evidence, level_rows
 from jeffreysflow.config import Experiment, ReferenceConfig, SamplesConfig
-from jeffreysflow.launch.ladder_notes import ladder_notes
+from jeffreysflow.launch.ladder_notes import is_adaptive, ladder_notes
 from jeffreysflow.launch.target import build_potential, scales_of
 from jeffreysflow.progress import Progress
 from jeffreysflow.stores.completion import read_record, write_record
@@ -115,7 +115,7 @@ def _demultiplexed(
     lines = advice(
         statistics.swap_acceptance.mean(axis=1).tolist(),
         float(statistics.round_trips.sum()),
-        adaptive=section.ladder.kind in ("adaptive", "suggested"),
+        adaptive=is_adaptive(section.ladder),
     )
     return rows, lines
 

@@ -12,13 +12,11 @@ from jeffreysflow.config.reference import (
     AdaptiveLadder,
     FixedLadder,
     GeometricLadder,
-    LadderConfig,
-    SuggestedLadder,
     TemperatureLadder,
 )
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.check import check_experiment
-from jeffreysflow.launch.ladder_notes import ladder_notes
+from jeffreysflow.launch.ladder_notes import is_adaptive, ladder_notes
 from jeffreysflow.launch.level_count import pilot_ladder
 from jeffreysflow.launch.mpi import on_rank_0, sole_launch
 from jeffreysflow.launch.rank_device import check_reference_device, device_of_rank
@@ -252,7 +250,7 @@ def tempering_settings(
         adapt_step_size=section.kernel.adapt,
         target_acceptance=section.kernel.target_acceptance,
         metric=section.kernel.metric,
-        adapt_ladder=_adapts(section.ladder),
+        adapt_ladder=is_adaptive(section.ladder),
         largest_step=getattr(section.ladder, "largest_step", 1.0),
         swap=section.swap,
         redraw_base=section.redraw_base,
@@ -261,12 +259,6 @@ def tempering_settings(
         seed=experiment.seed,
         address=(experiment.name, reference),
     )
-
-
-def _adapts(ladder: LadderConfig) -> bool:
-    if isinstance(ladder, TemperatureLadder):
-        return ladder.adapt
-    return isinstance(ladder, AdaptiveLadder | SuggestedLadder)
 
 
 def _ladder(layout: Layout, experiment: Experiment, reference: str) -> tuple[float, ...]:

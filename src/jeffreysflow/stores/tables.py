@@ -192,7 +192,8 @@ class BeadRow(NamedTuple):
 
 class SummaryRow(NamedTuple):
     """`summary.csv`: an estimate with its experiment and source, a flow or `reference:<name>`;
-    `costs.csv`: seconds, evaluations, and from how many effective samples on a flow is cheaper.
+    `costs.csv`: seconds, evaluations, those of `base:<level>` too, and from how many effective
+    samples on a flow is cheaper.
     """
 
     experiment: str

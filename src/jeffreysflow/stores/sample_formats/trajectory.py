@@ -2,51 +2,49 @@
 
 from __future__ import annotations
 
-import importlib
 import struct
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import Potential
+from jeffreysflow.stores.gromacs_frames import check_whole_frames
 from jeffreysflow.stores.sample_files import ReadSamples, SampleFormat
+from jeffreysflow.userfiles.trajectories import READERS, frames_and_unit, positions
+from jeffreysflow.userfiles.workers import RaisedInWorkerError
 
 __all__ = ["Trajectory"]
 
-_READERS = {
-    ".dcd": "DCDTrajectoryFile",
-    ".nc": "NetCDFTrajectoryFile",
-    ".trr": "TRRTrajectoryFile",
-    ".xtc": "XTCTrajectoryFile",
-}
 _IN_NANOMETRES = {"nanometers": 1.0, "angstroms": 0.1}
-_FRAMES = 1000
 _DCD_HEADER = 84
 
 
 class Trajectory(SampleFormat):
     """Positions of all atoms, in the order of the molecule that the energy is of, a trajectory a
-    file. It is read by `mdtraj`, of the extra `molecules`, a thousand frames at a time.
+    file. It is read by `mdtraj`, of the extra `molecules`.
 
     Frames of another molecule (cis, mirrored, swapped hydrogens) have no coordinates: they are
     foreign, and how many there were is said. Where a centroid belongs to the coordinates, frames
     are unplaced: what programs that do not hold it leave behind is no sample of it.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = tuple(_READERS)
+    suffixes: ClassVar[tuple[str, ...]] = tuple(READERS)
 
     def shape(self, file: Path, level: int | None) -> tuple[int, int]:
-        with _opened(file) as trajectory:
-            frames = len(trajectory)
-        announced = _announced(file) if file.suffix.lower() == ".dcd" else frames
-        if announced > frames:
-            raise UserError(
-                f"{file}: {frames} frames where {announced} are announced: it is cut short"
-            )
+        suffix = file.suffix.lower()
+        with _told_of(file):
+            if suffix in (".xtc", ".trr"):
+                check_whole_frames(file)
+            frames, _ = frames_and_unit(file)
+        announced = _announced(file) if suffix == ".dcd" else frames
+        _check_count(file, frames, announced)
         return frames, 1
 
     def read(self, file: Path, level: int | None, target: Potential) -> ReadSamples:
@@ -56,22 +54,23 @@ class Trajectory(SampleFormat):
                 f"{file}: frames of a trajectory need an energy of a molecule (`potential: "
                 "{molecule: ...}`); for another energy write its coordinates as .npz"
             )
-        with _opened(file) as trajectory:
-            frames, scale = len(trajectory), _IN_NANOMETRES[trajectory.distance_unit]
+        with _told_of(file):
+            frames, unit = frames_and_unit(file)
             x = np.empty((frames, target.dimension))
             kept = np.zeros(frames, dtype=bool)
             dropped: Counter[str] = Counter()
-            for first in range(0, frames, _FRAMES):
-                last = min(first + _FRAMES, frames)
-                xyz = _positions(trajectory.read(last - first))
-                positions = torch.from_numpy(xyz.astype(np.float64) * scale)
+            last = 0
+            for xyz in positions(file, frames):
+                first, last = last, last + len(xyz)
+                r = torch.from_numpy(xyz.astype(np.float64) * _IN_NANOMETRES[unit])
                 try:
-                    found = coordinates_of(positions.permute(1, 2, 0).contiguous())
+                    found = coordinates_of(r.permute(1, 2, 0).contiguous())
                 except UserError as error:
                     raise UserError(f"{file}: {error}") from None
                 kept[first:last] = found.kept.numpy()
                 x[first:last][kept[first:last]] = found.x.numpy()
                 dropped.update(found.dropped)
+        _check_count(file, last, frames)
         if not kept.any():
             raise UserError(
                 f"{file}: all {frames} frames are of another molecule: {_told(dropped)}"
@@ -87,9 +86,9 @@ class Trajectory(SampleFormat):
         return ReadSamples(x[:, None], foreign=~kept[:, None], unplaced=unplaced)
 
 
-def _positions(read: Any) -> np.ndarray:
-    """The first of what a reader gives is the positions [frame, atom, 3]."""
-    return np.asarray(read[0] if isinstance(read, tuple) else read)
+def _check_count(file: Path, found: int, announced: int) -> None:
+    if found < announced:
+        raise UserError(f"{file}: {found} frames where {announced} are announced: it is cut short")
 
 
 def _announced(file: Path) -> int:
@@ -104,12 +103,16 @@ def _told(dropped: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in dropped.items())
 
 
-def _opened(file: Path) -> Any:
-    try:
-        formats = importlib.import_module("mdtraj.formats")
-    except ImportError as error:
+@contextmanager
+def _told_of(file: Path) -> Iterator[None]:
+    """What the reader has to say is one line."""
+    if find_spec("mdtraj") is None:
         raise UserError(
             f"{file}: trajectories are read by mdtraj, which is not installed; run `make setup "
             "EXTRAS=molecules`, or write the samples as .npz"
-        ) from error
-    return getattr(formats, _READERS[file.suffix.lower()])(str(file))
+        )
+    try:
+        yield
+    except RaisedInWorkerError as error:
+        text = f"cannot be read as {file.suffix}, it may be cut short or damaged ({error})"
+        raise UserError(f"{file}: {text}") from error
