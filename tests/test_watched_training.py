@@ -173,6 +173,9 @@ def test_a_flow_that_adds_nothing_is_said_to() -> None:
     (doubt,) = doubts_about_training(same)
     assert "training added nothing: ESS 31.0%" in doubt.text
     assert not doubt.grave
+    # of a single flow that generates as well, of a later one of several not: it begins elsewhere
+    assert doubts_about_training([*same, *estimates(amortised_ess=(0.31, 0.01))]) == [doubt]
+    assert not doubts_about_training([*same, EstimateRow(2, "ess", 0.2, 0.01)])
     # where no flow was used there is nothing to add
     assert not doubts_about_training([*same, *estimates(identity_used=(1.0, None))])
     (doubt,) = doubts_about_training(estimates(gradients_cut=(0.7, None)))

@@ -24,7 +24,10 @@ def _nothing_added(rows: Sequence[EstimateRow]) -> list[Doubt]:
     last = {row.quantity: row for row in rows}
     flow, base = last.get("ess"), last.get("base_ess")
     used = last.get("identity_used")
-    if flow is None or base is None or "amortised_ess" in last or (used and used.value):
+    if flow is None or base is None or (used and used.value):
+        return []
+    # the first flow of several begins there, the others do not
+    if flow.level != base.level:
         return []
     if not (flow.value > 0 and base.value > 0):
         return []
