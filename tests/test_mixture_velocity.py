@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.map import TransportMap, build_map
 from jeffreysflow.launch.flow_settings import check_flow
 from jeffreysflow.launch.handing_over import from_bytes, to_bytes
-from jeffreysflow.potentials import AnnealingPath, Base, get_potential
+from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
 from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
 from jeffreysflow.stores.completion import read_record
@@ -28,6 +29,7 @@ from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
 from jeffreysflow.streams import Stream
+from jeffreysflow.truth.exact_map import exact_samples
 from velocity_cases import wells
 
 BASE = Base(Domain.euclidean(3), [1.0, 0.0, -2.0], [2.0, 0.5, 1.0])
@@ -159,6 +161,47 @@ def test_what_does_not_begin_at_the_base_is_one_line(
 def test_a_number_of_components_that_is_none(components: object) -> None:
     with pytest.raises(UserError, match="components"):
         begun(two(), components=components)
+
+
+def wells_of(d: int, n: int, seed: int = 5) -> tuple[Potential, torch.Tensor, torch.Tensor]:
+    """Two wells, samples to fit to and others to choose by."""
+    target = get_potential("two_wells", dimension=d)
+    x, _ = exact_samples(target, n, Stream(seed, "x"))
+    x = x[Stream(seed, "order").permutation(n)]
+    return target, x[n // 5 :], x[: n // 5]
+
+
+def test_gradients_know_the_covariance_of_a_gaussian() -> None:
+    """With 40 samples a coordinate and well the weights of a fit by samples vary."""
+    d = 20
+    target, x, held_out = wells_of(d, 1600)
+    sampled = fit_gaussians(x, held_out, 2, Stream(6, "c"))
+    asked = fit_gaussians(
+        x, held_out, 2, Stream(6, "c"), lambda x: target.energy_and_gradient(x)[1]
+    )
+    fresh, _ = exact_samples(target, 4000, Stream(7, "x"))
+    spread = {}
+    for name, law in (("samples", sampled), ("gradients", asked)):
+        off = law.log_density(fresh) + target.energy(fresh)
+        within = [off[side].var() for side in (fresh[:, 0] < 0, fresh[:, 0] > 0)]
+        spread[name] = float(torch.stack(within).max())
+    assert spread["samples"] > 0.05
+    assert spread["gradients"] < 1e-6
+
+
+@pytest.mark.parametrize("n", [16, 400])
+def test_gradients_of_no_gaussian_change_nothing_for_the_worse(n: int) -> None:
+    """Too few samples, gradients that are not finite, or of something else."""
+    _, x, held_out = wells_of(4, n)
+    usual = fit_gaussians(x, held_out, 2, Stream(6, "c"))
+    noise = Stream(8, "noise")
+    for gradient in (
+        lambda x: torch.full_like(x, math.nan),
+        lambda x: 100 * noise.normal(*x.shape),
+        lambda x: -x,
+    ):
+        found = fit_gaussians(x, held_out, 2, Stream(6, "c"), gradient)
+        assert torch.equal(found.log_density(x), usual.log_density(x))
 
 
 def test_samples_that_never_change_are_one_line() -> None:

@@ -103,7 +103,7 @@ def trained(d: int, sizes: Sizes, seed: int, velocity: str) -> tuple[ContinuousF
         x = x[Stream(seed, "order", d).permutation(len(x))]
         fit = x[held_out:], x[:held_out], flow.components, Stream(seed, "components", d)
         flow = flow.double()
-        flow.start_at(fit_gaussians(*fit))
+        flow.start_at(fit_gaussians(*fit, lambda x: target.energy_and_gradient(x)[1]))
         return flow, base, time.perf_counter() - started
     fresh, batch = Stream(seed, "source", d), sizes.batch
     known = KnownSamples(x.float(), target.energy, torch.zeros(len(x)))

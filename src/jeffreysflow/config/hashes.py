@@ -54,7 +54,7 @@ FORMAT_OF_MOLECULES = 1
 """The same, for what only molecules see,"""
 FORMAT_OF_CLUSTERS = 1
 """for flows whose directions are drawn by clusters,"""
-FORMAT_OF_VELOCITIES = 1
+FORMAT_OF_VELOCITIES = 2
 """for maps that are a velocity,"""
 FORMAT_OF_CHAINS = 2
 """for samples of Metropolis chains and of sequential Monte Carlo,"""

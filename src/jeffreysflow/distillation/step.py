@@ -144,8 +144,16 @@ class Step:
         if flow.components:
             test, watched = self.reference.test, self.reference.watched
             samples = self.reference.training, test if watched is None else watched
-            flow.start_at(fit_gaussians(*samples, flow.components, self._stream("components")))
+            gradient = self._gradient if self._path.target.derivatives else None
+            stream = self._stream("components")
+            flow.start_at(fit_gaussians(*samples, flow.components, stream, gradient))
         return flow
+
+    def _gradient(self, x: torch.Tensor) -> torch.Tensor:
+        """Of the target's energy [n, d]."""
+        parts = torch.split(x.to(self.below.x.device), self._settings.batch or MOST_ROWS)
+        found = [self._path.counted.energy_and_gradient(part)[1] for part in parts]
+        return torch.cat(found).to(x)
 
     def start(self, flow_below: TransportMap | None) -> TransportMap | None:
         """The flow of the level below where, untrained, it is a map of this level's samples and

@@ -9,6 +9,7 @@ import torch
 
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.fit_by_gradients import by_gradients
 from jeffreysflow.estimation.fit_circles import coupled_pairs, fit_circles
 from jeffreysflow.estimation.fit_lines import fit_lines
 from jeffreysflow.estimation.fit_means import fit_means
@@ -20,6 +21,7 @@ from jeffreysflow.streams import Stream
 __all__ = ["fit_base", "fit_gaussians"]
 
 _ROWS = 60_000
+_GRADIENTS = 20_000
 
 
 def fit_base(
@@ -74,9 +76,14 @@ def fit_base(
 
 
 def fit_gaussians(
-    training: torch.Tensor, held_out: torch.Tensor, components: int, stream: Stream
+    training: torch.Tensor,
+    held_out: torch.Tensor,
+    components: int,
+    stream: Stream,
+    gradient: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> LineMixture:
-    """Of up to so many ``components``, for samples [n, d] and, of other origin, [m, d].
+    """Of up to so many ``components``, for samples [n, d] and, of other origin, [m, d]; with the
+    ``gradient`` of the energy, [n, d] -> [n, d], as ``by_gradients``, asked at 20,000 at most.
 
     Raises
     ------
@@ -84,7 +91,11 @@ def fit_gaussians(
     """
     some = _some(training, held_out)
     _check_spread(some[0], range(training.shape[1]))
-    return fit_lines(*_two(some), components, stream)
+    mixture = fit_lines(*_two(some), components, stream)
+    if gradient is None:
+        return mixture
+    x = some[0][spread_rows(len(some[0]), _GRADIENTS)]
+    return by_gradients(mixture, x, gradient(x), some[1])
 
 
 def _some(*samples: torch.Tensor) -> list[torch.Tensor]:
