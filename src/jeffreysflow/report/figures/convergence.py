@@ -57,8 +57,7 @@ def draw(data: ExperimentData) -> Figure:
         if published.size:
             ax.plot(*published.T, **PUBLISHED, label="published")
     ax.set(xlabel="generated samples N", ylabel="bias", xscale="log", yscale="log")
-    above.set(ylabel="ESS (%)")
-    above.margins(y=0.3)
+    above.set(ylabel="ESS (%)", ylim=(0, 105))
     plain_log_ticks(ax.xaxis)
     plain_log_ticks(ax.yaxis)
     if flows:
