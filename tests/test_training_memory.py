@@ -105,6 +105,23 @@ def stop_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SavedTraining, "save", save)
 
 
+def stopped_and_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, experiment: Experiment
+) -> tuple[Layout, Layout]:
+    """A run that is stopped while its second training goes on, and one that is not, of the same
+    bits."""
+    undisturbed, layout = (prepared(folder / name, experiment) for name in ("once", "twice"))
+    run(undisturbed, experiment)
+    with monkeypatch.context() as patched:
+        stop_after(STEPS + 4, patched)
+        with pytest.raises(Stopped):
+            run(layout, experiment)
+    assert list(layout.flow("f").folder.glob("level_*/training/attempt_*.safetensors"))
+    run(layout, experiment)
+    assert made(layout) == made(undisturbed)
+    return layout, undisturbed
+
+
 @pytest.mark.parametrize("after", [1, 5, STEPS, STEPS + 4, 2 * STEPS + 2, 3 * STEPS + 5])
 def test_a_level_that_is_stopped_while_it_trains_goes_on_to_the_same_bits(
     undisturbed: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
@@ -130,14 +147,7 @@ def test_mini_batches_of_terms_are_the_same_after_a_stop(
     }
     settings["flows"]["f"]["training"]["terms"] = 1
     experiment = Experiment.model_validate(settings)
-    undisturbed, layout = (prepared(tmp_path / name, experiment) for name in ("once", "twice"))
-    run(undisturbed, experiment)
-    with monkeypatch.context() as patched:
-        stop_after(STEPS + 4, patched)
-        with pytest.raises(Stopped):
-            run(layout, experiment)
-    run(layout, experiment)
-    assert made(layout) == made(undisturbed)
+    layout, undisturbed = stopped_and_not(tmp_path, monkeypatch, experiment)
     for level in (1, 2):
         facts = [
             read_record(each.flow("f").level(level) / "done.json") for each in (layout, undisturbed)
@@ -161,15 +171,7 @@ def test_a_velocity_is_the_same_after_a_stop(
         **{"network": SMALL, "loss": loss},
     }
     experiment = Experiment.model_validate(settings)
-    undisturbed, layout = (prepared(tmp_path / name, experiment) for name in ("once", "twice"))
-    run(undisturbed, experiment)
-    with monkeypatch.context() as patched:
-        stop_after(STEPS + 4, patched)
-        with pytest.raises(Stopped):
-            run(layout, experiment)
-    assert list(layout.flow("f").folder.glob("level_*/training/attempt_*.safetensors"))
-    run(layout, experiment)
-    assert made(layout) == made(undisturbed)
+    stopped_and_not(tmp_path, monkeypatch, experiment)
 
 
 def test_a_training_that_goes_on_does_not_begin_again(

@@ -32,8 +32,7 @@ def by_gradients(
         usual = mixture.means[k], mixture.factors[k]
         found = _of_component(x, gradients, shares[:, k])
         laws = [LineMixture(one, mean[None], L[None]) for mean, L in filter(None, (usual, found))]
-        liked = [float(theirs[:, k] @ law.log_density(held_out)) for law in laws]
-        best = laws[-1] if liked[-1] > liked[0] else laws[0]
+        best = max(laws, key=lambda law: float(theirs[:, k] @ law.log_density(held_out)))
         means.append(best.means[0])
         factors.append(best.factors[0])
     return LineMixture(mixture.weights, torch.stack(means), torch.stack(factors))

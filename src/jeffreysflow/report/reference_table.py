@@ -120,17 +120,12 @@ def _of_noise(found: Results, reference: str, quantity: str, limit: float = math
 
 def _variance_of_swaps(found: Results, reference: str) -> Cell:
     """The largest that a rule goes by, which may be that of states too."""
-    section, largest = (
-        found.experiment.references[reference],
-        _of_noise(found, reference, "swap_noise"),
-    )
-    of_states = (
-        isinstance(section, ReferenceConfig)
-        and section.swap_rule.parameters.get("variance") == "total"
-    )
-    if not of_states or largest.text == MISSING:
+    section = found.experiment.references[reference]
+    largest = _of_noise(found, reference, "swap_noise")
+    if largest.text == MISSING or not isinstance(section, ReferenceConfig):
         return largest
-    return replace(largest, note=f"{largest.note}, of states and batches")
+    of_both = section.swap_rule.parameters.get("variance") == "total"
+    return replace(largest, note=f"{largest.note}, of states and batches") if of_both else largest
 
 
 def _of_run(found: Results, reference: str, quantity: str) -> str:
