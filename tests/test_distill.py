@@ -15,7 +15,7 @@ import xarray
 
 from jeffreysflow import commands
 from jeffreysflow.analysis.exact_divergence import pulled_back
-from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
+from jeffreysflow.analysis.lost_modes import beyond_the_largest, reference_pulled_back
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import Ensemble, effective_sample_size, log_evidence
@@ -419,14 +419,16 @@ def test_energies_of_a_stored_reference_are_not_evaluated_again(layout: Layout) 
     hash = ONCE.reference_hash("good")
     levels = open_levels(layout.reference("good").levels / "store.zarr", hash)
     before = EVALUATIONS.count
-    share, n = share_of_reference_beyond(layout, ONCE, "once", levels, -0.5)
+    found = reference_pulled_back(layout, ONCE, "once", levels)
+    assert found is not None
     assert EVALUATIONS.count == before
     # as from the energy itself
     y = levels.samples(-1).x
     flow = load_flow(layout.flow("once").level(1) / "flow.safetensors")
     log_weights = pulled_back([flow], build_path(ONCE), y)
-    assert (share, n) == beyond_the_largest(log_weights, -0.5)
-    assert 0 < share < 1
+    torch.testing.assert_close(found.log_weights, log_weights, rtol=0, atol=1e-9)
+    assert torch.equal(found.walkers, torch.arange(len(y)) % levels.walkers)
+    assert 0 < beyond_the_largest(log_weights, -0.5)[0] < 1
     assert EVALUATIONS.count == before + len(y)
 
 

@@ -117,7 +117,7 @@ def estimated(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact_divergence, "load_flow", lambda file, hash: flow)
         patch.setattr(estimate, "open_levels", lambda file, hash: None)
-        patch.setattr(estimate, "share_of_reference_beyond", lambda *_: (0.0, 20_000))
+        patch.setattr(estimate, "reference_pulled_back", lambda *_: None)
         estimate.run_flow(layout, e, "f")
     rows = read_table(layout.flow("f").estimates, EstimateRow)
     assert len({row.quantity for row in rows}) == len(rows)

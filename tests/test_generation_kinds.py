@@ -3,6 +3,7 @@ the same bits after a kill, and what is refused or doubted of it."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -15,8 +16,10 @@ import pytest
 import torch
 
 from jeffreysflow.analysis.exact_divergence import pulled_back
+from jeffreysflow.analysis.lost_modes import PulledBack
+from jeffreysflow.analysis.typical_weights import typical_of_moved, typical_of_reference
 from jeffreysflow.config.reference import FixedLadder
-from jeffreysflow.distillation.ensemble import Ensemble
+from jeffreysflow.distillation.ensemble import Ensemble, log_evidence
 from jeffreysflow.distillation.extended import ExtendedTarget
 from jeffreysflow.distillation.sampler import metropolis_island, moved, smc_island
 from jeffreysflow.domain import Domain
@@ -27,6 +30,8 @@ from jeffreysflow.flows.discrete import DiscreteFlow
 from jeffreysflow.flows.integrator import get_integrator
 from jeffreysflow.flows.jacobian import get_jacobian
 from jeffreysflow.flows.map import build_map
+from jeffreysflow.judgement.doubts import Witness
+from jeffreysflow.judgement.moved_doubts import about_moved_samples
 from jeffreysflow.judgement.random_weights import about_random_weights
 from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
@@ -280,6 +285,59 @@ def test_moves_keep_the_law_of_a_base_whose_coordinates_depend_on_each_other() -
     which = Stream(7).uniform(n, 2) < 0.5
     mixed = torch.where(which, x, base.sample(n, Stream(6)))
     assert float(((mixed[:, 0] > 0) == (mixed[:, 1] > 0)).double().mean()) < expected - 0.1
+
+
+class Wider(Potential):
+    """A Gaussian of another spread than the base, of which moves have to find the tails."""
+
+    def __init__(self, d: int, sd: float) -> None:
+        super().__init__()
+        self.domain, self.sd = Domain.euclidean(d), sd
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        return (x / self.sd).square().sum(dim=1) / 2
+
+
+@pytest.mark.parametrize(("betas", "moves"), [(1, 1), (5, 10)])
+@pytest.mark.parametrize("of", ["exact", "reference"])
+def test_samples_that_moves_left_where_they_were_drawn_are_doubted(
+    betas: int, moves: int, of: str
+) -> None:
+    """Islands that agree with each other, and are all alike too narrow: no spread among them says
+    so, but samples of the target would weigh more.
+    """
+    d, n = 30 if moves == 1 else 15, 100
+    target = Wider(d, 1.5)
+    base = Base(target.domain)
+    flow = still(base, steps=1)
+    extended = ExtendedTarget([flow], AnnealingPath(base, target), n)
+    ladder = torch.linspace(0, 1, betas + 1)[1:].tolist()
+    islands = [smc_island(extended, n, ladder, moves, 0.1, Stream(5, k)) for k in range(8)]
+    log_z = torch.tensor([log_evidence(island.ensemble.log_weights) for island in islands])
+    moved_ones = typical_of_moved([island.typical for island in islands], log_z.double())
+    y = 1.5 * Stream(6).normal(1000, d)
+    log_weights = pulled_back(
+        [flow], AnnealingPath(base, target), y, stream=lambda tile: Stream(7, tile)
+    )
+    those = typical_of_reference(PulledBack(log_weights, torch.arange(1000) % 50))
+    assert those is not None
+    rows = {
+        f"log_weight_of_{name}": EstimateRow(1, "log_weight", value, error, dof=dof)
+        for name, (value, error, dof) in (("moved", moved_ones), (of, those))
+    }
+    sound = Witness("r", [], sound=True) if of == "reference" else None
+    doubts = about_moved_samples(rows, sound)
+    assert bool(doubts) == (moves == 1)
+    for doubt in doubts:
+        whose = {"exact": "exact samples", "reference": "the reference r's"}[of]
+        assert f"log weights of its moved samples differ from those of {whose} by -" in doubt.text
+        assert doubt.grave
+    # what is doubted itself proves nothing
+    unsound = Witness("r", [], sound=False)
+    assert of == "exact" or about_moved_samples(rows, unsound) == []
+    # of the target, in closed form
+    expected = d / 2 * (1.5**2 - 1 + math.log(2 * math.pi))
+    assert abs(those[0] - expected) < 4.5 * those[1]
 
 
 def test_a_move_draws_something_anew() -> None:

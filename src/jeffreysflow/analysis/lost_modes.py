@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from jeffreysflow.analysis.exact_divergence import ROWS_OF_VELOCITIES, pulled_back
@@ -14,10 +16,17 @@ from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels
 from jeffreysflow.streams import Stream
 
-__all__ = ["beyond_the_largest", "share_of_reference_beyond"]
+__all__ = ["PulledBack", "beyond_the_largest", "reference_pulled_back"]
 
 _ROWS = 20_000
 _MARGIN = 1.0
+
+
+class PulledBack(NamedTuple):
+    """Log weights [n] of samples of a reference, had the flow made them, and their walkers [n]."""
+
+    log_weights: torch.Tensor
+    walkers: torch.Tensor
 
 
 def beyond_the_largest(
@@ -36,14 +45,13 @@ def beyond_the_largest(
     return float(beyond.sum()), float(1 / shares.square().sum())
 
 
-def share_of_reference_beyond(
-    layout: Layout, experiment: Experiment, flow: str, levels: Levels, largest: float
-) -> tuple[float, float] | None:
-    """``beyond_the_largest`` of up to 20,000 samples (1,000 where maps are velocities), evenly
-    spread, of a reference's last level, with the energies stored beside them where they are the
-    target's; with random factors where weights have some. Those of a reference are drawn afresh,
-    not by their size as in weighted samples, so that if anything fewer samples lie beyond. None
-    where a flow cannot pull samples back.
+def reference_pulled_back(
+    layout: Layout, experiment: Experiment, flow: str, levels: Levels
+) -> PulledBack | None:
+    """Up to 20,000 samples (1,000 where maps are velocities), evenly spread, of a reference's last
+    level, with the energies stored beside them where they are the target's; with random factors
+    where weights have some, drawn as those of samples of the target are. None where a flow cannot
+    pull samples back.
 
     Raises
     ------
@@ -62,4 +70,4 @@ def share_of_reference_beyond(
     path = build_path_from_base(experiment, flow, layout)
     address = (experiment.seed, experiment.name, flow, "pulled back")
     found = pulled_back(flows, path, y, U, lambda tile: Stream(*address, tile))
-    return beyond_the_largest(found, largest)
+    return PulledBack(found, rows % levels.walkers)

@@ -14,6 +14,7 @@ from jeffreysflow.judgement.doubts import (
     is_trusted,
     without_errors,
 )
+from jeffreysflow.judgement.moved_doubts import about_moved_samples
 from jeffreysflow.judgement.random_weights import about_random_weights
 from jeffreysflow.judgement.region_doubts import (
     disagreement_about_regions,
@@ -57,6 +58,7 @@ def doubts_about_flow(
     ]
     sound = is_trusted(weights)
     doubts = [*weights, *doubts_about_values(rows), *without_errors(rows, _NO_ERROR)]
+    doubts += about_moved_samples(last, None if classical else witness)
     doubts += [*doubts_about_regions(rows), *doubts_about_training(rows), *_lost_exactly(last)]
     doubts += [] if classical or "exact_samples" in last else _strangers(rows)
     if classical or witness is None:

@@ -17,7 +17,7 @@ from jeffreysflow.analysis.ladder_log_z import ladder_log_z
 from jeffreysflow.analysis.learned_estimates import learned_rows
 from jeffreysflow.analysis.level_bias import add_bias_of_ensembles, add_bias_of_levels
 from jeffreysflow.analysis.level_facts import add_level
-from jeffreysflow.analysis.lost_modes import beyond_the_largest, share_of_reference_beyond
+from jeffreysflow.analysis.lost_modes import beyond_the_largest, reference_pulled_back
 from jeffreysflow.analysis.region_rows import (
     add_free_energies_of_groups,
     add_free_energies_of_series,
@@ -25,6 +25,7 @@ from jeffreysflow.analysis.region_rows import (
 )
 from jeffreysflow.analysis.source_flow import run_source
 from jeffreysflow.analysis.temperature_rows import temperature_rows
+from jeffreysflow.analysis.typical_weights import typical_of_moved, typical_of_reference
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.analysis.weight_rows import add_weight_facts, add_weights
 from jeffreysflow.config import Experiment
@@ -157,6 +158,8 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         # what is equally likely to be drawn again says nothing of weights
         scalars = {"log_z": scalars["log_z"]}
         table.add("ess_of_islands", effective_sample_size(sums.log_z_of_groups))
+        value, error, dof = typical_of_moved(record["log_weight_of_islands"], sums.log_z_of_groups)
+        table.add("log_weight_of_moved", value, error, dof=dof)
     else:
         for quantity in ("ess", "amortised_ess")[steps > 1 :]:
             table.add(quantity, *scalars["ess"][:2], dof=scalars["ess"][2])
@@ -164,12 +167,14 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         scalars["jeffreys_gap_weighted"] = scalars["jeffreys_gap"]
     exact = exact_divergence(layout, experiment, flow)
     if exact is not None:
-        if not (sums.islands or math.isnan(exact.value)):
+        if exact.bound and not sums.islands:
             lower, error = scalars["log_z_lower"][:2]
             gap_error = math.hypot(exact.error, error)
             scalars["log_z_upper"] = exact.value, exact.error, math.inf
             scalars["jeffreys_gap"] = exact.value - lower, gap_error, math.inf
             table.add("exact_samples", EXACT_SAMPLES)
+        if sums.islands:
+            table.add("log_weight_of_exact", exact.value, exact.error)
         share, n = beyond_the_largest(exact.log_weights, largest_of_all, exact.shares)
         table.add("beyond_of_exact", share, n_eff=n)
     for quantity, (value, error, dof) in scalars.items():
@@ -179,9 +184,13 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         reference = experiment.tempered(flow)
         store = layout.reference(reference).levels / "store.zarr"
         levels = open_levels(store, experiment.reference_hash(reference))
-        found = share_of_reference_beyond(layout, experiment, flow, levels, largest_of_all)
+        found = reference_pulled_back(layout, experiment, flow, levels)
         if found is not None:
-            table.add("beyond_of_reference", found[0], n_eff=found[1])
+            share, n = beyond_the_largest(found.log_weights, largest_of_all)
+            table.add("beyond_of_reference", share, n_eff=n)
+            typical = typical_of_reference(found) if sums.islands else None
+            if typical is not None:
+                table.add("log_weight_of_reference", *typical[:2], dof=typical[2])
     estimates = (
         from_independent(whole)
         if sums.independent
