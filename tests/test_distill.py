@@ -427,7 +427,7 @@ def test_energies_of_a_stored_reference_are_not_evaluated_again(layout: Layout) 
     flow = load_flow(layout.flow("once").level(1) / "flow.safetensors")
     log_weights = pulled_back([flow], build_path(ONCE), y)
     torch.testing.assert_close(found.log_weights, log_weights, rtol=0, atol=1e-9)
-    assert torch.equal(found.walkers, torch.arange(len(y)) % levels.walkers)
+    assert torch.equal(found.chains, torch.arange(len(y)) % levels.walkers)
     assert 0 < beyond_the_largest(log_weights, -0.5)[0] < 1
     assert EVALUATIONS.count == before + len(y)
 

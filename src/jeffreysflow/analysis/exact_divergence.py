@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -39,14 +40,13 @@ _GRID = 1024
 
 
 class ExactDivergence(NamedTuple):
-    """The mean ``value``, with its standard ``error``, of the log weights [n] of exact samples, had
-    the flow made them, and the ``shares`` [n] of the target that they stand for. The mean is a
-    ``bound`` of log Z but where maps are velocities: their log weights may have something random.
+    """``value`` with its standard ``error``, the log weights [n] of the exact samples, had the flow
+    made them, and the ``shares`` [n] of the target that they stand for. The value is NaN where maps
+    are velocities: their log weights may have something random.
     """
 
     value: float
     error: float
-    bound: bool
     log_weights: torch.Tensor
     shares: torch.Tensor
 
@@ -84,8 +84,10 @@ def exact_divergence(layout: Layout, experiment: Experiment, flow: str) -> Exact
     address = (experiment.seed, experiment.name, flow, "exact samples pulled back")
     made = pulled_back(flows, path, y, stream=lambda tile: Stream(*address, tile))
     shares = torch.softmax(log_weights, dim=0)
+    if not invertible:
+        return ExactDivergence(math.nan, math.nan, made, shares)
     sums = WeightedSums.of(log_weights, made[:, None])
-    return ExactDivergence(float(sums.means), float(sums.errors), invertible, made, shares)
+    return ExactDivergence(float(sums.means), float(sums.errors), made, shares)
 
 
 def _exact_samples(

@@ -56,7 +56,7 @@ FORMAT_OF_CLUSTERS = 1
 """for flows whose directions are drawn by clusters,"""
 FORMAT_OF_VELOCITIES = 2
 """for maps that are a velocity,"""
-FORMAT_OF_CHAINS = 3
+FORMAT_OF_CHAINS = 2
 """for samples of Metropolis chains and of sequential Monte Carlo,"""
 FORMAT_OF_ESTIMATES = 3
 """and for what is estimated and judged from stores, which are not made again for it."""

@@ -42,15 +42,13 @@ class Extended(Protocol):
 
 class Island(NamedTuple):
     """Samples of one island, whose weights have the mean that it estimates Z by, and the mean
-    ``acceptance`` of its moves; the ``largest`` log w(z, eps) that a point of it has had, and the
-    ``typical`` one, the mean over its samples; the log weights [m] of the points from some of which
-    chains ``began``.
+    ``acceptance`` of its moves; the ``largest`` log w(z, eps) that a point of it has had; the log
+    weights [m] of the points from some of which chains ``began``.
     """
 
     ensemble: Ensemble
     acceptance: float
     largest: float
-    typical: float
     began: torch.Tensor | None = None
 
 
@@ -88,9 +86,8 @@ def metropolis_island(
         if sweep >= burn_in:
             kept.append(points.image)
     ensemble = Ensemble(*map(torch.cat, zip(*kept, strict=True)))
-    weighed = ensemble._replace(log_weights=torch.full_like(ensemble.V, log_z))
-    typical = _mean(ensemble.log_weights, weighed.log_weights)
-    return Island(weighed, acceptance, float(largest), typical, began)
+    weighed = _weighing(ensemble, torch.full_like(ensemble.V, log_z))
+    return Island(weighed, acceptance, float(largest), began)
 
 
 def _chosen(target: Extended, n: int, times: int, stream: Stream) -> tuple[Points, torch.Tensor]:
@@ -135,9 +132,7 @@ def smc_island(
             acceptance += accepted / (moves * len(betas))
             largest = torch.maximum(largest, points.image.log_weights.max())
         below = beta
-    weighed = points.image._replace(log_weights=log_weights)
-    typical = _mean(points.image.log_weights, log_weights)
-    return Island(weighed, acceptance, float(largest), typical)
+    return Island(_weighing(points.image, log_weights), acceptance, float(largest))
 
 
 def temperatures(
@@ -183,9 +178,5 @@ def _cess(log_weights: torch.Tensor, increments: torch.Tensor) -> float:
     return conditional_ess(log_weights, increments)
 
 
-def _mean(values: torch.Tensor, log_weights: torch.Tensor) -> float:
-    """Of values [n] by their weights; what is infinite has none, but where all values are."""
-    finite = values.isfinite()
-    if not bool(finite.any()):
-        return -math.inf
-    return float(values[finite] @ torch.softmax(log_weights[finite], dim=0))
+def _weighing(ensemble: Ensemble, log_weights: torch.Tensor) -> Ensemble:
+    return ensemble._replace(log_weights=log_weights)

@@ -18,15 +18,15 @@ _LARGEST_Z_BEHIND = 3.0
 
 
 def about_moved_samples(last: Mapping[str, EstimateRow], witness: Witness | None) -> list[Doubt]:
-    """Samples of the target, pulled back, have log weights that moved ones must have as well:
-    exact samples, or where there are none those of a sound ``witness``.
+    """Samples of the target, pulled back, have log weights that moved ones, pulled back alike, must
+    have as well: exact samples, or where these say nothing those of a sound ``witness``.
 
     Of all averages this is the one that moves are slowest in. Where they are too few, samples stay
     where they were drawn, and every island is alike wrong.
     """
     ours, theirs = last.get("log_weight_of_moved"), last.get("log_weight_of_exact")
     whose = "exact samples"
-    if theirs is None and witness is not None and witness.sound:
+    if (theirs is None or not theirs.stderr) and witness is not None and witness.sound:
         theirs, whose = last.get("log_weight_of_reference"), f"the reference {witness.name}'s"
     if ours is None or theirs is None:
         return []

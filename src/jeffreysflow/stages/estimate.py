@@ -17,7 +17,11 @@ from jeffreysflow.analysis.ladder_log_z import ladder_log_z
 from jeffreysflow.analysis.learned_estimates import learned_rows
 from jeffreysflow.analysis.level_bias import add_bias_of_ensembles, add_bias_of_levels
 from jeffreysflow.analysis.level_facts import add_level
-from jeffreysflow.analysis.lost_modes import beyond_the_largest, reference_pulled_back
+from jeffreysflow.analysis.lost_modes import (
+    beyond_the_largest,
+    moved_pulled_back,
+    reference_pulled_back,
+)
 from jeffreysflow.analysis.region_rows import (
     add_free_energies_of_groups,
     add_free_energies_of_series,
@@ -25,7 +29,7 @@ from jeffreysflow.analysis.region_rows import (
 )
 from jeffreysflow.analysis.source_flow import run_source
 from jeffreysflow.analysis.temperature_rows import temperature_rows
-from jeffreysflow.analysis.typical_weights import typical_of_moved, typical_of_reference
+from jeffreysflow.analysis.typical_weights import typical_of, typical_of_exact
 from jeffreysflow.analysis.verdicts import find_witness, say
 from jeffreysflow.analysis.weight_rows import add_weight_facts, add_weights
 from jeffreysflow.config import Experiment
@@ -53,6 +57,7 @@ from jeffreysflow.launch.level_count import flow_steps
 from jeffreysflow.launch.measured import build_measured
 from jeffreysflow.launch.target import build_potential
 from jeffreysflow.stores.completion import read_record
+from jeffreysflow.stores.ensembles import open_ensemble
 from jeffreysflow.stores.layout import Layout, ReferenceLayout
 from jeffreysflow.stores.levels import open_levels
 from jeffreysflow.stores.sealed import remove_sealed
@@ -158,8 +163,10 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         # what is equally likely to be drawn again says nothing of weights
         scalars = {"log_z": scalars["log_z"]}
         table.add("ess_of_islands", effective_sample_size(sums.log_z_of_groups))
-        value, error, dof = typical_of_moved(record["log_weight_of_islands"], sums.log_z_of_groups)
-        table.add("log_weight_of_moved", value, error, dof=dof)
+        samples = open_ensemble(files.generated / "store.zarr", "generated", hash)
+        moved = moved_pulled_back(layout, experiment, flow, samples, sums.islands)
+        if moved is not None:
+            _add_typical(table, "moved", typical_of(moved))
     else:
         for quantity in ("ess", "amortised_ess")[steps > 1 :]:
             table.add(quantity, *scalars["ess"][:2], dof=scalars["ess"][2])
@@ -167,14 +174,14 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         scalars["jeffreys_gap_weighted"] = scalars["jeffreys_gap"]
     exact = exact_divergence(layout, experiment, flow)
     if exact is not None:
-        if exact.bound and not sums.islands:
+        if not (sums.islands or math.isnan(exact.value)):
             lower, error = scalars["log_z_lower"][:2]
             gap_error = math.hypot(exact.error, error)
             scalars["log_z_upper"] = exact.value, exact.error, math.inf
             scalars["jeffreys_gap"] = exact.value - lower, gap_error, math.inf
             table.add("exact_samples", EXACT_SAMPLES)
         if sums.islands:
-            table.add("log_weight_of_exact", exact.value, exact.error)
+            _add_typical(table, "exact", typical_of_exact(exact))
         share, n = beyond_the_largest(exact.log_weights, largest_of_all, exact.shares)
         table.add("beyond_of_exact", share, n_eff=n)
     for quantity, (value, error, dof) in scalars.items():
@@ -188,9 +195,8 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         if found is not None:
             share, n = beyond_the_largest(found.log_weights, largest_of_all)
             table.add("beyond_of_reference", share, n_eff=n)
-            typical = typical_of_reference(found) if sums.islands else None
-            if typical is not None:
-                table.add("log_weight_of_reference", *typical[:2], dof=typical[2])
+            if sums.islands:
+                _add_typical(table, "reference", typical_of(found))
     estimates = (
         from_independent(whole)
         if sums.independent
@@ -225,6 +231,10 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
 def _first_nan(files: ReferenceLayout) -> Mapping[str, Any] | None:
     done = files.replicas / "done.json"
     return read_record(done).get("first_nan") if done.exists() else None
+
+
+def _add_typical(table: EstimateTable, whose: str, found: tuple[float, float, float]) -> None:
+    table.add(f"log_weight_of_{whose}", found[0], found[1], dof=found[2])
 
 
 def _scalars(sums: GeneratedSums, whole: WeightedSums) -> dict[str, tuple[float, float, float]]:

@@ -137,19 +137,17 @@ def _islands(
         make = partial(
             metropolis_island, target, section.chains, sweeps, section.burn_in, section.block
         )
-    acceptance, largest, typical, began = [], [], [], []
+    acceptance, largest, began = [], [], []
     for number in range(section.islands):
         island = make(Stream(*address, "island", number))
         acceptance.append(island.acceptance)
         largest.append(island.largest)
-        typical.append(island.typical)
         facts["acceptance"] = sum(acceptance) / len(acceptance)
         facts["accepted_moves"] = moved * facts["acceptance"]
         if island.began is not None:
             began.append(island.began)
         yield island.ensemble
     facts["largest_log_weight"] = max(largest)
-    facts["log_weight_of_islands"] = typical
     if began:
         facts["began"] = facts_of_weights(torch.cat(began))
 

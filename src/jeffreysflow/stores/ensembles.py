@@ -125,6 +125,17 @@ class Ensembles:
             *(torch.from_numpy(read_array(self.path, array, rows)) for array in self._arrays)
         )
 
+    def rows(self, index: torch.Tensor) -> Ensemble:
+        """The samples of rows [k] in rising order, of which a chunk is in memory at a time."""
+        size = max(_CHUNK_BYTES // (8 * self.dimension), 1)
+        parts = []
+        for start in range(0, len(self), size):
+            within = index[(start <= index) & (index < start + size)] - start
+            if len(within):
+                here = self.samples(start, start + size)
+                parts.append(Ensemble(*(field[within] for field in here)))
+        return Ensemble(*map(torch.cat, zip(*parts, strict=True)))
+
     @property
     def estimating(self) -> torch.Tensor:
         """The rows [k] of the islands that no flow was trained on or chosen by; all where the store
