@@ -220,6 +220,9 @@ def test_noisy_gradients_from_tempering_to_estimates(tmp_path: Path) -> None:
         loss = sum(found[f"learned:{name}:loss", level].value for level in (1, 2, 3))
         heavy = found[f"learned:{name}:pareto_k", 3].value > 0.7
         trusted = largest <= 4 and ess >= 0.1 and loss <= 1 and not heavy
+        samples = found["ensemble:trusted", 3].value
+        assert found[f"learned:{name}:samples_trusted", 3].value == samples
+        trusted = trusted and samples == 1
         assert found[f"learned:{name}:trusted", 3].value == float(trusted)
     # a full sum has been evaluated for the ensemble anyway, a mini-batch costs its terms
     assert found["learned:full:evaluations", 2].value == 0
@@ -252,6 +255,13 @@ def test_a_verdict_on_learned_weights(largest: float, ess: float, says: str | No
     assert is_trusted(doubts) == (says is None)
     assert says is None or says in doubts[0].text
     assert is_trusted(doubts_about_learned([*rows, EstimateRow(2, "loss", 0.05)])) == (says is None)
+    # what the samples are is no merit of their weights
+    for trusted in (0.0, 1.0):
+        by_exact = EstimateRow(2, "samples_trusted", trusted)
+        found = doubts_about_learned([*rows, by_exact])
+        assert is_trusted(found) == (says is None and trusted == 1)
+    missed = EstimateRow(2, "observable:x1", 0.2, 0.01, exact=0.3)
+    assert not is_trusted(doubts_about_learned([*rows, missed]))
     # errors of all levels are in the weights of the last
     many = [EstimateRow(level, "loss", 0.6) for level in (1, 2)]
     assert not is_trusted(doubts_about_learned([*rows, *many]))

@@ -9,8 +9,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from jeffreysflow.analysis import level_bias
 from jeffreysflow.analysis.level_truth import read_level_truth
 from jeffreysflow.config import Experiment
+from jeffreysflow.estimation.estimates import Estimates
+from jeffreysflow.estimation.observables import parse_observables
 from jeffreysflow.launch.measured import build_measured
 from jeffreysflow.launch.target import build_path, build_potential
 from jeffreysflow.report.bias_parts import bias_parts, bias_parts_table
@@ -22,9 +25,11 @@ from jeffreysflow.report.level_bias_table import level_bias_table
 from jeffreysflow.report.table import filled, is_biased_at
 from jeffreysflow.stages import estimate, gather, temper, truth
 from jeffreysflow.stores.layout import Layout
+from jeffreysflow.stores.levels import open_levels
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, LevelTruthRow, read_table
 
 NAMES = ("euler", "noise", "naive")
+PAIR = "bias_correlation:1,2"
 SMALL = {"walkers": 8, "warmup_rounds": 40, "rounds": 8}
 
 
@@ -97,6 +102,14 @@ def test_parts_add_up_to_the_whole() -> None:
     assert at.sampling == pytest.approx(0.01 * math.sqrt(2))
     table = bias_parts_table(found, "euler")
     assert [cell.text for cell in table.rows[1]][:4] == ["1", "1", "1.8 ± 1.0", "3.2 ± 1.4"]
+    # errors of one run that go the same way: .36, .64 and twice .48 times what they share
+    together = [EstimateRow(1, "bias_correlation:1,2", 0.5)]
+    naive = "reference:naive"
+    correlated = {**found.estimates, naive: [*found.estimates[naive], *together]}
+    _, at = bias_parts(Results(found.experiment, correlated), {"naive": "naive"})
+    assert at is not None
+    assert at.error == pytest.approx(0.01 * math.sqrt(1 + 0.5 * 2 * 0.48))
+    assert at.errors == [at.error]
     # an error that is not known is not 0
     rows = [
         row._replace(stderr=None) if row.quantity == "bias:sin(x1)" else row
@@ -186,6 +199,37 @@ def test_exact_values_at_levels_and_the_bias_there(tmp_path: Path) -> None:
             each.value for each in rows if each.level == level and each.quantity.startswith("bias:")
         ]
         assert row.value == pytest.approx(float(np.linalg.norm(vector)), rel=1e-3)
+    x = open_levels(layout.reference("naive").levels / "store.zarr").samples(1).x
+    of_walkers = x.reshape(-1, tempered.references["naive"].walkers, 2).numpy()
+    means = np.sin(of_walkers[..., 0]).mean(axis=0), np.cos(of_walkers[..., 1]).mean(axis=0)
+    (found,) = [row.value for row in rows if (row.quantity, row.level) == (PAIR, 1)]
+    assert found == pytest.approx(float(np.corrcoef(*means)[0, 1]), rel=1e-6)
+
+
+def test_an_observable_without_an_error_leaves_the_others_theirs() -> None:
+    rows = []
+
+    class Table:
+        level = 2
+
+        def add(self, quantity: str, value: float, *more: Any, **named: Any) -> None:
+            rows.append((quantity, value, *more))
+
+    class OfAll:
+        observables = tuple(parse_observables(["x1", "x1 > 3"], 1))
+
+        def of_observables(self, column: torch.Tensor) -> torch.Tensor:
+            return column
+
+    def column(*values: float) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+    nan = math.nan
+    estimates = Estimates(column(0.3, 0), column(0.1, nan), column(9, nan), *[column(nan, nan)] * 2)
+    exact = column(0.0, 0.0), column(1.0, 1.0)
+    level_bias._add(Table(), 1, OfAll(), estimates, exact, 100)  # type: ignore[arg-type]
+    (bias,) = [row for row in rows if row[0] == "bias"]
+    assert bias[1:3] == (pytest.approx(0.3), pytest.approx(0.1))
 
 
 @pytest.mark.parametrize(

@@ -104,12 +104,19 @@ def test_mini_batches_need_more() -> None:
         reference = {**REFERENCE, "walkers": walkers, "kernel": kernel, "local_steps": 10}
         return memory_mb(experiment(references={"r": reference}), "temper", "r")
 
+    def swapped(size: int) -> int:
+        rule = {"name": "penalty", "parameters": {"size": size}}
+        reference = {**REFERENCE, "walkers": 1000, "swap_rule": rule}
+        return memory_mb(experiment(references={"r": reference}), "temper", "r")
+
     def moved(batch: int) -> int:
         flow = {"reference": "r", "levels": "all", "rejuvenation_kernel": "sgld"}
         flow |= {"rejuvenation_parameters": {"batch": batch}, "rejuvenation_step": 0.1}
         return memory_mb(experiment(flows={"f": flow}), "distill", "f")
 
     assert asked(1000) - asked(1) > 4000 * 10 * 1000 * 8 / 2**20
+    # of swaps two mini-batches
+    assert swapped(10_000) - swapped(1) > 2 * 4000 * 10_000 * 8 / 2**20
     # a tile at a time, and of an ensemble so many samples that it is 128 MB
     assert asked(1000, 100_000) - asked(1, 100_000) < 4 * 8192 * 10 * 1000 * 8 / 2**20
     assert 100 < moved(100) - moved(1) <= moved(10_000) - moved(1) < 500

@@ -13,6 +13,7 @@ from jeffreysflow.distillation.rejuvenation import rejuvenated
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.potentials import AnnealingPath, Base, Potential
+from jeffreysflow.potentials.finite_sum import FiniteSum
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering import batches
 from jeffreysflow.tempering.archive import MemoryArchive, Statistics
@@ -256,10 +257,15 @@ def test_noise_of_normal_numbers() -> None:
 def test_beyond_a_wall_there_is_no_noise() -> None:
     V = torch.tensor([[math.inf, 1.0, 3.0], [2.0, 2.0, 2.5]]).double()
     again = torch.tensor([[math.inf, 2.0, 3.5], [2.0, 2.0, 2.5]]).double()
-    walled, clear = SwapNoise(1), SwapNoise(1)
+    walled, clear, steep = SwapNoise(1), SwapNoise(1), SwapNoise(1)
     walled.add(V, again)
     clear.add(V[:, 1:], again[:, 1:])
     assert torch.equal(walled.sums, clear.sums)
+    # nor is what has no square: one clash would say that nothing may ever be swapped
+    for clash in (1e200, 1e90):
+        there = torch.tensor([[clash, 1.0, 3.0], [2.0, 2.0, 2.5]]).double()
+        steep.add(there, there + (again - V).nan_to_num())
+        assert math.isfinite(noise_variance(steep.sums.numpy(), "total")[0])
     assert noise_variance(walled.sums.numpy(), "state")[0] > 0
 
 
@@ -464,6 +470,30 @@ def test_the_surrogate_alone_is_not_exact(monkeypatch: pytest.MonkeyPatch) -> No
     ensemble, kernel = exact_ensemble(1.0, 20_000), get_kernel("delayed_acceptance", batch=4)
     moved, _ = rejuvenated(ensemble, PATH, 1.0, kernel, 10, 5_000, Stream(1))
     assert abs(score(moved, 1.0)) > 4
+
+
+@pytest.mark.parametrize("kernel", ["ula", "heun", "sgld"])
+def test_moves_that_leave_for_infinity_are_refused(kernel: str) -> None:
+    """No weight knows that a biased kernel was there; shorter steps stay."""
+
+    class Steep(FiniteSum):
+        domain, terms = Domain.euclidean(1), 4
+
+        def energy_terms(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+            return x.double().pow(4).expand(-1, index.shape[-1])
+
+    path = AnnealingPath(Base(Domain.euclidean(1)), Steep())
+    x = path.base.sample(50, Stream(1))
+    ensemble = Ensemble(x, torch.zeros(50).double(), *path.energies(x))
+    parameters = {"batch": 2} if kernel == "sgld" else {}
+
+    def moved(step: float) -> Ensemble:
+        made = get_kernel(kernel, **parameters)
+        return rejuvenated(ensemble, path, 1.0, made, 30, 50, Stream(2), step_size=step)[0]
+
+    with pytest.raises(UserError, match=f"rejuvenation by '{kernel}' leaves .* smaller rejuv"):
+        moved(5.0)
+    assert bool(moved(1e-3).V.isfinite().all())
 
 
 def test_a_control_variate_takes_noise_away_where_it_is_near() -> None:

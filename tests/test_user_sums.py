@@ -208,6 +208,15 @@ def test_terms_on_a_half_line_are_tried_where_they_are(tmp_path: Path, sign: str
     assert loaded(tmp_path / "shared", shared).takes_own_terms is False
 
 
+def test_many_terms_that_hide_their_gradients_are_refused(tmp_path: Path) -> None:
+    """More than are evaluated at a time."""
+    many = "dimension = 1\nterms = 70_000\ndef energy(x): return 70_000 * x[:, 0] ** 2\n"
+    many += "def energy_terms(x, index): return (x * {other}).expand(-1, len(index))\n"
+    checked(loaded(tmp_path / "whole", many.format(other="x")))
+    with pytest.raises(UserError, match=r"the gradient of energy\(x\) is not that .*detached"):
+        checked(loaded(tmp_path / "half", many.format(other="x.detach()")))
+
+
 @pytest.mark.parametrize("hidden", ["energy_terms", "prior"])
 def test_terms_that_hide_their_gradients_are_refused(tmp_path: Path, hidden: str) -> None:
     """Of an energy of its own torch sees the gradients, and of the terms that kernels see none."""
@@ -270,11 +279,12 @@ def test_variables_of_a_plain_energy_make_no_sum(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[str, str]] = {
     "no terms": (
         BY_INDEX.replace("terms = 5", ""),
-        "'terms' must be a positive integer, or 'data'",
+        "'terms' must be an integer from 1 to 100,000,000, or 'data'",
     ),
-    "zero": (BY_INDEX.replace("= 5", "= 0"), "'terms' must be a positive integer.*found 0"),
-    "a float": (BY_INDEX.replace("= 5", "= 5.0"), "'terms' must be a positive integer.*found 5.0"),
-    "true": (BY_INDEX.replace("= 5", "= True"), "'terms' must be a positive integer.*found true"),
+    "zero": (BY_INDEX.replace("= 5", "= 0"), "'terms' must be an integer from 1 .*found 0"),
+    "too many": (BY_INDEX.replace("= 5", "= 10**13"), "from 1 to 100,000,000.*found 10{13}"),
+    "a float": (BY_INDEX.replace("= 5", "= 5.0"), "'terms' must be an integer from 1 .*found 5.0"),
+    "true": (BY_INDEX.replace("= 5", "= True"), "'terms' must be an integer from 1 .*found true"),
     "no function": (BY_INDEX.replace("def energy_terms", "def term"), "'energy_terms' must be"),
     "a number": (
         "dimension = 2\nterms = 5\nenergy_terms = 3\n",

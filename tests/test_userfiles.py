@@ -97,7 +97,8 @@ def test_an_edit_within_the_same_second_is_seen(tmp_path: Path) -> None:
 def test_data_opened_at_the_first_evaluation_is_found_and_later_data_must_be_named(
     tmp_path: Path,
 ) -> None:
-    lazy = PLAIN.replace("    return", "    open(__file__[:-7] + 'lazy.txt').close()\n    return")
+    opens = "    first = x[:, 0]\n    open(__file__[:-7] + 'lazy.txt').close()\n    return"
+    lazy = PLAIN.replace("    return", opens)
     potential = written(tmp_path, mine=lazy, lazy__txt="1", other__txt="2")
     hashes = source_hashes(potential)
     assert set(hashes) == {"mine.py", "lazy.txt"}

@@ -32,7 +32,7 @@ _FACTS = ("ess", "cess", "loss", "evaluations")
 
 
 def learned_rows(
-    layout: Layout, experiment: Experiment, flow: str, measured: Measured
+    layout: Layout, experiment: Experiment, flow: str, measured: Measured, *, trusted: bool
 ) -> list[EstimateRow]:
     """For each set of learned weights rows `learned:<name>:<quantity>`: of every level what its
     record says, and the bias where exact values of all levels are known; of the last the averages
@@ -40,7 +40,8 @@ def learned_rows(
     known, and ``z_against_exact``, their deviations from the averages by exact weights over the
     same islands, errors by leaving out one island of both at a time.
 
-    ``trusted`` is 1 where there are no grave ``doubts_about_learned``.
+    ``trusted`` is 1 where there are no grave ``doubts_about_learned``; ``samples_trusted`` where
+    the samples are by exact weights.
 
     Raises
     ------
@@ -61,6 +62,7 @@ def learned_rows(
             record = read_record(files.level(level) / "done.json", hash)
             for fact in _FACTS:
                 table.add(fact, float(record[f"learned_{fact}:{name}"]), level=level)
+            table.add("resampled", float(record["resampled"]), level=level)
         if steps > 1:
             add_bias_of_ensembles(table, layout, experiment, flow, measured, name)
         whole = combined(groups)
@@ -71,6 +73,7 @@ def learned_rows(
         for average, z in zip(averages, scores, strict=True):
             table.add(f"z_against_exact:{average.name}", z)
         table.add("islands", len(groups))
+        table.add("samples_trusted", float(trusted))
         known = [abs(z) for z in scores if not math.isnan(z)]
         table.add("largest_z_against_exact", max(known, default=math.nan))
         table.add("trusted", float(is_trusted(doubts_about_learned(table.rows))))

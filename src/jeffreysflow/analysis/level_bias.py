@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
+import torch
+
 from jeffreysflow.analysis.ensemble_estimates import island_sums
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.level_truth import Exact, read_level_truth
@@ -10,13 +14,14 @@ from jeffreysflow.distillation.pushing import base_ensemble
 from jeffreysflow.estimation.averages import WeightedSums, combined
 from jeffreysflow.estimation.convergence import noise_floor
 from jeffreysflow.estimation.estimates import Estimates, from_groups, from_series
+from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
 from jeffreysflow.launch.flow_settings import level_streams
 from jeffreysflow.launch.measured import Measured
 from jeffreysflow.launch.target import build_flow_path
 from jeffreysflow.stores.ensembles import Ensembles, open_ensemble
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import Levels
-from jeffreysflow.stores.tables import BIAS_OF
+from jeffreysflow.stores.tables import BIAS_CORRELATION, BIAS_OF
 
 __all__ = ["add_bias_of_ensembles", "add_bias_of_levels"]
 
@@ -31,7 +36,7 @@ def add_bias_of_levels(
 ) -> None:
     """Where exact values are asked for at all levels, add ``bias`` and ``noise_floor`` of a
     reference at every level but the last, which ``table`` has from all that is averaged there, and
-    at all of them the bias of each observable, `bias:<name>`.
+    at all of them the bias of each observable, `bias:<name>`, and how their errors are correlated.
     """
     if experiment.truth is None or not experiment.truth.levels:
         return
@@ -42,6 +47,7 @@ def add_bias_of_levels(
         x, U_0, V = levels.samples(level)
         series = measured.values(x, U_0 + V).reshape(levels.draws, levels.walkers, -1)
         _add(table, level, measured, from_series(series), exact, len(x))
+        _add_correlations(table, level, measured.of_observables(series.mean(dim=0).T).T)
 
 
 def add_bias_of_ensembles(
@@ -91,6 +97,17 @@ def _base_sums(
     return [sums[island] for island in first.attributes["estimate_islands"]]
 
 
+def _add_correlations(table: EstimateTable, level: int, of_walkers: torch.Tensor) -> None:
+    """Of the errors of observables, from the means of independent walkers [w, J]."""
+    if len(of_walkers) < FEWEST_GROUPS:
+        return
+    off = of_walkers - of_walkers.mean(dim=0)
+    size = off.norm(dim=0)
+    correlations = (off.T @ off / torch.outer(size, size)).nan_to_num()
+    for i, j in combinations(range(len(size)), 2):
+        table.add(f"{BIAS_CORRELATION}{i + 1},{j + 1}", float(correlations[i, j]), level=level)
+
+
 def _add(
     table: EstimateTable,
     level: int,
@@ -107,5 +124,7 @@ def _add(
         off, its_error, dof = row
         table.add(f"{BIAS_OF}{observable.name}", off, its_error, level, dof=dof)
     if level < table.level:
-        table.add("bias", float(bias.norm()), float(error.norm()), level)
+        # what has no error of its own adds nothing to that of the bias
+        known = error if bool(error.isnan().all()) else error.nan_to_num()
+        table.add("bias", float(bias.norm()), float(known.norm()), level)
         table.add("noise_floor", noise_floor(variances, n), level=level)

@@ -57,5 +57,6 @@ def run_source(layout: Layout, experiment: Experiment, flow: str) -> None:
     if ensemble.profile_rows:
         write_table(files.profiles, ProfileRow, ensemble.profile_rows)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
-    learned = learned_rows(layout, experiment, flow, measured)
+    trusted = is_trusted(doubts)
+    learned = learned_rows(layout, experiment, flow, measured, trusted=trusted)
     write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])

@@ -58,7 +58,7 @@ FORMAT_OF_VELOCITIES = 2
 """for maps that are a velocity,"""
 FORMAT_OF_CHAINS = 2
 """for samples of Metropolis chains and of sequential Monte Carlo,"""
-FORMAT_OF_ESTIMATES = 3
+FORMAT_OF_ESTIMATES = 4
 """and for what is estimated and judged from stores, which are not made again for it."""
 
 

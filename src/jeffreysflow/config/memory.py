@@ -127,6 +127,8 @@ def _of_reference(reference: ReferenceConfig, stage: str, d: int) -> float:
         # states, a chunk of draws of every tile, and what moves one tile
         tile = min(rows, _TILE_ROWS)
         batches = _of_batches(reference.kernel.parameters, reference.local_steps * tile)
+        # in warm-up energies of swaps are estimated twice
+        batches += _of_batches({"batch": reference.swap_rule.parameters.get("size")}, 2 * tile)
         return rows * (6 * d + 8) + 40 * tile * (d + 2) + batches
     # a chunk of draws is demultiplexed; then one level at a time is looked at
     chunk = max(rows, _MB // (8 * d) * math.ceil(rows / _TILE_ROWS)) * (d + 3)

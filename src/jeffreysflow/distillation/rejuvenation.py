@@ -89,6 +89,8 @@ def _walked(
     for _ in range(steps):
         point, acceptance = _step(point, path, lam, kernel, step_size, stream)
         accepted += float(acceptance.sum())
+    if not kernel.exact:
+        _check_usable(point, kernel.name)
     return point, accepted
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from jeffreysflow.estimation.group_errors import FEWEST_GROUPS
-from jeffreysflow.judgement.doubts import Doubt
+from jeffreysflow.judgement.doubts import Doubt, doubts_about_values
 from jeffreysflow.judgement.scores import LARGEST_Z
 from jeffreysflow.judgement.weight_doubts import warnings_of_weights
 from jeffreysflow.stores.tables import EstimateRow
@@ -20,7 +20,7 @@ _LARGEST_LOSS = 1.0
 def doubts_about_learned(rows: Sequence[EstimateRow]) -> list[Doubt]:
     """Whether learned weights give other averages than the exact ones of the same samples, and
     whether they are worth enough samples to tell; how far off they were where they were learned,
-    and the shape of the largest.
+    and the shape of the largest. Samples that are not trusted are not by other weights either.
     """
     last = {row.quantity: row for row in rows}
     if "largest_z_against_exact" not in last:
@@ -33,6 +33,11 @@ def doubts_about_learned(rows: Sequence[EstimateRow]) -> list[Doubt]:
         )
         return [Doubt(f"{missing} to compare learned weights with exact ones")]
     doubts = []
+    samples = last.get("samples_trusted")
+    if samples is not None and not samples.value:
+        doubts.append(Doubt("the samples that are weighed are not to be trusted"))
+    missed = [doubt for doubt in doubts_about_values(rows) if doubt.grave]
+    doubts += [Doubt(f"learned weights: {doubt.text}") for doubt in missed]
     if largest > LARGEST_Z:
         text = "learned weights are biased: their largest deviation from exact ones is "
         doubts.append(Doubt(f"{text}{largest:.1f} standard errors"))

@@ -46,6 +46,9 @@ from jeffreysflow.userfiles.workers import Workers
 
 __all__ = ["UserPotential", "load_user_potential"]
 
+_MOST_TERMS = 10**8
+"""More than an energy is ever evaluated for one by one."""
+
 
 def load_user_potential(file: Path, workers: int = 1) -> UserPotential:
     """Import a user's file and build its potential; an energy of one configuration at a time is
@@ -161,10 +164,11 @@ def _data_file(file: Path, module: ModuleType) -> Path | None:
 
 def _terms(file: Path, module: ModuleType, rows: int | None) -> int:
     terms = getattr(module, "terms", rows)
-    if type(terms) is not int or terms < 1:
+    if type(terms) is not int or not 1 <= terms <= _MOST_TERMS:
         instead = ", or 'data' a file of a row a term" if rows is None else ""
         raise UserError(
-            f"{file}: 'terms' must be a positive integer{instead}, found {shown(terms)}"
+            f"{file}: 'terms' must be an integer from 1 to {_MOST_TERMS:,}{instead}, found "
+            f"{shown(terms)}"
         )
     if rows is not None and terms != rows:
         raise UserError(f"{file}: 'terms' is {terms}, and {module.data} has {rows} rows")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, with_error
 from jeffreysflow.report.table import Cell, Table
-from jeffreysflow.stores.tables import BIAS_OF
+from jeffreysflow.stores.tables import BIAS_CORRELATION, BIAS_OF
 
 __all__ = ["BiasParts", "bias_parts", "bias_parts_table"]
 
@@ -22,8 +22,9 @@ class BiasParts(NamedTuple):
 
     ``total`` = |b|, that of the last, with its ``error``; ``parts``, what each source adds to it,
     ``(b_j - b_{j-1}) . b / |b|``, which sum to the total, with their ``errors``; ``sampling``, the
-    distance that independent noise of the errors of b alone would have on average. NaN where one of
-    the errors is unknown.
+    root mean square distance that noise of the errors of b alone would have. Errors are those along
+    b, with the correlations of those of observables, which one run gives. NaN where one of the
+    errors is unknown.
     """
 
     total: float
@@ -33,43 +34,65 @@ class BiasParts(NamedTuple):
     sampling: float
 
 
+class _Bias(NamedTuple):
+    """The biases [observables] of a reference at a level, and the covariance of their errors."""
+
+    values: np.ndarray
+    covariance: np.ndarray
+
+
 def bias_parts(found: Results, parts: Mapping[str, str]) -> list[BiasParts | None]:
     """By level from 0 on, of the references that ``parts`` names; None where one has no biases."""
-    vectors = [_biases(found, f"reference:{name}") for name in parts.values()]
-    levels = range(max((max(each, default=-1) for each in vectors), default=-1) + 1)
+    of_each = [_biases(found, f"reference:{name}") for name in parts.values()]
+    levels = range(max((max(each, default=-1) for each in of_each), default=-1) + 1)
     return [
-        _parts([each[level] for each in vectors])
-        if all(level in each for each in vectors)
+        _parts([each[level] for each in of_each])
+        if all(level in each for each in of_each)
         else None
         for level in levels
     ]
 
 
-def _biases(found: Results, source: str) -> dict[int, np.ndarray]:
-    """Biases and their errors [2, observables] by level."""
-    levels: dict[int, list[tuple[float, float]]] = {}
+def _biases(found: Results, source: str) -> dict[int, _Bias]:
+    values: dict[int, list[tuple[float, float]]] = {}
+    correlations: dict[int, dict[tuple[int, int], float]] = {}
     for row in found.estimates.get(source, ()):
         if row.quantity.startswith(BIAS_OF):
-            levels.setdefault(row.level, []).append(
-                (row.value, math.nan if row.stderr is None else row.stderr)
-            )
-    return {level: np.array(pairs).T for level, pairs in levels.items()}
+            error = math.nan if row.stderr is None else row.stderr
+            values.setdefault(row.level, []).append((row.value, error))
+        elif row.quantity.startswith(BIAS_CORRELATION):
+            i, j = map(int, row.quantity.removeprefix(BIAS_CORRELATION).split(","))
+            correlations.setdefault(row.level, {})[i - 1, j - 1] = row.value
+    return {level: _bias(each, correlations.get(level, {})) for level, each in values.items()}
 
 
-def _parts(vectors: list[np.ndarray]) -> BiasParts:
-    last, errors = vectors[-1]
+def _bias(
+    values: Sequence[tuple[float, float]], correlations: Mapping[tuple[int, int], float]
+) -> _Bias:
+    bias, errors = np.array(values).T
+    correlation = np.eye(len(bias))
+    for (i, j), value in correlations.items():
+        correlation[i, j] = correlation[j, i] = value
+    return _Bias(bias, correlation * np.outer(errors, errors))
+
+
+def _parts(biases: list[_Bias]) -> BiasParts:
+    last, covariance = biases[-1]
     total = float(np.linalg.norm(last))
     direction = last / total if total > 0 else np.zeros_like(last)
     shares, share_errors = [], []
-    before = np.zeros_like(vectors[0])
-    for vector in vectors:
-        shares.append(float((vector[0] - before[0]) @ direction))
-        variance = (vector[1] ** 2 + before[1] ** 2) @ direction**2
-        share_errors.append(math.sqrt(float(variance)))
-        before = vector
-    sampling = math.sqrt(float((errors**2).sum()))
-    error = math.sqrt(float(errors**2 @ direction**2))
-    return BiasParts(total, error, shares, share_errors, sampling)
+    before, of_before = np.zeros_like(last), np.zeros_like(covariance)
+    for values, of_values in biases:
+        shares.append(float((values - before) @ direction))
+        share_errors.append(_error(of_values + of_before, direction))
+        before, of_before = values, of_values
+    sampling = math.sqrt(float(np.trace(covariance)))
+    return BiasParts(total, _error(covariance, direction), shares, share_errors, sampling)
+
+
+def _error(covariance: np.ndarray, direction: np.ndarray) -> float:
+    variance = float(direction @ covariance @ direction)
+    return math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan
 
 
 def bias_parts_table(found: Results, name: str) -> Table:

@@ -37,9 +37,11 @@ def learned_table(found: Results, records: Sequence[StageRecord] = ()) -> Table 
 
 
 def _flow(found: Results, records: Sequence[StageRecord], flow: str) -> list[list[Cell]]:
-    weighted = f"ensemble:{flow}" if found.flow_steps(flow) > 1 else flow
-    exact = [Cell(flow, found.weights_text(flow)), *_sizes(found, flow), bias_cell(found, weighted)]
-    rows = [[*exact, *[Cell(MISSING)] * 3, *_cost(found, records, f"ensemble:{flow}")]]
+    ensemble = f"ensemble:{flow}"
+    weighted = ensemble if ensemble in found.estimates else flow
+    about = found.weights_text(flow) + (", fresh samples" if weighted == flow else "")
+    exact = [Cell(flow, about), *_sizes(found, flow), bias_cell(found, weighted)]
+    rows = [[*exact, *[Cell(MISSING)] * 3, *_cost(found, records, weighted)]]
     for name, section in found.experiment.flows[flow].residual_weights.items():
         terms = "all terms" if section.terms is None else f"{section.terms} terms at a time"
         source = f"learned:{flow}:{name}"

@@ -224,7 +224,9 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         say(experiment, f"ensemble:{flow}", doubts)
     _write_profiles(files.profiles, table, ensemble)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
-    learned = learned_rows(layout, experiment, flow, measured)
+    last = ensemble if steps > 1 else table
+    trusted = any(row.quantity == "trusted" and row.value for row in last.rows)
+    learned = learned_rows(layout, experiment, flow, measured, trusted=trusted)
     write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])
 
 

@@ -14,6 +14,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.stores.sealed import read_sealed, write_sealed
 
 __all__ = [
+    "BIAS_CORRELATION",
     "BIAS_OF",
     "CLASSICAL",
     "FREE_ENERGY",
@@ -73,8 +74,10 @@ REGION, FREE_ENERGY = "region:", "free_energy:"
 REGION_BY_LEVEL, REGION_RHAT = "region_by_level:", "region_rhat:"
 """Of a reference: the population of a region at each of its levels, and its R-hat there."""
 
-BIAS_OF = "bias:"
-"""Of one observable, as the name of a quantity begins."""
+BIAS_OF, BIAS_CORRELATION = "bias:", "bias_correlation:"
+"""Of one observable, as the name of a quantity begins; of the errors of two, by their places among
+the observables, `bias_correlation:1,2`.
+"""
 
 
 class DiagnosticRow(NamedTuple):

@@ -13,7 +13,7 @@ class SwapNoise:
     ``D_2`` on another: how many, ``(D_1 - D_2)^2``, its square, ``D_1`` and ``D_1^2``.
 
     At fixed states ``E (D_1 - D_2)^2 / 2`` is the variance over batches. What is not finite, beyond
-    a wall, is not counted.
+    a wall, or has no finite square, is not counted.
     """
 
     def __init__(self, pairs: int) -> None:
@@ -22,7 +22,7 @@ class SwapNoise:
     def add(self, V: torch.Tensor, again: torch.Tensor) -> None:
         """``V`` [M + 1, w] by level, and once ``again`` on other batches."""
         first, square = -V.diff(dim=0), (V - again).diff(dim=0).square()
-        known = first.isfinite() & square.isfinite()
+        known = first.square().isfinite() & square.square().isfinite()
         terms = torch.ones_like(first), square, square.square(), first, first.square()
         self.sums += torch.stack([each.masked_fill(~known, 0.0) for each in terms]).sum(dim=2)
 

@@ -37,8 +37,8 @@ def check_stays(x: torch.Tensor, place: Callable[[int], str], name: str) -> None
     if bool(lost.any()):
         where = place(int(lost.nonzero()[0]))
         raise UserError(
-            f"{name}: a sample left for infinity at {where}; take a smaller kernel.step_size, or "
-            "a tamed kernel"
+            f"{name}: a sample left for infinity at {where}, or met a gradient of terms that is no "
+            "number; take a smaller kernel.step_size, or a tamed kernel, or check energy_terms"
         )
 
 

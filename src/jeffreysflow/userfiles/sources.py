@@ -86,5 +86,6 @@ def _opened_by(potential: UserPotential) -> set[Path]:
 
 def _within(domain: Domain) -> torch.Tensor:
     """Two equal configurations [2, d] between all walls."""
-    middle = [0.5 if wall is None else 0.5 * (wall[0] + wall[1]) for wall in domain.walls]
+    walls = domain.walls or (None,) * domain.dimension
+    middle = [0.5 if wall is None else 0.5 * (wall[0] + wall[1]) for wall in walls]
     return torch.tensor(middle, dtype=torch.float64).expand(2, -1).clone()
