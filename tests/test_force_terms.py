@@ -65,6 +65,11 @@ def test_maps_are_known_at_grid_points_and_smooth_between() -> None:
     values = term(chain(*turns))
     assert values[:3].tolist() == pytest.approx(expected[:3], abs=1e-6)
     assert values.tolist() == pytest.approx(expected, abs=2e-3)
+    # along a diagonal a product of both, whose mixed derivative is not 0
+    product = np.cos(angle)[:, None] * np.sin(angle)[None, :]
+    values = Maps([(0, 1, 2, 3, 0, 1, 2, 3)], [0], [product])(chain(*turns))
+    expected = [math.cos(phi) * math.sin(phi) for phi in turns]
+    assert values.tolist() == pytest.approx(expected, abs=2e-3)
 
 
 def test_pairs_and_their_exceptions() -> None:

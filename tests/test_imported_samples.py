@@ -122,6 +122,42 @@ def test_weights_become_samples_of_equal_weight(tmp_path: Path) -> None:
     assert abs(found["bare"]) > 10
 
 
+def test_a_trajectory_that_has_all_the_weight_is_no_many(tmp_path: Path) -> None:
+    """A constant that differs from run to run: pieces of one of them would be the walkers."""
+    write_files(tmp_path)
+    for apart in (0.0, 6.0):
+        log_weights = np.zeros((2000, 8))
+        log_weights[:, 3] += apart
+        np.savez(tmp_path / "weighted.npz", x=drawn(300, (2000, 8)), log_weights=log_weights)
+        experiment = experiment_of(tmp_path, files="      - {file: weighted.npz, lam: 1}")
+        texts = [doubt.text for doubt in doubts(gathered(tmp_path, experiment)) if doubt.grave]
+        assert any("weigh very differently: an effective 13%" in text for text in texts) == (
+            apart > 0
+        )
+
+
+def test_rows_without_weight_are_nothing_whatever_they_hold(tmp_path: Path) -> None:
+    """A filler in the place of frames that were left out: no copies, no other energy, no cause to
+    stop.
+    """
+    write_files(tmp_path)
+    x, left_out = drawn(300, (500, 8)), np.zeros((500, 8), dtype=bool)
+    left_out[::2, :5] = True
+    left_out[100:, 0] = True
+    x[left_out] = 1e3
+    U = 0.5 * PRECISION * (x**2).sum(-1)
+    U[left_out] = 0.0
+    for weightless in (True, False):
+        log_weights = np.where(left_out & weightless, -np.inf, 0.0)
+        np.savez(tmp_path / "left.npz", x=x, U=U, log_weights=log_weights)
+        experiment = experiment_of(tmp_path, files="      - {file: left.npz, lam: 1}")
+        if weightless:
+            assert not any(doubt.grave for doubt in doubts(gathered(tmp_path, experiment)))
+        else:
+            with pytest.raises(UserError, match="energies in the file are not those"):
+                gathered(tmp_path, experiment)
+
+
 def test_the_base_is_drawn_as_level_0_of_an_annealed_path(tmp_path: Path) -> None:
     write_files(tmp_path)
     rng = np.random.default_rng(3)

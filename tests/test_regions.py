@@ -161,8 +161,12 @@ def test_disagreement_is_told_from_agreement() -> None:
     without = Witness("r", [region(0.3)], sound=True)
     (doubt,) = disagreement_about_regions([region(0.001, 0.0001)], without)
     assert doubt.grave
-    assert "which has no error of it" in doubt.text
+    assert "one of them has no error" in doubt.text
     assert not disagreement_about_regions([region(0.25, 0.01)], without)
+    # whichever of them has none
+    (doubt,) = disagreement_about_regions([region(0.013)], witness)
+    assert doubt.grave
+    assert not disagreement_about_regions([region(0.15)], witness)
     # and so of what lies outside the region, where that is rarer
     mostly = Witness("r", [region(0.9)], sound=True)
     (doubt,) = disagreement_about_regions([region(0.35, 0.005)], mostly)
@@ -171,6 +175,9 @@ def test_disagreement_is_told_from_agreement() -> None:
     assert not disagreement_about_regions([region(0.05, 0.1)], without)
     assert not doubts_about_regions([region(0.2, 0.01)])
     assert [d.grave for d in doubts_about_regions([region(0.2)])] == [False]
+    (doubt,) = doubts_about_regions([region(1.0, None, n_eff=1e4, limit=1 - 3e-4)])
+    assert "all samples are in it" in doubt.text
+    assert not doubt.grave
 
 
 def test_free_energies_have_errors_where_populations_have_them(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ _FINE = 32
 """Bits of a mantissa that make coincidences too rare to count."""
 
 
-def duplicated(x: torch.Tensor) -> float:
-    """The share of samples [draw, walker, d] that are copies of another one, apart from those that
-    stay where they were in their own trajectory, as rejected moves do, and from as many as the
-    resolution of the numbers makes by chance.
+def duplicated(x: torch.Tensor, counted: torch.Tensor | None = None) -> float:
+    """The share of samples [draw, walker, d], of those ``counted`` [draw, walker] where that is
+    given, that are copies of another one, apart from those that stay where they were in their own
+    trajectory, as rejected moves do, and from as many as the resolution of the numbers makes by
+    chance.
 
     With each coordinate one bit coarser, independent samples coincide ``2^d`` times as often, and
     copies no more often: of B pairs that coincide then, A did before, and no copies are needed
@@ -30,9 +31,12 @@ def duplicated(x: torch.Tensor) -> float:
     flat = x.transpose(0, 1).flatten(0, 1)
     stays = torch.zeros(x.shape[:2], dtype=torch.bool).T.clone()
     stays[:, 1:] = (x[1:] == x[:-1]).all(dim=-1).T
-    moved = flat[~stays.flatten()].numpy()
-    counts = _counts(moved)
-    share = (len(moved) - len(counts)) / len(flat)
+    counts_too = torch.ones_like(stays) if counted is None else counted.T
+    moved = flat[(counts_too & ~stays).flatten()].numpy()
+    if not len(moved):
+        return 0.0
+    counts, total = _counts(moved), int(counts_too.sum())
+    share = (len(moved) - len(counts)) / total
     coarse = [_one_bit_less(column) for column in moved.T] if share else []
     factor = 2.0 ** sum(column is not None for column in coarse)
     if factor == 1:
@@ -42,7 +46,7 @@ def duplicated(x: torch.Tensor) -> float:
     if binom.sf(pairs - 1, all_pairs, 1 / factor) > _BY_CHANCE:
         return 0.0
     by_chance = (all_pairs - pairs) / (factor - 1)
-    return min(share, (pairs - by_chance) / len(flat))
+    return min(share, (pairs - by_chance) / total)
 
 
 def different(x: torch.Tensor) -> float:

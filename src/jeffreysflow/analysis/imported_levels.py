@@ -20,6 +20,7 @@ from jeffreysflow.analysis.imported_weights import (
     given_energies,
     log_weights_of,
     marked,
+    weightless,
 )
 from jeffreysflow.config import Experiment, SamplesConfig
 from jeffreysflow.config.samples_reference import SampleFiles
@@ -113,26 +114,29 @@ class ImportedLevels:
         beside = max(between_neighbours(torch.from_numpy(part.x)) for part in parts)
         self._add(k, lam, "neighbours_correlate", beside)
         x = torch.from_numpy(np.concatenate([part.x for part in parts], axis=1))
-        copies = duplicated(x)
+        others, weighed = marked(parts, "foreign"), ~weightless(parts)
+        copies = duplicated(x, weighed & ~others)
         x = self._path.domain.turned(x)
         inside = _inside(x, self._path.domain)
         as_read = x.flatten(0, 1)
         flat = self._placed(k, as_read, marked(parts, "unplaced").flatten())
         U_0, V = _energies(self._path, flat, inside.flatten())
         U = U_0 + V
-        if bool(U.isnan().any()):
+        nan = U.isnan() & weighed.flatten()
+        if bool(nan.any()):
             raise UserError(
-                f"{where}: the energy is not a number at {int(U.isnan().sum())} of {len(U)} samples"
+                f"{where}: the energy is not a number at {int(nan.sum())} of {len(U)} samples"
             )
+        U = U.masked_fill(~weighed.flatten(), math.inf)
         power = section.path == "power"
         bare = V if power else without_measure(U, flat, self._path.target.measure)
         for ours, known in ((False, bare), (True, interpolated(U_0, V, lam))):
-            pair = given_energies(parts, known.reshape(x.shape[:2]), ours=ours)
+            known = known.masked_fill(~weighed.flatten(), math.inf).reshape(x.shape[:2])
+            pair = given_energies(parts, known, ours=ours)
             if pair is not None:
                 offset = check_energies(*pair, section, where, ours=ours)
                 self._add(k, lam, "energy_offset", offset)
-        others = marked(parts, "foreign")
-        beyond = ~others & ~U.isfinite().reshape(x.shape[:2])
+        beyond = weighed & ~others & ~U.isfinite().reshape(x.shape[:2])
         for those, what in (
             (others, "are frames of another molecule, such as cis for trans or a mirror image"),
             (
@@ -141,7 +145,7 @@ class ImportedLevels:
                 "samples of something else",
             ),
         ):
-            share = float(those.double().mean())
+            share = float(those[weighed].double().mean()) if bool(weighed.any()) else 0.0
             if share > 1 - _FEWEST_KEPT:
                 raise UserError(f"{where}: {share:.0%} of its samples {what}")
         names = [file.name for file in files]
@@ -173,7 +177,8 @@ class ImportedLevels:
         draws, walkers = log_weights.shape
         weights = log_weights.T.flatten()
         p = torch.softmax(weights, dim=0)
-        self._add(k, lam, "weights_ess", float(1 / (p.square().sum() * len(p))))
+        of_trajectories = p.reshape(walkers, draws).sum(dim=1)
+        self._add(k, lam, "trajectories_ess", float(1 / of_trajectories.square().sum() / walkers))
         stream = Stream(self._experiment.seed, self._experiment.name, self._name, "weights", k)
         chosen = systematic_indices(weights, draws * walkers, stream)
         walker, draw = chosen // draws, chosen % draws

@@ -12,7 +12,7 @@ import torch
 from jeffreysflow.errors import UserError, shown
 from jeffreysflow.stores.sample_files import ReadSamples
 
-__all__ = ["given_energies", "log_weights_of", "marked"]
+__all__ = ["given_energies", "log_weights_of", "marked", "weightless"]
 
 
 def log_weights_of(
@@ -49,6 +49,15 @@ def marked(parts: Sequence[ReadSamples], mark: Literal["foreign", "unplaced"]) -
     """Which samples [draw, walker] of all files of a level have the ``mark``."""
     given = [(part.x.shape[:2], getattr(part, mark)) for part in parts]
     masks = [np.zeros(shape, dtype=bool) if mask is None else mask for shape, mask in given]
+    return torch.from_numpy(np.concatenate(masks, axis=1))
+
+
+def weightless(parts: Sequence[ReadSamples]) -> torch.Tensor:
+    """Which samples [draw, walker] of all files of a level have the weight 0: whatever they are,
+    they are not counted.
+    """
+    given = [(part.x.shape[:2], part.log_weights) for part in parts]
+    masks = [np.zeros(shape, dtype=bool) if w is None else w == -np.inf for shape, w in given]
     return torch.from_numpy(np.concatenate(masks, axis=1))
 
 

@@ -19,6 +19,8 @@ _GRAVE_SHARE = 0.01
 _MUCH_ELSE = 0.1
 """What is left of hot levels is right without the few frames that went over to cis; so many have
 another cause."""
+_UNEQUAL = 0.5
+"""Of trajectories: with fewer of them variances are more than twice what errors say."""
 _FEWEST = 50.0
 """Samples of equal weight: of fewer no average has an error."""
 
@@ -31,6 +33,7 @@ def doubts_about_import(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
         *_temperatures(diagnostics),
         *_forces(diagnostics),
         *_too_few(diagnostics),
+        *_unequal(diagnostics),
         *_in_another_order(diagnostics),
         *_shares(diagnostics, "duplicated", "are copies of others: errors are too small"),
         *_shares(
@@ -116,6 +119,23 @@ def _in_another_order(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
         f"neighbouring trajectories of level {worst.level} are correlated ({worst.value:.2f}), and "
         "draws are not: [trajectory, draw, coordinate] in the place of [draw, trajectory, "
         "coordinate]? errors are too small"
+    )
+    return [Doubt(text)]
+
+
+def _unequal(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
+    """Errors are those of as many pieces of the whole weight, and where few trajectories have all
+    of it these are pieces of one.
+    """
+    found = [row for row in diagnostics if row.quantity == "trajectories_ess"]
+    low = [row for row in found if row.value < _UNEQUAL]
+    if not low:
+        return []
+    worst = min(low, key=lambda row: row.value)
+    text = (
+        f"trajectories of level {worst.level} weigh very differently: an effective "
+        f"{worst.value:.0%} of them count, and errors are too small (weights up to one constant, "
+        "the same for all trajectories?)"
     )
     return [Doubt(text)]
 

@@ -26,6 +26,7 @@ def _regions(rows: Sequence[EstimateRow]) -> Mapping[str, EstimateRow]:
 def doubts_about_regions(rows: Sequence[EstimateRow]) -> list[Doubt]:
     """Regions that no sample met: who names one wants to know its population."""
     unseen = [name for name, row in _regions(rows).items() if row.value == 0]
+    whole = [name for name, row in _regions(rows).items() if row.value == 1]
     unknown = [
         name
         for name, row in _regions(rows).items()
@@ -34,6 +35,9 @@ def doubts_about_regions(rows: Sequence[EstimateRow]) -> list[Doubt]:
     doubts = []
     if unseen:
         doubts.append(Doubt(f"region {named(unseen)}: never seen, so that its population is not"))
+    if whole and not unseen:
+        text = f"region {named(whole)}: all samples are in it, and what is outside was never seen"
+        doubts.append(Doubt(text, grave=False))
     if unknown:
         text = f"region {named(unknown)}: seen too rarely for an error of its population"
         doubts.append(Doubt(text, grave=False))
@@ -64,7 +68,7 @@ def disagreement_about_regions(rows: Sequence[EstimateRow], witness: Witness) ->
     if unsure:
         text = (
             f"region {named(unsure)}: its population is not that of the reference {witness.name}, "
-            "which has no error of it"
+            "and one of them has no error"
         )
         doubts.append(Doubt(text))
     gained = [name for name in scores if ours[name].value > 0 and theirs[name].value == 0]
@@ -78,10 +82,11 @@ def _far_off(ours: EstimateRow, theirs: EstimateRow) -> bool:
     """Whether a population with an error, or what is left of it, is several times, and many errors,
     from one without.
     """
-    if not ours.stderr or theirs.stderr or not 0 < theirs.value < 1:
+    known, unsure = (ours, theirs) if ours.stderr else (theirs, ours)
+    if not known.stderr or unsure.stderr or not 0 < unsure.value < 1:
         return False
-    apart = abs(ours.value - theirs.value) > LARGEST_Z * ours.stderr
-    ratios = ours.value / theirs.value, (1 - ours.value) / (1 - theirs.value)
+    apart = abs(known.value - unsure.value) > LARGEST_Z * known.stderr
+    ratios = known.value / unsure.value, (1 - known.value) / (1 - unsure.value)
     return apart and any(not 1 / _FAR_OFF < ratio < _FAR_OFF for ratio in ratios)
 
 

@@ -106,6 +106,10 @@ def build_measured(experiment: Experiment, potential: Potential) -> Measured:
     for name, text in experiment.regions.items():
         if wrong := beyond_period(text, intervals):
             raise UserError(f"regions.{name}: {wrong}")
+    for i, part in enumerate(experiment.profiles):
+        ends = f"{part.lower:.6g} < {part.expression} < {part.upper:.6g}"
+        if wrong := beyond_period(ends, intervals):
+            raise UserError(f"profiles[{i}]: {wrong}")
     return Measured(
         parse_observables(experiment.observables, d, named),
         [

@@ -48,6 +48,7 @@ def build_molecule(section: MoleculeConfig, workers: int = 1) -> Molecule:
     force_field = None if through_openmm else force_field_of(model.system)
     energy = openmm_energy(model.system, workers) if force_field is None else force_field
     if section.coordinates == "cartesian":
+        _refuse_long_bonds(section, model.topology, reference)
         chart: Chart | Cartesian = Cartesian(reference, section.length)
     else:
         kT = GAS_CONSTANT * section.temperature
@@ -108,6 +109,8 @@ _BONDED = {
 
 
 _SHOWN = 8
+_LONGEST_BOND = 0.35
+"""nm, which no covalent bond is."""
 
 
 def _molecule(
@@ -125,7 +128,10 @@ def _molecule(
             f"potential: distances.{both[0]}: {both[0]} is a torsion of the backbone; take another "
             "name"
         )
-    dihedrals = {**backbone, **_atoms(section, "dihedrals", topology)}
+    named = _atoms(section, "dihedrals", topology)
+    for key, groups in (("dihedrals", named), ("distances", distances)):
+        _refuse_alike(key, groups, chart, topology)
+    dihedrals = {**backbone, **named}
     return Molecule(
         energy,
         chart,
@@ -136,6 +142,20 @@ def _molecule(
         derivatives,
         _coordinates(section, chart, reference),
     )
+
+
+def _refuse_alike(
+    key: str, groups: Mapping[str, tuple[int, ...]], chart: Chart | Cartesian, topology: Topology
+) -> None:
+    """Of three like hydrogens the target holds each in a third of the circle only."""
+    for name, atoms in groups.items():
+        alike = sorted(set(atoms) & chart.alike)
+        if alike:
+            raise UserError(
+                f"potential: {key}.{name}: {topology.place(alike[0])} is one of three like "
+                "hydrogens, of which the target counts one order in the place of all; allowed: the "
+                "atom that they are on, or `coordinates: cartesian`"
+            )
 
 
 def _coordinates(
@@ -152,6 +172,21 @@ def _coordinates(
         f"bonds are {chart.stretch(r):.3g} times as long as they should be (PDB files are in "
         "Angstrom)"
     )
+
+
+def _refuse_long_bonds(
+    section: MoleculeConfig, topology: Topology, reference: torch.Tensor
+) -> None:
+    """No coordinates tell here whether the structure is of this molecule."""
+    pairs = torch.tensor(topology.bonds, dtype=torch.int64).reshape(-1, 2)
+    lengths = (reference[pairs[:, 0]] - reference[pairs[:, 1]]).norm(dim=1)
+    if len(lengths) and float(lengths.max()) > _LONGEST_BOND:
+        first, second = (topology.place(int(atom)) for atom in pairs[int(lengths.argmax())])
+        raise UserError(
+            f"potential: {section.structure or section.pdb} is no structure of this molecule: "
+            f"{first} and {second} are bonded, and {float(lengths.max()):.3g} nm apart; atoms of "
+            "another order, or other units"
+        )
 
 
 def _check_count(section: MoleculeConfig | AseConfig, topology: Topology) -> None:

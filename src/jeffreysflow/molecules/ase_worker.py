@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -81,11 +82,11 @@ class _Evaluate:
     """Atoms that are made when they are first needed, and not pickled."""
 
     def __init__(self, told: str) -> None:
-        self._told = told
+        self._told, self._said = told, False
         self._atoms: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_told": self._told, "_atoms": None}
+        return {"_told": self._told, "_said": False, "_atoms": None}
 
     def check(self) -> None:
         elements, calculator, parameters = json.loads(self._told)
@@ -101,12 +102,24 @@ class _Evaluate:
         self._atoms = Atoms(elements, positions=np.zeros((len(elements), 3)))
         self._atoms.calc = made
 
+    def _say_once(self, error: Exception) -> None:
+        if not self._said:
+            text = f"{described(error)}: such configurations have an infinite energy"
+            print(f"potential.ase.calculator: {text}", file=sys.stderr, flush=True)
+        self._said = True
+
     def __call__(self, row: np.ndarray) -> tuple[float, np.ndarray]:
         if self._atoms is None:
             self.check()
         self._atoms.set_positions(row.reshape(-1, 3) / ANGSTROM)
-        energy = self._atoms.get_potential_energy()
-        gradient = -self._atoms.get_forces().reshape(-1)
+        from ase.calculators.calculator import CalculationFailed, SCFError
+
+        try:
+            energy = self._atoms.get_potential_energy()
+            gradient = -self._atoms.get_forces().reshape(-1)
+        except (CalculationFailed, SCFError) as error:
+            self._say_once(error)
+            return math.inf, np.zeros_like(row)
         return float(energy) * ELECTRONVOLT, gradient * (ELECTRONVOLT / ANGSTROM)
 
 

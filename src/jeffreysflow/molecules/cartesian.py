@@ -40,6 +40,11 @@ class Cartesian(nn.Module):
     def dimension(self) -> int:
         return self.domain.dimension
 
+    @property
+    def alike(self) -> frozenset[int]:
+        """None: each atom is itself."""
+        return frozenset()
+
     def positions(self, x: torch.Tensor) -> torch.Tensor:
         """[atom, 3, n] in nm, of coordinates [n, 3 N]."""
         return self.reference.to(x).unsqueeze(2) + self.length * _split(x)

@@ -107,6 +107,12 @@ class Chart(nn.Module):
     def dimension(self) -> int:
         return self.domain.dimension
 
+    @property
+    def alike(self) -> frozenset[int]:
+        """The hydrogens of rotors: which is which no coordinate tells."""
+        sites = (site for rotor in self.plan.rotors for site in rotor.sites)
+        return frozenset(self.tree.sites[site].atom for site in sites)
+
     def scaled(self, scale: torch.Tensor) -> Chart:
         """The same chart in other units [d] of its Euclidean coordinates."""
         centre = self.centre.clone()

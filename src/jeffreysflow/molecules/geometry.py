@@ -30,7 +30,8 @@ def angle(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     derivative at 0 and pi, where it has none, is 0.
     """
     normal = cross(u, v)
-    return torch.atan2(dot(normal, normal).clamp(min=_TINY).sqrt(), dot(u, v))
+    tiny = max(_TINY, torch.finfo(u.dtype).tiny)
+    return torch.atan2(dot(normal, normal).clamp(min=tiny).sqrt(), dot(u, v))
 
 
 def dihedral(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:

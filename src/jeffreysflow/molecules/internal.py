@@ -21,6 +21,8 @@ __all__ = ["internal_chart"]
 
 _STIFF = 50.0
 """kJ/mol: nothing turns about a bond whose dihedral terms have such a barrier."""
+_OUT_OF_PLANE = math.radians(4)
+"""What three angles of an atom may lack of a whole turn."""
 _ALIKE = 1e-6
 """kJ/mol, by which energies may differ when hydrogens that are alike change places."""
 _LARGEST = {"bonds": 0.02, "angles": 0.2, "torsions": 0.3}
@@ -60,7 +62,8 @@ def internal_chart(
         if _alike(r, hydrogens, energy)
     }
     torsions, angles = found.torsions[:, 0].numpy(), found.angles[:, 0].numpy()
-    plan = made_plan(topology, tree, torsions, angles, rotors, stiff)
+    planar = set() if force_field is None else _planar(topology, force_field)
+    plan = made_plan(topology, tree, torsions, angles, rotors, stiff, planar)
     bonds, bends = _centres(tree, found, force_field)
     refuse_straight(topology, tree, bends.numpy(), "the force field")
     chart = Chart(tree, plan, bonds, bends)
@@ -99,6 +102,23 @@ def _stiff(topology: Topology, r: torch.Tensor, field: ForceField) -> set[frozen
                 axis = frozenset(atoms[1:3])
                 profiles[axis] = profiles.get(axis, torch.zeros_like(turn)) + wave
     return {axis for axis, wave in profiles.items() if float(wave.max() - wave.min()) > _STIFF}
+
+
+def _planar(topology: Topology, field: ForceField) -> set[int]:
+    """Atoms with three neighbours whose angles by the force field make a whole turn."""
+    sums: dict[int, list[float]] = {}
+    for term in field.bonded:
+        if isinstance(term, Angles):
+            for (_, centre, _), theta in zip(
+                term.atoms.T.tolist(), term.theta[:, 0].tolist(), strict=True
+            ):
+                sums.setdefault(centre, []).append(theta)
+    return {
+        centre
+        for centre, angles in sums.items()
+        if len(topology.neighbours[centre]) == len(angles) == 3
+        and sum(angles) > 2 * math.pi - _OUT_OF_PLANE
+    }
 
 
 def _centres(

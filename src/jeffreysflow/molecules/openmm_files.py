@@ -119,7 +119,23 @@ def _model(source: Path, system: Any, topology: Any, structure: Path) -> Model:
         raise UserError(
             f"{structure}: positions of {len(positions)} atoms, for a molecule of {ours.atoms}"
         )
+    _refuse_other_order(source, system, ours)
     return Model(system, ours, positions)
+
+
+def _refuse_other_order(source: Path, system: Any, topology: Topology) -> None:
+    """A system that has bonds has one for each of the topology's."""
+    forces = [each for each in system.getForces() if type(each).__name__ == "HarmonicBondForce"]
+    bonds = [force.getBondParameters(i)[:2] for force in forces for i in range(force.getNumBonds())]
+    fixed = [system.getConstraintParameters(i)[:2] for i in range(system.getNumConstraints())]
+    known = {frozenset(pair) for pair in (*bonds, *fixed)}
+    missing = [pair for pair in topology.bonds if frozenset(pair) not in known]
+    if bonds and missing:
+        first, second = (topology.place(atom) for atom in missing[0])
+        raise UserError(
+            f"{source}: the system has no bond between {first} and {second}, which the topology "
+            f"has, and {len(missing) - 1} more: atoms of another order, or another molecule"
+        )
 
 
 def refuse_fixed(system: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from jeffreysflow.molecules.placing import Internals, Placing
 from jeffreysflow.molecules.topology import Topology
 from jeffreysflow.molecules.tree import Tree, build_tree
 
-__all__ = ["extended_peptide", "write_peptide"]
+__all__ = ["extended_peptide", "main", "write_peptide"]
 
 _NAMES = {
     **{"A": "ALA", "C": "CYS", "D": "ASP", "E": "GLU", "F": "PHE", "G": "GLY", "H": "HIE"},
@@ -51,9 +52,10 @@ def extended_peptide(sequence: str) -> tuple[Any, np.ndarray]:
     """
     app = require_openmm("a peptide").app
     unknown = [letter for letter in sequence if letter not in _NAMES]
-    if unknown or len(sequence) < 2:
-        found = unknown[0] if unknown else sequence
-        raise UserError(f"sequence: unknown '{found}'; {allowed_names(found, _NAMES)}")
+    if unknown:
+        raise UserError(f"sequence: unknown '{unknown[0]}'; {allowed_names(unknown[0], _NAMES)}")
+    if len(sequence) < 2:
+        raise UserError(f"sequence: {len(sequence)} amino acids; allowed: two or more")
     field = app.ForceField(*_FORCE_FIELD)
     topology = _topology(app, field, [_NAMES[letter] for letter in sequence])
     system = field.createSystem(topology, constraints=None, rigidWater=False)
@@ -157,5 +159,20 @@ def write_peptide(sequence: str, file: Path) -> None:
         openmm.app.PDBFile.writeFile(topology, positions * openmm.unit.nanometer, opened)
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Write the PDB file that the command line asks for; the exit code."""
+    try:
+        if len(arguments) != 2:
+            raise UserError("usage: python -m jeffreysflow.molecules.peptide SEQUENCE FILE.pdb")
+        sequence, file = arguments[0], Path(arguments[1])
+        if not file.parent.is_dir():
+            raise UserError(f"{file}: no such folder")
+        write_peptide(sequence, file)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    write_peptide(sys.argv[1], Path(sys.argv[2]))
+    sys.exit(main(sys.argv[1:]))

@@ -75,6 +75,7 @@ def made_plan(
     angles: np.ndarray,
     rotors: Collection[int],
     stiff: Collection[frozenset[int]],
+    planar: Collection[int] = (),
 ) -> Plan:
     """The plan for a molecule as its reference structure has it.
 
@@ -83,6 +84,7 @@ def made_plan(
     torsions, angles : of the reference structure, [N - 3] and [N - 2], in the tree's order.
     rotors : the groups that are turned by 120 degrees into themselves.
     stiff : bonds that nothing turns about: an amide's, a double bond.
+    planar : atoms whose three neighbours lie in a plane with them, whatever the reference shows.
 
     Raises
     ------
@@ -105,7 +107,8 @@ def made_plan(
             offsets += [] if found is None else [found]
         for site in others:
             assert site is not None
-            offsets.append(_sibling(topology, tree, site, main, torsions))
+            flat = tree.sites[site].parent in planar
+            offsets.append(_sibling(topology, tree, site, main, torsions, flat))
     return Plan(tuple(free), tuple(offsets), tuple(turning))
 
 
@@ -129,11 +132,16 @@ def _main(
 
 
 def _sibling(
-    topology: Topology, tree: Tree, site: int, main: int | None, torsions: np.ndarray
+    topology: Topology,
+    tree: Tree,
+    site: int,
+    main: int | None,
+    torsions: np.ndarray,
+    planar: bool,
 ) -> Offset:
     origin = 0.0 if main is None else torsions[main]
     offset = math.remainder(torsions[site] - origin, 2 * math.pi)
-    if abs(offset) > _PLANAR:
+    if planar or abs(offset) > _PLANAR:
         interval = (0.0, 2 * math.pi)
         centre = _rounded(offset % (2 * math.pi))
     else:

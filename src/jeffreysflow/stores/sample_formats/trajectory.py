@@ -71,15 +71,15 @@ class Trajectory(SampleFormat):
                 x[first:last][kept[first:last]] = found.x.numpy()
                 dropped.update(found.dropped)
         _check_count(file, last, frames)
-        if not kept.any():
-            raise UserError(
-                f"{file}: all {frames} frames are of another molecule: {_told(dropped)}"
-            )
         placed = getattr(target, "place", None) is None
         unplaced = None if placed else np.ones((frames, 1), dtype=bool)
         if kept.all():
             return ReadSamples(x[:, None], unplaced=unplaced)
         print(f"{file}: of {frames} frames left out: {_told(dropped)}", flush=True)
+        if not kept.any():
+            x[:] = getattr(target, "structure", torch.zeros(target.dimension)).numpy()
+            foreign = np.ones((frames, 1), dtype=bool)
+            return ReadSamples(x[:, None], foreign=foreign, unplaced=unplaced)
         there = np.where(kept, np.arange(frames), 0)
         there[: kept.argmax()] = kept.argmax()  # before the first
         x = x[np.maximum.accumulate(there)]
