@@ -6,16 +6,24 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from scipy.cluster.vq import kmeans2
 
+from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.flows.box import spline_box
 from jeffreysflow.flows.discrete import DiscreteFlow
 from jeffreysflow.flows.integrator import Field, get_integrator, integrator_names
 from jeffreysflow.flows.jacobian import Jacobian, get_jacobian, jacobian_names, unit_rows
+from jeffreysflow.flows.jacobians import flow_perturbation as module_of_perturbation
+from jeffreysflow.flows.jacobians.flow_perturbation import FlowPerturbation
 from jeffreysflow.flows.jacobians.stepwise import _centres
+from jeffreysflow.flows.map import build_map
+from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
 
 DRAWS = 100_000
@@ -359,6 +367,44 @@ def test_a_solution_of_the_last_newton_step_is_one(monkeypatch: pytest.MonkeyPat
     # quadratically: one step fewer leaves a defect that one more takes away
     assert fewest is not None
     assert fewest == 4
+
+
+def test_a_perturbation_is_larger_than_the_error_of_a_step() -> None:
+    base = Base(Domain.euclidean(2), sd=1e-3)
+    box = spline_box(base, base.sample(10, Stream(1)))
+    made = partial(build_map, "continuous", box=box, base=base, stream=Stream(2))
+    settings = {"parameters": {"hidden": 8, "layers": 1}, "jacobian": "flow_perturbation"}
+    made(settings | {"jacobian_parameters": {"scale": 1e-8}})
+    with pytest.raises(UserError, match=r"scale must be at least 1e-09, .* found 1e-12"):
+        made(settings | {"jacobian_parameters": {"scale": 1e-12}})
+
+
+def test_a_verdict_on_the_variance_rests_on_more_than_one_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many coordinates there are; a few at a time."""
+    rows = []
+    bound = FlowPerturbation._beyond_bound
+
+    def seen(self: Any, flow: DiscreteFlow, z: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
+        rows.append(len(z))
+        return bound(self, flow, z, origin)
+
+    monkeypatch.setattr(FlowPerturbation, "_beyond_bound", seen)
+    monkeypatch.setattr(module_of_perturbation, "_NUMBERS", 12)
+    jacobian = get_jacobian("flow_perturbation", scale=0.1)
+    jacobian.prepare(2, 2)
+    z = Stream(1).normal(40, 2)
+    flow = DiscreteFlow(lambda x, t: -0.1 * x, get_integrator("heun"), 2)
+    jacobian.double().learn(flow, z, lambda n, m: Stream(2).normal(n, m))
+    assert rows == [3] * 5 + [1]
+
+
+def test_a_cluster_that_is_left_without_samples_is_that_of_all() -> None:
+    x = Stream(1).normal(3, 2).repeat_interleave(20, dim=0)
+    centres = _centres(x, 5)
+    assert bool(centres.isfinite().all())
+    assert len(centres) == 5
 
 
 def test_clusters_of_many_coordinates_are_those_of_the_wells() -> None:

@@ -21,7 +21,13 @@ from jeffreysflow.analysis.typical_weights import typical_of
 from jeffreysflow.config.reference import FixedLadder
 from jeffreysflow.distillation.ensemble import Ensemble, systematic_indices
 from jeffreysflow.distillation.extended import ExtendedTarget
-from jeffreysflow.distillation.sampler import Island, metropolis_island, moved, smc_island
+from jeffreysflow.distillation.sampler import (
+    Island,
+    metropolis_island,
+    moved,
+    smc_island,
+    temperatures,
+)
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import spline_box
@@ -412,6 +418,26 @@ def test_an_energy_that_is_not_a_number_is_refused_where_it_is_only_proposed() -
         assert bool(extended.drawn(8, Stream(1)).image.V.isfinite().all())
         with pytest.raises(UserError, match=r"here: generate: the energy of .* is not a number"):
             make()
+
+
+def test_samples_of_which_none_has_a_weight_are_refused_or_doubted() -> None:
+    base = Base(LINE)
+
+    class Nowhere(Potential):
+        domain = LINE
+
+        def energy(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(x[:, 0], torch.inf)
+
+    extended = ExtendedTarget([still(base)], AnnealingPath(base, Nowhere()), 1000)
+    with pytest.raises(UserError, match="none of 20 samples of the flow has any weight"):
+        temperatures(extended, 20, 0.8, 1, 0.5, Stream(1))
+    island = metropolis_island(extended, 8, 4, 0, 0.5, Stream(1))
+    assert bool((island.ensemble.log_weights == -torch.inf).all())
+    size = EstimateRow(1, "ess_of_islands", math.nan)
+    (doubt,) = about_random_weights({"ess_of_islands": size})
+    assert doubt.grave
+    assert "none of its islands has any weight" in doubt.text
 
 
 def test_a_velocity_without_a_derivative_leaves_no_silent_zero(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,58 @@ def test_random_parameters_are_the_same_again(tmp_path: Path) -> None:
     )
     assert torch.equal(one.state_dict()["module.a.weight"], two.state_dict()["module.a.weight"])
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+DRAWN = """
+import {what}
+import torch
+OFF = {drawn}
+class V(torch.nn.Module):
+    def forward(self, x, t):
+        return -x + float(OFF)
+def velocity():
+    return V()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "drawn", "same"),
+    [
+        ("torch", "torch.randn(1)", True),
+        ("random", "random.random()", True),
+        ("numpy", "numpy.random.rand()", True),
+        ("numpy", "numpy.random.default_rng().random()", False),
+    ],
+)
+def test_what_is_drawn_when_it_is_imported_is_the_same_again_or_refused(
+    tmp_path: Path, what: str, drawn: str, same: bool
+) -> None:
+    """Each stage imports it anew, and all of them have to run one flow."""
+    file = tmp_path / "drawn.py"
+    file.write_text(DRAWN.format(what=what, drawn=drawn))
+    before = random.getstate()
+    state = torch.random.get_rng_state()
+    if not same:
+        with pytest.raises(UserError, match="is another one each time it is made"):
+            own_flow(tmp_path, "x", {"a": torch.ones(1)}, file=str(file), weights=None)
+        return
+    x = torch.zeros(1, 2).double()
+    one, two = (
+        own_flow(tmp_path, "x", {"a": torch.ones(1)}, file=str(file), weights=None)
+        for _ in range(2)
+    )
+    t = torch.zeros(1, 1).double()
+    assert torch.equal(one.velocity(x, t), two.velocity(x, t))  # type: ignore[operator]
+    assert random.getstate() == before
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_buffer_that_the_first_call_makes_is_refused(tmp_path: Path) -> None:
+    """What is stored of the flow would not fit a fresh module."""
+    cache = "self.register_buffer('cache', x[:1].clone(), persistent={})\n        return self.a(x)"
+    with pytest.raises(UserError, match=r"keeps 'cache' from its first call on"):
+        own_flow(tmp_path, cache.format(True))
+    own_flow(tmp_path, cache.format(False))
 
 
 def test_all_files_that_it_is_made_of_are_known(tmp_path: Path) -> None:

@@ -433,11 +433,25 @@ flows: {f: {reference: r}}
 """
 
 
-def resolved(folder: Path, points: str) -> Experiment:
-    loaded(folder, BY_ROWS + PRIOR, points)
+def resolved(folder: Path, points: str, code: str | None = None) -> Experiment:
+    loaded(folder, code or BY_ROWS + PRIOR, points)
     (folder / "terms.yaml").write_text(EXPERIMENT)
     project = Project(experiments=[str(folder / "terms.yaml")], scale="quick")
     return resolve_experiment(folder / "terms.yaml", project)
+
+
+@pytest.mark.parametrize("drawn", ["numpy.random.rand()", "numpy.random.default_rng().random()"])
+def test_what_an_energy_draws_at_import_is_the_same_again_or_refused(
+    tmp_path: Path, drawn: str
+) -> None:
+    """Every process imports it anew."""
+    code = f"import numpy\n{BY_INDEX}\nOFF = {drawn}\ndef prior(x): return OFF * x[:, 0] ** 2\n"
+    experiment = resolved(tmp_path, POINTS, code=code)
+    if "default_rng" not in drawn:
+        check_experiment(experiment)
+        return
+    with pytest.raises(UserError, match="the energy is another one each time its file is imported"):
+        check_experiment(experiment)
 
 
 def test_the_data_are_part_of_the_experiment(tmp_path: Path) -> None:

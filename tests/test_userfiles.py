@@ -138,6 +138,13 @@ def test_a_helper_hidden_by_an_installed_module_is_named(tmp_path: Path) -> None
         written(tmp_path, mine="import yaml\n" + PLAIN, yaml="k = 1\n")
 
 
+def test_a_package_hidden_by_an_installed_module_is_named(tmp_path: Path) -> None:
+    (tmp_path / "yaml").mkdir()
+    (tmp_path / "yaml" / "__init__.py").write_text("k = 1\n")
+    with pytest.raises(UserError, match=r"'import yaml' finds an installed module, not .*__init__"):
+        written(tmp_path, mine="import yaml\n" + PLAIN)
+
+
 def test_a_dataclass_with_annotations_as_text_works(tmp_path: Path) -> None:
     source = (
         "from __future__ import annotations\nfrom dataclasses import dataclass\n"

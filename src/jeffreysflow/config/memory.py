@@ -34,6 +34,7 @@ _ROWS_AT_A_TIME = 1 << 16
 _GRID = 1024
 _EXACT_SAMPLES = 20_000
 _COPIES_OF_WEIGHTS = 8
+_SAMPLES_OF_EXCESS = 256
 _MOST_MEMBERS = 1 << 24
 """Of mini-batches, at a time."""
 
@@ -99,6 +100,8 @@ def _numbers(experiment: Experiment, stage: str, source: str, d: int) -> float:
             # an island with its random numbers, and where a move would take it
             each = generation.samples // generation.sampling.islands
             pushed += 4 * each * (d + 3 + _normals(flow, d))
+        # two sets of random numbers of some samples tell what variance they add
+        pushed += 2 * _SAMPLES_OF_EXCESS * _normals(flow, d)
         return pushed + 2 * (_of_weights(flow, d) + _of_learnt(flow, d))
     if stage == "beads":
         group = generation.group or generation.samples / 32
@@ -189,7 +192,7 @@ def _normals(flow: FlowConfig, d: int) -> int:
     jacobian = flow.network.jacobian
     if jacobian.kind == "brute_force":
         return 0
-    m = jacobian.parameters.get("directions", 1)
+    m = 2 if jacobian.parameters.get("corrected") else jacobian.parameters.get("directions", 1)
     return flow.network.steps * d * (m if isinstance(m, int) else 1)
 
 
@@ -252,12 +255,17 @@ def _of_exact_samples(experiment: Experiment, flow: str, d: int) -> float:
     """Exact samples from a grid of 1024 points a coordinate or more, pulled back through a flow."""
     truth = experiment.truth
     if truth is None or experiment.path_integral is not None:
-        return 0.0
+        return _of_pulling(experiment.flow(flow), d)
     grid = 0.0
     if truth.method == "quadrature":
         grid = float(max(truth.points, _GRID) ** min(d, 2) * (2 * d + 6))
-    section = experiment.flow(flow)
-    return grid + _of_push(section, min(_EXACT_SAMPLES, _rows_pushed(section, d)), d)
+    return grid + _of_pulling(experiment.flow(flow), d)
+
+
+def _of_pulling(flow: FlowConfig, d: int) -> float:
+    """The maps of a flow, and some samples on their way back."""
+    rows = min(_EXACT_SAMPLES, _rows_pushed(flow, d))
+    return _of_push(flow, rows, d) + _of_weights(flow, d) + _of_learnt(flow, d)
 
 
 def _measured(experiment: Experiment) -> int:

@@ -143,9 +143,14 @@ def temperatures(
 
     Raises
     ------
-    UserError : there would be more than 200.
+    UserError : there would be more than 200, or no point has any weight.
     """
     points, beta = target.drawn(n, stream), 0.0
+    if bool((points.image.log_weights == -math.inf).all()):
+        raise UserError(
+            f"sampling: none of {n} samples of the flow has any weight, their energies are "
+            "infinite; allowed: a flow that draws where the density is not 0"
+        )
     betas: list[float] = []
     log_weights = torch.zeros_like(points.image.V)
     while beta < 1.0:

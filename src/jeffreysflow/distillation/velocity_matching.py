@@ -31,7 +31,8 @@ class VelocityMatching(Loss):
     that of x_1.
 
     Times are stratified over the rows of a batch, which are in random order, and shifted from step
-    to step: they need no random numbers.
+    to step: they need no random numbers. Each of several processes pairs and stratifies the rows
+    that it has, so that with another number of them it is another batch.
     """
 
     inverts = False

@@ -56,6 +56,7 @@ class IntegratedFlow(TransportMap):
         self._integrator = get_integrator(integrator)
         self.particle_dimension = particle_dimension
         self.jacobian = get_jacobian(jacobian, **jacobian_parameters)
+        self.jacobian.refuse_unit(widths)
         self.jacobian.prepare(steps, dimension, self._discrete().degrees(dimension))
         self.how = {
             "integrator": integrator,
@@ -95,7 +96,7 @@ class IntegratedFlow(TransportMap):
             x, log_r = self.jacobian.push(flow, z, normals)
         self.evaluations += flow.evaluations
         # a weight of 0 would leave out what is there, and nothing would tell
-        bad = int((log_r.isnan() | (log_r == torch.inf)).sum())
+        bad = int((~log_r.isfinite()).sum())
         if bad:
             raise MapError(
                 f"map '{self.kind}': the Jacobian factor of {bad} of {len(z)} samples is not a "

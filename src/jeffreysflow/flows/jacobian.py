@@ -47,6 +47,14 @@ class Jacobian(nn.Module, ABC):
         UserError : it is not for such a flow.
         """
 
+    def refuse_unit(self, unit: torch.Tensor) -> None:
+        """
+        Raises
+        ------
+        UserError : it perturbs by less than can be told from the error of a step in these units,
+            the widths of the base.
+        """
+
     @abstractmethod
     def normals(self, steps: int, d: int) -> int:
         """How many standard normal numbers a sample takes."""

@@ -34,7 +34,9 @@ def about_random_weights(last: Mapping[str, EstimateRow]) -> list[Doubt]:
         )
         doubts.append(Doubt(text))
     islands = last.get("ess_of_islands")
-    if islands is not None and islands.value < _FEWEST_ISLANDS:
+    if islands is not None and math.isnan(islands.value):
+        doubts.append(Doubt("none of its islands has any weight"))
+    elif islands is not None and islands.value < _FEWEST_ISLANDS:
         text = f"its islands weigh very differently: an effective {islands.value:.0%} of them count"
         doubts.append(Doubt(text))
     doubts += _about_beginnings(last)

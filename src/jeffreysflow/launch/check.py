@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.convergence import block_size
@@ -17,10 +19,13 @@ from jeffreysflow.potentials.checks import check_potential, check_resolution
 from jeffreysflow.potentials.consistency import check_consistency
 from jeffreysflow.potentials.probe import check_density
 from jeffreysflow.potentials.term_checks import check_terms
+from jeffreysflow.streams import Stream
 from jeffreysflow.truth.exact_map import exact_inputs
 from jeffreysflow.truth.quadrature import grid_axes
 
 __all__ = ["check_experiment"]
+
+_ROWS = 24
 
 
 def check_experiment(experiment: Experiment) -> None:
@@ -46,6 +51,8 @@ def check_experiment(experiment: Experiment) -> None:
     if isinstance(path.target, FiniteSum):
         check_terms(path.target, path.base, name)
     check_potential(path.target, path.base, name)
+    if experiment.potential.file is not None:
+        _refuse_another_each_time(experiment, name)
     check_consistency(path.target, path.base, name)
     _check_where_it_matters(experiment, path.target, path.base, name)
     target = path.target
@@ -60,6 +67,19 @@ def check_experiment(experiment: Experiment) -> None:
         exact_inputs(path.target)
     generation = experiment.generation
     block_size(generation.samples, generation.convergence, generation.group)
+
+
+def _refuse_another_each_time(experiment: Experiment, name: str) -> None:
+    """Every process imports the file for itself."""
+    one, other = (build_bare_potential(experiment) for _ in range(2))
+    x = Base(one.domain).sample(_ROWS, Stream(0, "made alike"))
+    with torch.no_grad():
+        U, again = one.energy(x), other.energy(x)
+    if not torch.equal(U.nan_to_num(), again.nan_to_num()):
+        raise UserError(
+            f"{name}: the energy is another one each time its file is imported; something in it is "
+            "drawn: give it a seed, or read it from a file"
+        )
 
 
 def _check_where_it_matters(

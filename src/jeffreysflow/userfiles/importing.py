@@ -9,12 +9,14 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import random
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from jeffreysflow.errors import UserError, described
@@ -36,7 +38,8 @@ def import_user_file(file: Path) -> UserModule:
     """Import ``file``; modules beside it can be imported by it, and shadow no others.
 
     Each call reads the sources anew. What the file changes of the process (the default dtype, the
-    working directory, the search path of modules) is put back.
+    working directory, the search path of modules) is put back. Random numbers that torch, NumPy or
+    Python draw meanwhile are the same each time.
 
     Raises
     ------
@@ -120,12 +123,12 @@ def _refuse_hidden(file: Path, sources: Iterable[Path]) -> None:
     """
     for source in sources:
         for name in sorted(_imported_names(source) - sys.stdlib_module_names):
-            beside = file.parent / f"{name}.py"
-            if beside.is_file() and beside != file and _is_taken(name):
-                raise UserError(
-                    f"{source}: 'import {name}' finds an installed module, not {beside}; rename "
-                    "that file"
-                )
+            for beside in (file.parent / f"{name}.py", file.parent / name / "__init__.py"):
+                if beside.is_file() and beside != file and _is_taken(name):
+                    raise UserError(
+                        f"{source}: 'import {name}' finds an installed module, not {beside}; "
+                        "rename that"
+                    )
 
 
 def _imported_names(source: Path) -> set[str]:
@@ -162,16 +165,25 @@ def _source(name: str) -> Path | None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put back what a file may change of the process."""
+    """Put back what a file may change of the process; random numbers meanwhile are the same each
+    time.
+    """
     dtype, threads, gradients = (
         torch.get_default_dtype(),
         torch.get_num_threads(),
         torch.is_grad_enabled(),
     )
     folder, places = os.getcwd(), list(sys.path)
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 -- what files use
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            random.seed(0)
+            np.random.seed(0)  # noqa: NPY002
+            torch.manual_seed(0)
+            yield
     finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)
         torch.set_grad_enabled(gradients)

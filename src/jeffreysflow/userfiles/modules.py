@@ -48,8 +48,7 @@ def make_module(file: Path, name: str) -> MadeModule:
             f"{file}: '{name}' must be a function that makes a torch module, found {shown(make)}"
         )
     try:
-        with undisturbed(), torch.random.fork_rng(devices=[]), files_opened(file.parent) as opened:
-            torch.manual_seed(0)
+        with undisturbed(), files_opened(file.parent) as opened:
             module = make()
     except (Exception, SystemExit) as error:
         raise UserError(f"{file}: {name}() raised {described(error)}") from error

@@ -16,7 +16,8 @@ from jeffreysflow.streams import Stream
 
 _HIDDEN = 64
 _STEPS, _BATCH, _LEARNING_RATE = 600, 256, 3e-3
-_BOUNDED, _NUMBERS = 64, 1_000_000
+_BOUNDED, _FEWEST_BOUNDED, _NUMBERS = 64, 16, 1_000_000
+_LEAST_SCALE = 1e-6
 
 
 class FlowPerturbation(Jacobian):
@@ -59,6 +60,15 @@ class FlowPerturbation(Jacobian):
                 linear(d, _HIDDEN, Stream(0, "backward scale", d)),
                 nn.SiLU(),
                 linear(_HIDDEN, 1, None),
+            )
+
+    def refuse_unit(self, unit: torch.Tensor) -> None:
+        least = _LEAST_SCALE * float(unit.max())
+        if self._scale is not None and self._scale < least:
+            raise UserError(
+                f"flow_perturbation: scale must be at least {least:.2g}, a millionth of the base's "
+                f"width, found {self._scale:g}: it is told from the error of a step no more; "
+                "without a scale it is the limit"
             )
 
     def normals(self, steps: int, d: int) -> int:
@@ -114,15 +124,21 @@ class FlowPerturbation(Jacobian):
                 group["lr"] = _LEARNING_RATE * (1 - step / _STEPS)
             optimiser.step()
 
-        some = slice(min(_BOUNDED, max(1, _NUMBERS // z.shape[1] ** 2)))
-        self._beyond.fill_(self._beyond_bound(flow, z[some], origin[some]))
+        at_a_time = max(1, _NUMBERS // z.shape[1] ** 2)
+        some = min(_BOUNDED, max(_FEWEST_BOUNDED, at_a_time), len(z))
+        starts = range(0, some, at_a_time)
+        parts = [slice(start, min(start + at_a_time, some)) for start in starts]
+        beyond = torch.cat([self._beyond_bound(flow, z[part], origin[part]) for part in parts])
+        self._beyond.fill_(float(beyond.double().mean()))
 
     @property
     def infinite_variance(self) -> float:
         return float(self._beyond)
 
-    def _beyond_bound(self, flow: DiscreteFlow, z: torch.Tensor, origin: torch.Tensor) -> float:
-        """The share of samples where the backward scale is so large that the variance of the factor
+    def _beyond_bound(
+        self, flow: DiscreteFlow, z: torch.Tensor, origin: torch.Tensor
+    ) -> torch.Tensor:
+        """Of which samples [n] the backward scale is so large that the variance of the factor
         is infinite, by the smallest singular value of the inverse's Jacobian there.
         """
         with torch.no_grad():
@@ -133,7 +149,7 @@ class FlowPerturbation(Jacobian):
                 whole = flow.jacobian_back(k, states[k + 1]) @ whole
             values = torch.linalg.svdvals(whole)[:, flow.degrees(z.shape[1]) - 1]
             bound = 0.5 * math.log(2) + math.log(self._scale or 1.0) + values.log()
-            return float((self._log_backward_scale(origin) >= bound).double().mean())
+            return torch.ge(self._log_backward_scale(origin), bound)
 
     def _log_backward_scale(self, origin: torch.Tensor) -> torch.Tensor:
         assert self._network is not None

@@ -130,4 +130,6 @@ def _centres(x: torch.Tensor, clusters: int) -> torch.Tensor:
     leading = torch.linalg.svd(away, full_matrices=False).Vh[:clusters]
     _, label = kmeans2((away @ leading.T).cpu().numpy(), clusters, minit="++", rng=0)
     of = torch.from_numpy(label).to(x.device)
-    return torch.stack([x[of == c].mean(dim=0) for c in range(clusters)])
+    members = [x[of == c] for c in range(clusters)]
+    # one that is left without any is that of all
+    return torch.stack([(part if len(part) else x).mean(dim=0) for part in members])

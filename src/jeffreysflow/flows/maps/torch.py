@@ -104,7 +104,17 @@ class OwnFlow(IntegratedFlow):
         flow = cls(base.dimension, file, weights, *how, digests, spacing, base.sd.tolist())
         z = base.sample(_ROWS, stream).cpu()
         spread = base.sample(_SPREAD_ROWS, stream).cpu().std(dim=0)
+        kept = list(flow.state_dict())
         flow._check(z, spread.clamp(min=torch.finfo(z.dtype).tiny), stream)
+        again = cls(base.dimension, file, weights, *how, digests, spacing, base.sd.tolist())
+        if not torch.equal(flow._at(z, _MIDDLE), again._at(z, _MIDDLE)):
+            raise flow._bad("is another one each time it is made; allowed: weights from a file")
+        later = [name for name in flow.state_dict() if name not in kept]
+        if later:
+            raise flow._bad(
+                f"keeps '{later[0].removeprefix('module.')}' from its first call on; allowed: "
+                "parameters and buffers that velocity() makes, or persistent=False"
+            )
         return flow
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
