@@ -40,6 +40,7 @@ from jeffreysflow.judgement.doubts import Witness
 from jeffreysflow.judgement.moved_doubts import about_moved_samples
 from jeffreysflow.judgement.random_weights import about_random_weights
 from jeffreysflow.launch.check import check_experiment
+from jeffreysflow.launch.target import build_path_from_base
 from jeffreysflow.potentials import AnnealingPath, Base, Potential, get_potential
 from jeffreysflow.potentials.fitted_base import FittedBase
 from jeffreysflow.potentials.line_mixture import LineMixture
@@ -231,6 +232,26 @@ def test_a_velocity_that_loses_a_well_is_doubted(
         assert bool(re.search(text, said)) == lost
     assert not (lost and rows["trusted"].value)
     assert lost or "its moved samples" not in said
+    if kind == "importance":
+        assert not any(name.startswith("log_weight_of") for name in rows)
+        return
+    # all of so few samples are pulled back, with random numbers of their own
+    moved = stored(layout, experiment.generation_hash("f"))
+    flow = load_flow(layout.flow("f").level(1) / "flow.safetensors")
+    path = build_path_from_base(experiment, "f", layout)
+    address = (experiment.seed, experiment.name, "f", "moved pulled back")
+    back = pulled_back([flow], path, moved.x, stream=lambda tile: Stream(*address, tile))
+    weights = torch.softmax(moved.log_weights, dim=0)
+    row = rows["log_weight_of_moved"]
+    assert row.value == pytest.approx(float(weights @ back), abs=1e-6)
+    islands = weights.reshape(8, 20)
+    means = (islands * back.reshape(8, 20)).sum(dim=1) / islands.sum(dim=1)
+    if kind == "smc" and row.stderr is not None:
+        assert 0.2 < row.stderr / (float(means.std()) / 8**0.5) < 5
+    if not lost:
+        theirs = rows["log_weight_of_exact"]
+        assert abs(row.value - theirs.value) < 5 * math.hypot(row.stderr or 0, theirs.stderr or 0)
+        assert rows["log_weight_of_reference"].stderr is not None
 
 
 def _killed_at(stage: Any, layout: Layout, experiment: Any, batch: int) -> None:

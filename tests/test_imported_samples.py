@@ -144,10 +144,11 @@ def test_rows_without_weight_are_nothing_whatever_they_hold(tmp_path: Path) -> N
     x, left_out = drawn(300, (500, 8)), np.zeros((500, 8), dtype=bool)
     left_out[::2, :5] = True
     left_out[100:, 0] = True
-    x[left_out] = 1e3
+    x[left_out] = np.nan
     U = 0.5 * PRECISION * (x**2).sum(-1)
     U[left_out] = 0.0
     for weightless in (True, False):
+        x[left_out] = np.nan if weightless else 1e3
         log_weights = np.where(left_out & weightless, -np.inf, 0.0)
         np.savez(tmp_path / "left.npz", x=x, U=U, log_weights=log_weights)
         experiment = experiment_of(tmp_path, files="      - {file: left.npz, lam: 1}")

@@ -61,10 +61,10 @@ def reference_pulled_back(
     ------
     UserError : a level of the flow, or the store, is missing, foreign or damaged.
     """
-    samples = levels.samples(-1)
     pulled = _Pulled(layout, experiment, flow)
     if not pulled.possible:
         return None
+    samples = levels.samples(-1)
     rows = spread_rows(len(samples.x), pulled.most)
     y, U_0, V = (field[rows] for field in samples)
     U = None if experiment.is_classical(experiment.tempered(flow)) else U_0 + V

@@ -16,7 +16,8 @@ _GROUPS = 32
 
 def typical_of(samples: PulledBack) -> tuple[float, float, float]:
     """The mean log weight of samples, its error by groups that share no chain, and its degrees of
-    freedom. Samples that the flow never draws are left out: their log weights are infinite.
+    freedom. Samples whose log weights are no finite number, since no base sample is found for them
+    or their energy is infinite, are left out: ``beyond_the_largest`` tells of them.
     """
     finite = samples.log_weights.isfinite()
     values, shares, chains = (field[finite] for field in samples)

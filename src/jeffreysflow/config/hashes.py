@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from jeffreysflow.config.bias_parts import fixed_levels
+from jeffreysflow.config.samples_reference import SamplesConfig
 
 if TYPE_CHECKING:
     from jeffreysflow.config.experiment import Experiment
@@ -18,6 +19,7 @@ __all__ = [
     "FORMAT_OF_CHAINS",
     "FORMAT_OF_CLUSTERS",
     "FORMAT_OF_ESTIMATES",
+    "FORMAT_OF_IMPORTS",
     "FORMAT_OF_MOLECULES",
     "FORMAT_OF_VELOCITIES",
     "base_hash",
@@ -50,8 +52,10 @@ _OF_PILOT = {
 
 FORMAT = 16
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
-FORMAT_OF_MOLECULES = 1
+FORMAT_OF_MOLECULES = 2
 """The same, for what only molecules see,"""
+FORMAT_OF_IMPORTS = 2
+"""for references from samples that are there already,"""
 FORMAT_OF_CLUSTERS = 1
 """for flows whose directions are drawn by clusters,"""
 FORMAT_OF_VELOCITIES = 2
@@ -80,15 +84,17 @@ def target_hash(experiment: Experiment) -> str:
 
 def reference_hash(experiment: Experiment, name: str) -> str:
     """Hash of all that determines the bits of a reference."""
-    section = experiment.reference(name).hashed()
+    section = experiment.reference(name)
+    imported = {"imports": FORMAT_OF_IMPORTS} if isinstance(section, SamplesConfig) else {}
     return _hash(
         {
             "target": target_hash(experiment),
             "experiment": experiment.name,
             "name": name,
             "seed": experiment.seed,
-            "reference": section,
+            "reference": section.hashed(),
         }
+        | imported
     )
 
 

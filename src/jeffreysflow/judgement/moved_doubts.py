@@ -34,9 +34,13 @@ def about_moved_samples(last: Mapping[str, EstimateRow], witness: Witness | None
     behind = ours.value - theirs.value < -_BEHIND and score < -_LARGEST_Z_BEHIND
     if math.isnan(score) or not (behind or abs(score) > LARGEST_Z):
         return []
+    cause = (
+        "its moves do not reach where the target has its weight; more of them, or a better flow"
+        if ours.value < theirs.value
+        else "it stays where weights are large; more moves, or more chains"
+    )
     text = (
         f"log weights of its moved samples differ from those of {whose} by "
-        f"{ours.value - theirs.value:+.2g} on average ({abs(score):.1f} standard errors): its "
-        "moves do not reach where the target has its weight; more of them, or a better flow"
+        f"{ours.value - theirs.value:+.2g} on average ({abs(score):.1f} standard errors): {cause}"
     )
     return [Doubt(text)]

@@ -14,6 +14,7 @@ __all__ = ["disagreement_about_regions", "doubts_about_regions", "unmixed_region
 
 _GRAVE_RHAT = 1.1
 _FAR_OFF = 3.0
+_FEW_COPIES = 0.05
 
 
 def _regions(rows: Sequence[EstimateRow]) -> Mapping[str, EstimateRow]:
@@ -79,13 +80,15 @@ def disagreement_about_regions(rows: Sequence[EstimateRow], witness: Witness) ->
 
 
 def _far_off(ours: EstimateRow, theirs: EstimateRow) -> bool:
-    """Whether a population with an error, or what is left of it, is several times, and many errors,
-    from one without.
+    """Of a population with an error and one without: whether they differ by many of that error, and
+    one of them, or of what is left of them, is several times the other. Where it is ours that has
+    none, few copies may be all that there is: then they differ by more than these are, too.
     """
     known, unsure = (ours, theirs) if ours.stderr else (theirs, ours)
     if not known.stderr or unsure.stderr or not 0 < unsure.value < 1:
         return False
-    apart = abs(known.value - unsure.value) > LARGEST_Z * known.stderr
+    room = 0.0 if known is ours else _FEW_COPIES
+    apart = abs(known.value - unsure.value) > max(LARGEST_Z * known.stderr, room)
     ratios = known.value / unsure.value, (1 - known.value) / (1 - unsure.value)
     return apart and any(not 1 / _FAR_OFF < ratio < _FAR_OFF for ratio in ratios)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,9 @@ class Measured:
         return list(torch.split(values[len(self._single) :], bins))
 
 
+_SO_MANY_PERIODS = 2.0
+
+
 def build_measured(experiment: Experiment, potential: Potential) -> Measured:
     """Observables and profiles: expressions, or functions of the potential file. None of the low
     modes of a ring polymer: what is measured are averages over all its beads.
@@ -107,9 +111,12 @@ def build_measured(experiment: Experiment, potential: Potential) -> Measured:
         if wrong := beyond_period(text, intervals):
             raise UserError(f"regions.{name}: {wrong}")
     for i, part in enumerate(experiment.profiles):
-        ends = f"{part.lower:.6g} < {part.expression} < {part.upper:.6g}"
-        if wrong := beyond_period(ends, intervals):
-            raise UserError(f"profiles[{i}]: {wrong}")
+        lower, upper = intervals.get(part.expression.strip(), (-math.inf, math.inf))
+        if part.upper - part.lower > _SO_MANY_PERIODS * (upper - lower):
+            raise UserError(
+                f"profiles[{i}]: {part.expression} is from {lower:.3g} to {upper:.3g}, the profile "
+                f"from {part.lower:g} to {part.upper:g}; angles are in radian"
+            )
     return Measured(
         parse_observables(experiment.observables, d, named),
         [

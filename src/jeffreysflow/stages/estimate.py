@@ -224,8 +224,11 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         say(experiment, f"ensemble:{flow}", doubts)
     _write_profiles(files.profiles, table, ensemble)
     prefixed = [row._replace(quantity=f"ensemble:{row.quantity}") for row in ensemble.rows]
-    last = ensemble if steps > 1 else table
-    trusted = any(row.quantity == "trusted" and row.value for row in last.rows)
+    if steps == 1 and section.residual_weights:
+        add_ensemble(ensemble, layout, experiment, flow, measured)
+        judged = beside_equal_weights(ensemble.rows, experiment.equal_weights)
+        doubts = doubts_about_ensemble(judged, witness, table.rows, classical=classical)
+    trusted = is_trusted(doubts)
     learned = learned_rows(layout, experiment, flow, measured, trusted=trusted)
     write_table(files.estimates, EstimateRow, [*table.rows, *prefixed, *learned])
 

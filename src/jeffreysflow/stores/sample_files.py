@@ -148,20 +148,36 @@ def read_samples(
                     f"{file}: {name} has the shape {list(given[name].shape)}, its samples "
                     f"{list(x.shape[:2])} (draws, trajectories)"
                 )
+    weightless = np.isneginf(given.get("log_weights", np.zeros(x.shape[:2])))
     for name, values in given.items():
         bad = ~np.isfinite(values)
-        if name == "log_weights":
-            bad &= values != -np.inf
-        elif name == "U" and "log_weights" in given:
-            # what weighs nothing may lie in a wall
-            bad &= given["log_weights"] != -np.inf
+        # whatever it is that weighs nothing
+        bad &= ~(weightless[..., None] if values.ndim > weightless.ndim else weightless)
         if bad.any():
             draw, walker = np.argwhere(bad)[0][:2].tolist()
             raise UserError(
                 f"{file}: {name} is not finite at {int(bad.sum())} places, first in draw {draw} of "
                 f"trajectory {walker}"
             )
-    return found._replace(x=x, log_weights=given.get("log_weights"), U=given.get("U"))
+    given["x"] = _filled(x, weightless)
+    return found._replace(x=given["x"], log_weights=given.get("log_weights"), U=given.get("U"))
+
+
+def _filled(x: np.ndarray, weightless: np.ndarray) -> np.ndarray:
+    """Samples [draw, walker, d], of which those that weigh nothing are where their trajectory was
+    before, or where it is when it first weighs something; a trajectory without weight is at the
+    first sample that has any.
+    """
+    if not weightless.any() or weightless.all():
+        return np.where(np.isfinite(x), x, 0.0)
+    there = np.where(weightless, -1, np.arange(len(x))[:, None])
+    there = np.maximum.accumulate(there, axis=0)
+    first = (~weightless).argmax(axis=0)
+    there = np.where(there < 0, first, there)
+    filled = np.take_along_axis(x, there[..., None], axis=0)
+    never = weightless.all(axis=0)
+    filled[:, never] = x[~weightless][0]
+    return filled
 
 
 def _asked(file: Path, question: Callable[[SampleFormat], _T]) -> _T:

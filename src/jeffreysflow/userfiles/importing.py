@@ -9,7 +9,6 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
-import random
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,8 +37,8 @@ def import_user_file(file: Path) -> UserModule:
     """Import ``file``; modules beside it can be imported by it, and shadow no others.
 
     Each call reads the sources anew. What the file changes of the process (the default dtype, the
-    working directory, the search path of modules) is put back. Random numbers that torch, NumPy or
-    Python draw meanwhile are the same each time.
+    working directory, the search path of modules) is put back. Random numbers that torch and NumPy
+    draw meanwhile are the same each time.
 
     Raises
     ------
@@ -165,8 +164,8 @@ def _source(name: str) -> Path | None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put back what a file may change of the process; random numbers meanwhile are the same each
-    time.
+    """Put back what a file may change of the process; random numbers of torch (on the CPU) and
+    NumPy are the same each time meanwhile. Python's own, which name files, are not.
     """
     dtype, threads, gradients = (
         torch.get_default_dtype(),
@@ -174,16 +173,14 @@ def undisturbed() -> Iterator[None]:
         torch.is_grad_enabled(),
     )
     folder, places = os.getcwd(), list(sys.path)
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 -- what files use
+    numbers = np.random.get_state()  # noqa: NPY002 -- what files use
     try:
         with torch.random.fork_rng(devices=[]):
-            random.seed(0)
             np.random.seed(0)  # noqa: NPY002
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        np.random.set_state(numbers)  # noqa: NPY002
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)
         torch.set_grad_enabled(gradients)
