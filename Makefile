@@ -116,10 +116,10 @@ schemas: $(STAMP) ## Write the JSON schemas of the configuration to workflow/sch
 bench: $(STAMP) ## Run the benchmarks (minutes); prints ratios against a reference in the same run
 	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
 
-studies: $(STAMP) ## Count how often intervals and verdicts hold (hours); tables for docs/calibration.md
+studies: $(STAMP) ## Run all of benchmarks/studies (many hours; some kill and damage runs of their own); tables for docs/
 	@for file in benchmarks/studies/[!_]*.py; do \
 	  echo "== $$file"; PYTHONSAFEPATH= python $$file || exit 1; done
 
-clean: ## Remove what was produced, keep the environment
+clean: ## Remove what is in results/ (whatever RESULTS says), keep the environment
 	rm -rf results/* .snakemake logs
 	git checkout -q -- results
