@@ -87,13 +87,20 @@ USUAL = {10: Sizes(4000, 512, 20_000, 10_000, 1000), 100: Sizes(3000, 512, 20_00
 LARGE = Sizes(1500, 256, 20_000, 64, 2)
 
 
-def trained(d: int, sizes: Sizes, seed: int, velocity: str) -> tuple[ContinuousFlow, Base, float]:
+class Flows(NamedTuple):
+    """Which velocity, and how its 20 steps are spaced."""
+
+    velocity: str
+    spacing: float
+
+
+def trained(d: int, sizes: Sizes, seed: int, flows: Flows) -> tuple[ContinuousFlow, Base, float]:
     """A flow (float64), its base, and the seconds of its training."""
     target = get_potential("two_wells", dimension=d)
     base = Base(target.domain, 0.0, 0.45)
     x, _ = exact_samples(target, sizes.training, Stream(seed, "training", d))
-    settings: dict[str, object] = {"steps": 20 if d > 4 else 2, "velocity": velocity}
-    if velocity == "mixture":
+    settings: dict[str, object] = {"steps": 20 if d > 4 else 2, **flows._asdict()}
+    if flows.velocity == "mixture":
         settings["parameters"] = {"components": 2, "hidden": 0}
     box = spline_box(base, x)
     flow = build_map("continuous", settings, box, base, Stream(seed, "weights", d)).float()
@@ -163,10 +170,10 @@ class Measured(NamedTuple):
     weight_error: float
 
 
-def study(d: int, sizes: Sizes, seed: int, velocity: str) -> list[Measured]:
+def study(d: int, sizes: Sizes, seed: int, flows: Flows) -> list[Measured]:
     """Train, weigh by every estimator, print a table."""
     target = get_potential("two_wells", dimension=d)
-    flow, base, seconds = trained(d, sizes, seed, velocity)
+    flow, base, seconds = trained(d, sizes, seed, flows)
     path, measured, infinite = AnnealingPath(base, target), [], []
     print(f"\n{d} dimensions: trained in {seconds:.0f} s\n")
     headings = (
@@ -261,6 +268,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, help="samples of all others")
     parser.add_argument("--steps", type=int, help="of training")
     parser.add_argument("--velocity", choices=["gated", "mixture"], default="gated")
+    parser.add_argument("--spacing", type=float, default=1.0, help="of steps, as of `network`")
     parser.add_argument("--figure", type=Path, help="an SVG file")
     parser.add_argument("--tiny", action="store_true", help="a try: what it measures means nothing")
     given = parser.parse_args()
@@ -270,7 +278,7 @@ def main() -> None:
         sizes = TINY if given.tiny else USUAL.get(d, LARGE)
         changed = {key: getattr(given, key) for key in ("exact", "samples", "steps")}
         sizes = sizes._replace(**{key: value for key, value in changed.items() if value})
-        measured += study(d, sizes, given.seed, given.velocity)
+        measured += study(d, sizes, given.seed, Flows(given.velocity, given.spacing))
     if given.figure:
         draw(measured, given.figure)
 
