@@ -15,6 +15,7 @@ from jeffreysflow.discovery import names_in
 from jeffreysflow.distillation.ensemble import effective_sample_size, log_evidence
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
+from jeffreysflow.estimation import fit_lines
 from jeffreysflow.estimation.fit_base import fit_gaussians
 from jeffreysflow.flows import velocities
 from jeffreysflow.flows.box import spline_box
@@ -187,6 +188,24 @@ def test_gradients_know_the_covariance_of_a_gaussian() -> None:
         spread[name] = float(torch.stack(within).max())
     assert spread["samples"] > 0.05
     assert spread["gradients"] < 1e-6
+
+
+def test_wells_are_found_in_many_dimensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the nearest of two samples is whichever has the smaller norm. The control: by distances
+    alone nearly all samples are of one component, by the luck of the draw.
+    """
+    _, x, _ = wells_of(300, 900)
+    left, found = (x[:, 0] < 0).double(), {}
+    for many in (100, 10_000):
+        monkeypatch.setattr(fit_lines, "_MANY", many)
+        correlations = []
+        for k in range(6):
+            mixture = fit_lines._expectation_maximisation(x, 2, Stream(k, "components"))
+            share = fit_lines._shares(mixture, x)[:, 0]
+            correlations.append(abs(float(torch.corrcoef(torch.stack([share, left]))[0, 1])))
+        found[many] = min(correlations)
+    assert found[100] > 0.999
+    assert found[10_000] < 0.5
 
 
 @pytest.mark.parametrize("n", [16, 400])

@@ -58,7 +58,7 @@ FORMAT_OF_IMPORTS = 2
 """for references from samples that are there already,"""
 FORMAT_OF_CLUSTERS = 1
 """for flows whose directions are drawn by clusters,"""
-FORMAT_OF_VELOCITIES = 2
+FORMAT_OF_VELOCITIES = 3
 """for maps that are a velocity,"""
 FORMAT_OF_CHAINS = 2
 """for samples of Metropolis chains and of sequential Monte Carlo,"""

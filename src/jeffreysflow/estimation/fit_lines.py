@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from scipy.cluster.vq import kmeans2
 
 from jeffreysflow.estimation.far_apart import far_apart
 from jeffreysflow.estimation.spread_rows import spread_rows
@@ -22,6 +23,8 @@ _RIDGE = 1e-6
 """Of each variance within components, added to it, so that a covariance has an inverse,"""
 _FLOOR = 1e-8
 """and at least so much of the variance of all samples."""
+_MANY = 100
+"""Coordinates, beyond which groups are looked for along principal directions too."""
 _NUMBERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _GAIN = 1e-2
 _FEWEST = 2
@@ -83,8 +86,13 @@ def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> L
     n, p = x.shape
     scaled = (x - x.mean(dim=0)) / x.std(dim=0).clamp(min=1e-300)
     chosen = far_apart(n, number, lambda k: torch.cdist(scaled, scaled[k]).square(), stream)
-    nearest = torch.cdist(scaled, scaled[chosen]).argmin(dim=1)
-    share = _apart_by_variances(scaled, torch.nn.functional.one_hot(nearest, number).double())
+    starts = [torch.cdist(scaled, scaled[chosen]).argmin(dim=1)]
+    if p > _MANY:
+        starts += [_along_principal(points, number) for points in (x - x.mean(dim=0), scaled)]
+    groups = [torch.nn.functional.one_hot(of, number).double() for of in starts]
+    share, _ = max(
+        (_apart_by_variances(scaled, each) for each in groups), key=lambda found: found[1]
+    )
     before = -math.inf
     for _ in range(_STEPS):
         mixture = _moments(x, share).mixture(p)
@@ -97,9 +105,18 @@ def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> L
     return mixture
 
 
-def _apart_by_variances(x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+def _along_principal(x: torch.Tensor, number: int) -> torch.Tensor:
+    """To which of so many groups centred points [n, p] belong, by k-means along as many principal
+    directions: in many dimensions all distances are those of noise.
+    """
+    _, directions = torch.linalg.eigh(x.T @ x)
+    _, label = kmeans2((x @ directions[:, -number:]).numpy(), number, minit="++", rng=0)
+    return torch.from_numpy(label).long()
+
+
+def _apart_by_variances(x: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, float]:
     """To which component samples belong [n, K], by a mixture of independent coordinates: in many
-    dimensions covariances hold on to the samples that they were made of.
+    dimensions covariances hold on to the samples that they were made of. Also its mean log density.
     """
     n, squares, before = len(x), x.square(), -math.inf
     for _ in range(_STEPS):
@@ -116,7 +133,7 @@ def _apart_by_variances(x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         if now - before < _SAME:
             break
         before = now
-    return share
+    return share, now
 
 
 def _shares(mixture: LineMixture, x: torch.Tensor) -> torch.Tensor:
