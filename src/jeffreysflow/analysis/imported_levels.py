@@ -122,12 +122,10 @@ class ImportedLevels:
         flat = self._placed(k, as_read, marked(parts, "unplaced").flatten())
         U_0, V = _energies(self._path, flat, inside.flatten())
         U = U_0 + V
-        nan = U.isnan() & weighed.flatten()
-        if bool(nan.any()):
+        if bool(U.isnan().any()):
             raise UserError(
-                f"{where}: the energy is not a number at {int(nan.sum())} of {len(U)} samples"
+                f"{where}: the energy is not a number at {int(U.isnan().sum())} of {len(U)} samples"
             )
-        U = U.masked_fill(~weighed.flatten(), math.inf)
         power = section.path == "power"
         bare = V if power else without_measure(U, flat, self._path.target.measure)
         for ours, known in ((False, bare), (True, interpolated(U_0, V, lam))):
@@ -136,7 +134,7 @@ class ImportedLevels:
             if pair is not None:
                 offset = check_energies(*pair, section, where, ours=ours)
                 self._add(k, lam, "energy_offset", offset)
-        beyond = weighed & ~others & ~U.isfinite().reshape(x.shape[:2])
+        beyond = ~others & ~U.isfinite().reshape(x.shape[:2])
         for those, what in (
             (others, "are frames of another molecule, such as cis for trans or a mirror image"),
             (

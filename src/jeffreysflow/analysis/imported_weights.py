@@ -47,18 +47,26 @@ def log_weights_of(
 
 def marked(parts: Sequence[ReadSamples], mark: Literal["foreign", "unplaced"]) -> torch.Tensor:
     """Which samples [draw, walker] of all files of a level have the ``mark``."""
-    given = [(part.x.shape[:2], getattr(part, mark)) for part in parts]
-    masks = [np.zeros(shape, dtype=bool) if mask is None else mask for shape, mask in given]
-    return torch.from_numpy(np.concatenate(masks, axis=1))
+    return _together(parts, [getattr(part, mark) for part in parts])
 
 
 def weightless(parts: Sequence[ReadSamples]) -> torch.Tensor:
     """Which samples [draw, walker] of all files of a level have the weight 0: whatever they are,
     they are not counted.
     """
-    given = [(part.x.shape[:2], part.log_weights) for part in parts]
-    masks = [np.zeros(shape, dtype=bool) if w is None else w == -np.inf for shape, w in given]
-    return torch.from_numpy(np.concatenate(masks, axis=1))
+    given = [part.log_weights for part in parts]
+    return _together(
+        parts, [None if weights is None else np.isneginf(weights) for weights in given]
+    )
+
+
+def _together(parts: Sequence[ReadSamples], masks: Sequence[np.ndarray | None]) -> torch.Tensor:
+    """The masks of all files; of one that has none, nothing."""
+    whole = [
+        np.zeros(part.x.shape[:2], dtype=bool) if mask is None else mask
+        for part, mask in zip(parts, masks, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(whole, axis=1))
 
 
 def given_energies(
