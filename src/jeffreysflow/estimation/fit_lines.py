@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 import torch
-from scipy.cluster.vq import kmeans2
 
 from jeffreysflow.estimation.far_apart import far_apart
+from jeffreysflow.estimation.principal_groups import principal_groups
 from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.potentials.line_mixture import LineMixture
 from jeffreysflow.streams import Stream
@@ -88,7 +88,7 @@ def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> L
     chosen = far_apart(n, number, lambda k: torch.cdist(scaled, scaled[k]).square(), stream)
     starts = [torch.cdist(scaled, scaled[chosen]).argmin(dim=1)]
     if p > _MANY:
-        starts += [_along_principal(points, number) for points in (x - x.mean(dim=0), scaled)]
+        starts += [principal_groups(points, number) for points in (x, scaled)]
     groups = [torch.nn.functional.one_hot(of, number).double() for of in starts]
     share, _ = max(
         (_apart_by_variances(scaled, each) for each in groups), key=lambda found: found[1]
@@ -103,15 +103,6 @@ def _expectation_maximisation(x: torch.Tensor, number: int, stream: Stream) -> L
             break
         before, share = now, (terms - total[:, None]).exp()
     return mixture
-
-
-def _along_principal(x: torch.Tensor, number: int) -> torch.Tensor:
-    """To which of so many groups centred points [n, p] belong, by k-means along as many principal
-    directions: in many dimensions all distances are those of noise.
-    """
-    _, directions = torch.linalg.eigh(x.T @ x)
-    _, label = kmeans2((x @ directions[:, -number:]).numpy(), number, minit="++", rng=0)
-    return torch.from_numpy(label).long()
 
 
 def _apart_by_variances(x: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, float]:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from scipy.cluster.vq import kmeans2
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.estimation.principal_groups import principal_groups
 from jeffreysflow.flows.discrete import DiscreteFlow
 from jeffreysflow.flows.jacobian import Jacobian, unit_rows
 
@@ -123,13 +123,8 @@ class Stepwise(Jacobian):
 
 
 def _centres(x: torch.Tensor, clusters: int) -> torch.Tensor:
-    """The means [clusters, d] of clusters of samples [n, d]: k-means along as many principal
-    directions as there are clusters, since in many dimensions all distances are those of noise.
-    """
-    away = x - x.mean(dim=0)
-    leading = torch.linalg.svd(away, full_matrices=False).Vh[:clusters]
-    _, label = kmeans2((away @ leading.T).cpu().numpy(), clusters, minit="++", rng=0)
-    of = torch.from_numpy(label).to(x.device)
+    """The means [clusters, d] of the ``principal_groups`` of samples [n, d]."""
+    of = principal_groups(x, clusters)
     members = [x[of == c] for c in range(clusters)]
     # one that is left without any is that of all
     return torch.stack([(part if len(part) else x).mean(dim=0) for part in members])
