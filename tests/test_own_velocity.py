@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import py_compile
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,11 @@ from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 from jeffreysflow.launch.flow_settings import check_flow
 from jeffreysflow.potentials import Base
+from jeffreysflow.potentials.user import load_user_potential
 from jeffreysflow.stores.flows import load_flow, save_flow
 from jeffreysflow.streams import Stream
+from jeffreysflow.userfiles.modules import module_hashes
+from jeffreysflow.userfiles.sources import source_hashes
 from velocity_cases import Own, own_file, own_flow, wells
 
 NAN_AT_START = "self.a(x) * t / t"
@@ -269,6 +275,81 @@ def test_all_files_that_it_is_made_of_are_known(tmp_path: Path) -> None:
     assert digests() != before
     with pytest.raises(UserError, match=r"my_net.py: changed while the workflow runs"):
         load_flow(tmp_path / "flow.safetensors", "hash")
+
+
+SHARING = """
+import {shared}
+import torch
+class V(torch.nn.Module):
+    def forward(self, x, t):
+        return -x * {shared}.SCALE
+def velocity():
+    return V()
+"""
+
+
+@pytest.mark.parametrize("shared", ["shared_by_flows", "shared_space.scales"])
+def test_a_module_elsewhere_is_part_of_every_flow_that_imports_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: str
+) -> None:
+    """Whoever imported it before, and whether or not its package has an `__init__.py`."""
+    elsewhere = tmp_path / "elsewhere"
+    source = elsewhere / f"{shared.replace('.', '/')}.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("import shared_further\nSCALE = 0.5\n")
+    (elsewhere / "shared_further.py").write_text("")
+    monkeypatch.syspath_prepend(elsewhere)
+    mine = importlib.import_module(shared)
+    flows = {}
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / "mine.py"
+        file.write_text(SHARING.format(shared=shared))
+        flows[name] = {"network": {"kind": "torch", "file": str(file)}}
+    (tmp_path / "a" / "energy.py").write_text(
+        f"import {shared}\ndimension = 2\ndef energy(x):\n    return x.square().sum(1)\n"
+    )
+
+    def digests() -> list[dict[str, str]]:
+        found = with_velocities(flows, lambda key, name: Path(name))
+        energy = source_hashes(load_user_potential(tmp_path / "a" / "energy.py"))
+        return [*(found[name]["network"]["digests"] for name in flows), energy]
+
+    before = digests()
+    names = {os.path.relpath(elsewhere / "shared_further.py", tmp_path / "a")}
+    names |= {os.path.relpath(source, tmp_path / "a")}
+    assert [set(each) for each in before] == [
+        {"mine.py", *names},
+        {"mine.py", *names},
+        {"energy.py", *names},
+    ]
+    file = str(tmp_path / "b" / "mine.py")
+    own_flow(tmp_path, "x", file=file, weights=None, digests=before[1])
+    assert importlib.import_module(shared) is mine
+    source.write_text("import shared_further\nSCALE = 0.25\n")
+    changed = [
+        {name for name in now if now[name] != then[name]}
+        for now, then in zip(digests(), before, strict=True)
+    ]
+    assert changed == 3 * [{os.path.relpath(source, tmp_path / "a")}]
+
+
+def test_a_module_that_velocity_imports_as_it_is_called_is_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python may have compiled it already."""
+    source = tmp_path / "elsewhere" / "shared_late.py"
+    source.parent.mkdir()
+    source.write_text("SCALE = 0.5\n")
+    py_compile.compile(str(source))
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    file = tmp_path / "mine.py"
+    imported_late = SHARING.format(shared="shared_late").replace("import shared_late\n", "")
+    file.write_text(
+        imported_late.replace("def velocity():", "def velocity():\n    import shared_late")
+    )
+    for _ in range(2):
+        assert set(module_hashes(file, "velocity", None)) == {"mine.py", "elsewhere/shared_late.py"}
 
 
 def test_weights_that_change_after_set_up_are_refused(tmp_path: Path) -> None:

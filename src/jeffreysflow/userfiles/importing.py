@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from jeffreysflow.errors import UserError, described
+from jeffreysflow.userfiles.fresh import FreshLoader, forget_imported, modules_imported
 from jeffreysflow.userfiles.opened import belongs_to_python, files_opened
 
 __all__ = ["UserModule", "import_user_file", "undisturbed"]
@@ -47,35 +48,26 @@ def import_user_file(file: Path) -> UserModule:
     """
     file = file.resolve()
     name = f"user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_loader(name, _FreshLoader(name, str(file)))
+    spec = importlib.util.spec_from_loader(name, FreshLoader(name, str(file)))
     if spec is None or file.suffix != ".py":
         raise UserError(f"{file}: not a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
-    _forget_neighbours()
-    before = set(sys.modules)
-    sys.modules[name] = module
+    forget_imported()
+    sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, _Neighbours)]
     try:
         # it stays: functions may import later
         sys.meta_path.insert(0, _Neighbours(file.parent))
-        with undisturbed(), files_opened(file.parent) as opened:
+        with modules_imported() as imported, undisturbed(), files_opened(file.parent) as opened:
             assert spec.loader is not None
+            sys.modules[name] = module
             spec.loader.exec_module(module)
     except UserError:
         raise
     except (Exception, SystemExit) as error:
         raise UserError(f"{file}: import failed: {described(error)}") from error
-    imported = {path for path in map(_source, set(sys.modules) - before) if path is not None}
     own = {file} | imported
     _refuse_hidden(file, sorted(own))
     return UserModule(module, frozenset(own | opened))
-
-
-class _FreshLoader(importlib.machinery.SourceFileLoader):
-    """Compiles the source each time: compiled files cannot tell two edits within a second apart."""
-
-    def get_code(self, fullname: str) -> object:  # type: ignore[override]
-        path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
 
 
 class _Neighbours(importlib.abc.MetaPathFinder):
@@ -102,7 +94,7 @@ class _Neighbours(importlib.abc.MetaPathFinder):
         if path is None and _is_taken(fullname):
             return None
         search = [str(package.parent)] if found == package else None
-        loader = _FreshLoader(fullname, str(found))
+        loader = FreshLoader(fullname, str(found))
         return importlib.util.spec_from_file_location(
             fullname, found, loader=loader, submodule_search_locations=search
         )
@@ -138,28 +130,6 @@ def _imported_names(source: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
     return names
-
-
-def _forget_neighbours() -> None:
-    """Modules of an earlier file are not those of the next, whatever their names."""
-    folders = [finder.folder for finder in sys.meta_path if isinstance(finder, _Neighbours)]
-    sys.meta_path[:] = [item for item in sys.meta_path if not isinstance(item, _Neighbours)]
-    # of some two thousand modules only those are looked at closer
-    for name, module in list(sys.modules.items()):
-        if isinstance(getattr(module, "__loader__", None), _FreshLoader):
-            # which may be gone by now
-            source = Path(getattr(module, "__file__", None) or "").resolve()
-            if any(map(source.is_relative_to, folders)):
-                del sys.modules[name]
-
-
-def _source(name: str) -> Path | None:
-    """The file of a module that is the user's own."""
-    module = sys.modules.get(name)
-    if not isinstance(getattr(module, "__loader__", None), importlib.machinery.SourceFileLoader):
-        return None
-    file = Path(getattr(module, "__file__", None) or "").resolve()
-    return file if file.is_file() and not belongs_to_python(file) else None
 
 
 @contextlib.contextmanager

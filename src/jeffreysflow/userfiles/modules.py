@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from jeffreysflow.errors import UserError, described, shown
 from jeffreysflow.userfiles.digest import digest
+from jeffreysflow.userfiles.fresh import modules_imported
 from jeffreysflow.userfiles.importing import import_user_file, undisturbed
 from jeffreysflow.userfiles.opened import files_opened
 
@@ -48,7 +49,7 @@ def make_module(file: Path, name: str) -> MadeModule:
             f"{file}: '{name}' must be a function that makes a torch module, found {shown(make)}"
         )
     try:
-        with undisturbed(), files_opened(file.parent) as opened:
+        with modules_imported() as later, undisturbed(), files_opened(file.parent) as opened:
             module = make()
     except (Exception, SystemExit) as error:
         raise UserError(f"{file}: {name}() raised {described(error)}") from error
@@ -68,7 +69,7 @@ def make_module(file: Path, name: str) -> MadeModule:
         module = module.eval().to(torch.float64).requires_grad_(False)
     except Exception as error:
         raise UserError(f"{file}: {name}() cannot be made float64: {described(error)}") from error
-    return MadeModule(module, _hashes(file, imported.files | opened))
+    return MadeModule(module, _hashes(file, imported.files | later | opened))
 
 
 def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:

@@ -15,6 +15,7 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.potentials.user import UserPotential
 from jeffreysflow.potentials.user_sum import UserSum
 from jeffreysflow.userfiles.digest import digest
+from jeffreysflow.userfiles.fresh import modules_imported
 from jeffreysflow.userfiles.opened import files_opened
 
 __all__ = ["check_unchanged", "source_hashes"]
@@ -76,12 +77,12 @@ def _opened_by(potential: UserPotential) -> set[Path]:
     if isinstance(potential, UserSum):
         first = torch.tensor([0])
         functions += [lambda x: potential.energy_terms(x, first), potential.prior]
-    with files_opened(potential.file.parent) as opened:
+    with modules_imported() as imported, files_opened(potential.file.parent) as opened:
         for function in functions:
             # whether it may be evaluated here is no question yet
             with contextlib.suppress(UserError):
                 function(x)
-    return opened
+    return opened | imported
 
 
 def _within(domain: Domain) -> torch.Tensor:
