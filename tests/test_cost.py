@@ -246,6 +246,18 @@ def test_tempering_with_a_biased_kernel_is_said_to_be(kernel: str, biased: bool)
     assert all(("biased" in line) == biased for line in lines)
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_costs_of_biased_weights_are_marked(biased: bool) -> None:
+    """Beside the verdict, and as a row of `costs.csv`; of that flow and no other."""
+    estimates = found().estimates
+    known = [*estimates["direct"], EstimateRow(2, "unbiased_weights", float(not biased))]
+    results = Results(experiment(), {**estimates, "direct": known})
+    marked = [line.partition(":")[0] for line in verdicts(results, records()) if "weights" in line]
+    assert marked == biased * ["direct, biased weights"]
+    told = [row for row in cost_rows(results, records()) if row.quantity == "unbiased_weights"]
+    assert [(row.flow, row.value) for row in told] == biased * [("direct", 0.0)]
+
+
 def test_nothing_is_said_where_effective_numbers_are_unknown() -> None:
     unknown = {
         source: [row._replace(n_eff=None) for row in estimates]

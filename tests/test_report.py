@@ -11,9 +11,12 @@ import pytest
 from jeffreysflow.config import Experiment
 from jeffreysflow.report import numbers
 from jeffreysflow.report.cautions import cautions
+from jeffreysflow.report.cost_tables import cost_table
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.equal_weights import equal_weights_table
 from jeffreysflow.report.flow_tables import flow_table, observable_table
 from jeffreysflow.report.headline import headline_table
+from jeffreysflow.report.level_bias_table import level_bias_table
 from jeffreysflow.report.page import Chapter, Picture, page
 from jeffreysflow.report.provenance import StageRecord, versions
 from jeffreysflow.report.reference_table import reference_table
@@ -296,18 +299,44 @@ def test_the_gap_says_what_it_was_taken_over() -> None:
 
 @pytest.mark.parametrize("biased", [True, False])
 def test_biased_weights_are_marked_in_every_table(biased: bool) -> None:
-    made = tables(an_experiment(regions={"left": "x1 < 0", "right": "x1 > 0"}))
-    rows = [*estimates(0.9, 0.2, 0.5), EstimateRow(1, f"{REGION}left", 0.4, 0.1)]
+    sides = ["x1 < 0", "x1 > 0"]
+    experiment = an_experiment(
+        regions={"left": sides[0], "right": sides[1]},
+        observables=["sin(x1)", *sides],
+        equal_weights={"sides": sides},
+        truth={"box": [[-4, 4], [-4, 4]], "levels": True},
+        references={"tempered": {**REFERENCE, "ladder": {"kind": "fixed", "values": [0, 0.5, 1]}}},
+        flows={
+            "half": {"reference": "tempered", "theta": 0.5, "levels": "all"},
+            "reverse": {"reference": "tempered", "theta": 1},
+        },
+    )
+    made = tables(experiment)
+    of_sides = [EstimateRow(1, f"observable:{side}", 0.5, 0.1) for side in sides]
+    rows = [*estimates(0.9, 0.2, 0.5), EstimateRow(1, f"{REGION}left", 0.4, 0.1), *of_sides]
     known = [*rows, EstimateRow(1, "unbiased_weights", float(not biased))]
-    found = Results(**{**made, "estimates": {**made["estimates"], "half": known}})
+    all_rows = {**made["estimates"], "half": known, "ensemble:half": known}
+    found = Results(**{**made, "estimates": all_rows})
     regions, observables = region_table(found), observable_table(found)
+    equal, levels = equal_weights_table(found, "sides"), level_bias_table(found)
     assert regions is not None
     assert observables is not None
-    for table in (headline_table([found]), flow_table(found, {}), regions, observables):
+    assert equal is not None
+    assert levels is not None
+    records = [
+        StageRecord(name, {"stage": "generate", "wall_seconds": 3.0, "evaluations": 500})
+        for name in experiment.flows
+    ]
+    costs = cost_table(found, records)
+    of_ensembles = [row[0] for row in levels.rows if "half" in row[0].text]
+    assert of_ensembles
+    assert all(("biased weights" in cell.text) == biased for cell in of_ensembles)
+    alone = regions, equal
+    for table in (headline_table([found]), flow_table(found, {}), *alone, observables, costs):
         cells = [*map(Cell, table.headings), *(row[0] for row in table.rows)]
         for name in ("half", "reverse"):
             of_flow = [cell for cell in cells if cell.text.startswith(name)]
-            assert of_flow or (table is regions and name == "reverse")
+            assert of_flow or (table in alone and name == "reverse")
             for cell in of_flow:
                 marked = "biased weights" in cell.text + cell.note
                 assert marked == (biased and name == "half"), cell

@@ -74,7 +74,7 @@ def cost_table(found: Results, records: Sequence[StageRecord]) -> Table:
         (*_PARTS, *cost_headings(records)),
         [
             [
-                Cell(source_text(source)),
+                Cell(source_text(source) + found.bias_mark(source)),
                 Cell(_TITLES.get(part, part)),
                 Cell(duration(cost.seconds)),
                 _count(cost.evaluations),
@@ -124,7 +124,8 @@ def path_cost_table(found: Results, records: Sequence[StageRecord]) -> Table | N
     costs = path_costs(found, records)
     if not costs:
         return None
-    return Table(_PATHS, [_path(flow, cost) for flow, cost in costs.items()])
+    rows = [_path(flow + found.bias_mark(flow), cost) for flow, cost in costs.items()]
+    return Table(_PATHS, rows)
 
 
 def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
@@ -146,15 +147,18 @@ def verdicts(found: Results, records: Sequence[StageRecord]) -> list[str]:
         if by_time == by_count == _NOT_COMPARED:
             text = _NOT_COMPARED
         text += _BIASED * has_bias(found, flow) + _UNSOUND * (not has_sound_errors(found, flow))
-        lines.append(f"{flow}: {text}")
+        lines.append(f"{flow}{found.bias_mark(flow)}: {text}")
     for flow, cost in path_costs(found, records).items():
         trusted = found.is_trusted(flow)
-        lines.append(_path_verdict(flow, cost) if trusted else f"{flow}: {_NOT_COMPARED}")
+        named = flow + found.bias_mark(flow)
+        lines.append(_path_verdict(named, cost) if trusted else f"{named}: {_NOT_COMPARED}")
     return lines
 
 
 def cost_rows(found: Results, records: Sequence[StageRecord]) -> list[SummaryRow]:
-    """The same numbers as rows of `costs.csv`; ``inf`` stands for never."""
+    """The same numbers as rows of `costs.csv`; ``inf`` stands for never, ``unbiased_weights`` 0 for
+    a flow whose weights are biased.
+    """
     experiment = found.experiment
     rows: list[SummaryRow] = []
 
@@ -172,6 +176,8 @@ def cost_rows(found: Results, records: Sequence[StageRecord]) -> list[SummaryRow
         add(named, f"evaluations:{part}", cost.evaluations)
         add(named, f"solves:{part}", cost.solves or math.nan)
     for flow in _flows(found):
+        if found.bias_mark(flow):
+            add(flow, "unbiased_weights", 0.0)
         for observable in observable_costs(found, records, flow):
             add(flow, f"cheaper_from_by_time:{observable.name}", observable.seconds)
             add(flow, f"cheaper_from_by_evaluations:{observable.name}", observable.evaluations)

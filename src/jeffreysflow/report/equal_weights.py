@@ -47,7 +47,8 @@ def equal_weights_table(found: Results, group: str) -> Table | None:
     ]
     lines.append([Cell("largest |z|"), Cell(MISSING), *(_largest(rows, equal) for rows in of)])
     lines.append([Cell("total variation"), Cell("0"), *map(_variation, of)])
-    return Table((group, f"exact, {equal:.4f}", *map(source_text, sources)), lines)
+    named = [source_text(source) + found.bias_mark(source) for source in sources]
+    return Table((group, f"exact, {equal:.4f}", *named), lines)
 
 
 def _weights(found: Results, source: str, modes: Sequence[str]) -> list[EstimateRow]:

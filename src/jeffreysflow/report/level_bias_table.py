@@ -28,7 +28,7 @@ def level_bias_table(found: Results, records: Sequence[StageRecord] = ()) -> Tab
     last = max((level for each in biases.values() for level in each), default=-1)
     rows = [
         [
-            Cell(label),
+            Cell(label + found.bias_mark(source)),
             *(
                 _cell(biases[label].get(k), floors[label].get(k), is_biased_at(found, source, k))
                 for k in range(last + 1)
