@@ -21,6 +21,7 @@ __all__ = [
     "FORMAT_OF_ESTIMATES",
     "FORMAT_OF_IMPORTS",
     "FORMAT_OF_MOLECULES",
+    "FORMAT_OF_PARTICLES",
     "FORMAT_OF_VELOCITIES",
     "base_hash",
     "bead_hash",
@@ -60,6 +61,8 @@ FORMAT_OF_CLUSTERS = 1
 """for flows whose directions are drawn by clusters,"""
 FORMAT_OF_VELOCITIES = 3
 """for maps that are a velocity,"""
+FORMAT_OF_PARTICLES = 1
+"""for velocities that look at pairs,"""
 FORMAT_OF_CHAINS = 2
 """for samples of Metropolis chains and of sequential Monte Carlo,"""
 FORMAT_OF_ESTIMATES = 4
@@ -225,6 +228,8 @@ def _trained(flow: FlowConfig) -> dict[str, Any]:
         jacobian = part.get("network", {}).get("jacobian")
         if jacobian:
             part["network"]["format"] = FORMAT_OF_VELOCITIES
+        if jacobian and part["network"].get("velocity") == "particles":
+            jacobian["particles"] = FORMAT_OF_PARTICLES
         if jacobian and jacobian["parameters"].get("clusters"):
             jacobian["format"] = FORMAT_OF_CLUSTERS
     return section

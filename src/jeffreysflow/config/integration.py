@@ -118,6 +118,9 @@ class OwnVelocity(_Integrated):
     """Python file with a function `velocity()`, which makes a module `v(x [n, d], t [n, 1])`."""
     weights: str | None = None
     """Its parameters, as safetensors; left out: those that the function makes."""
+    space: int | None = Field(default=None, ge=1)
+    """Of particles, the dimensions of their space: v does not move their centroid and does not
+    depend on it, and directions of weights leave it alone."""
     digests: dict[str, str] = Field(default_factory=dict)
     """Hashes of these files and of what the first one reads, filled in when a run is set up."""
 
@@ -125,4 +128,4 @@ class OwnVelocity(_Integrated):
     def settings(self) -> dict[str, Any]:
         """What the map takes."""
         files = {"file": self.file, "weights": self.weights, "digests": self.digests}
-        return {**files, **self.how}
+        return {**files, "space": self.space, **self.how}

@@ -2,14 +2,15 @@
 
 A process begins with 300 to 480 MiB of libraries; what comes on top grows with samples, coordinates
 and batches. The factors are fitted to measured peaks (a test holds them to it) and then raised by a
-half. What an energy itself takes for a batch is not known here.
+half. What an energy itself takes for a batch is not known here, and of a user's velocity neither
+its parameters nor what a single sample takes beyond 200 MB: files are not run for it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from jeffreysflow.config.dimension import likely_dimension
 from jeffreysflow.config.experiment import Experiment
@@ -18,7 +19,13 @@ from jeffreysflow.config.integration import ContinuousNetwork, OwnVelocity
 from jeffreysflow.config.network import SplineNetwork
 from jeffreysflow.config.reference import ReferenceConfig, SuggestedLadder
 from jeffreysflow.config.samples_reference import SamplesConfig
-from jeffreysflow.flows.sizes import rows_at_once, spline_numbers, velocity_numbers
+from jeffreysflow.flows.sizes import (
+    MOST_NUMBERS,
+    pair_numbers,
+    rows_at_once,
+    spline_numbers,
+    velocity_numbers,
+)
 
 __all__ = ["memory_mb", "needed_mb"]
 
@@ -172,6 +179,9 @@ def _of_weights(flow: FlowConfig, d: int) -> float:
     velocity.
     """
     if isinstance(flow.network, ContinuousNetwork | OwnVelocity):
+        if _looks_at_pairs(flow.network):
+            hidden, layers = (_setting(flow.network, key) for key in ("hidden", "layers"))
+            return 5.0 * layers * hidden**2
         hidden, features = _of_velocity(flow.network, d)
         return (d + features) * (2.0 * hidden + features)
     network = _spline(flow)
@@ -181,8 +191,9 @@ def _of_weights(flow: FlowConfig, d: int) -> float:
 
 
 def _of_push(flow: FlowConfig, rows: int, d: int) -> float:
-    """One layer at a time, without gradients."""
-    return rows * _of_layer(flow, d)
+    """One layer at a time, without gradients; a user's velocity sees as many rows as fit."""
+    pushed = rows * _of_layer(flow, d)
+    return max(pushed, MOST_NUMBERS) if isinstance(flow.network, OwnVelocity) else pushed
 
 
 def _normals(flow: FlowConfig, d: int) -> int:
@@ -201,10 +212,12 @@ def _of_layer(flow: FlowConfig, d: int) -> int:
     along a velocity.
     """
     if isinstance(flow.network, ContinuousNetwork | OwnVelocity):
-        hidden, features = _of_velocity(flow.network, d)
         brute_force = flow.network.jacobian.kind == "brute_force"
         taken = 3 * d**2 if brute_force else _normals(flow, d)
-        return velocity_numbers(d, hidden, features, taken)
+        if _looks_at_pairs(flow.network):
+            hidden, space = (_setting(flow.network, key) for key in ("hidden", "dimension"))
+            return pair_numbers(max(d // space, 1), hidden) + taken
+        return velocity_numbers(d, *_of_velocity(flow.network, d), taken)
     network = _spline(flow)
     return spline_numbers(d, network.hidden_layers, network.bins)
 
@@ -220,6 +233,19 @@ def _of_learnt(flow: FlowConfig, d: int) -> float:
 def _layers(flow: FlowConfig, d: int) -> int:
     of_velocity = isinstance(flow.network, ContinuousNetwork | OwnVelocity)
     return 1 if of_velocity else _spline(flow).layers_of(d)
+
+
+def _looks_at_pairs(
+    network: ContinuousNetwork | OwnVelocity,
+) -> TypeGuard[ContinuousNetwork]:
+    return isinstance(network, ContinuousNetwork) and network.velocity == "particles"
+
+
+def _setting(network: ContinuousNetwork, key: str) -> int:
+    """Of `particles`; its own is used where this is no positive integer."""
+    usual = {"hidden": 32, "layers": 3, "dimension": 3}[key]
+    value = network.parameters.get(key, usual)
+    return value if type(value) is int and value > 0 else usual
 
 
 def _of_velocity(network: ContinuousNetwork | OwnVelocity, d: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from torch.func import jvp, vmap
 
 from jeffreysflow.errors import MapError
 from jeffreysflow.flows.integrator import Field, Integrator
+from jeffreysflow.flows.sizes import columns_at_once
 
 __all__ = ["DiscreteFlow"]
 
@@ -26,9 +27,7 @@ _MOST_CORRECTIONS = 8
 _MOST_NEWTON_STEPS = 12
 _MOST_HALVINGS = 6
 _SHORT_STEPS = 32
-_NUMBERS_AT_ONCE = 4_000_000
-_OF_COLUMNS_AT_ONCE = 1_000_000
-"""Of columns of Jacobians; a velocity has some sixteen numbers in memory for each of theirs."""
+_NUMBERS_AT_ONCE, _OF_A_COLUMN = 4_000_000, 16
 _SHORTER = "allowed: steps so short that the velocity hardly changes in one, found steps:"
 
 
@@ -48,10 +47,11 @@ class DiscreteFlow:
     ----------
     velocity : v(x, t).
     steps : K >= 1.
-    particle_dimension : where it is given, coordinates are those of particles in so many
-        dimensions, whose centroid ``velocity`` does not move; directions do not either then.
+    particle_dimension : where it is given, of particles, whose centroid ``velocity`` does not move;
+        directions do not either then.
     unit : widths [d] of the base, in which defects are told; 1 if left out.
     spacing : above 1 steps are shorter near the base.
+    numbers : of memory that a sample takes along ``velocity``; 0: 16 for each coordinate.
     """
 
     def __init__(
@@ -62,8 +62,9 @@ class DiscreteFlow:
         particle_dimension: int | None = None,
         unit: torch.Tensor | None = None,
         spacing: float = 1.0,
+        numbers: int = 0,
     ) -> None:
-        self._unit = torch.ones(1) if unit is None else unit
+        self._unit, self._numbers = torch.ones(1) if unit is None else unit, numbers
         self.steps, self._integrator = steps, integrator
         self._velocity, self._space = velocity, particle_dimension
         self._times = [float((k / steps) ** spacing) for k in range(steps + 1)]
@@ -120,7 +121,7 @@ class DiscreteFlow:
         n, m, d = e.shape
         if m == 1:
             return self.back_along(k, x, e[:, 0])[1][:, None]
-        at_once = max(1, min(m, _OF_COLUMNS_AT_ONCE // max(n * d, 1)))
+        at_once = columns_at_once(n, m, self._numbers or _OF_A_COLUMN * d)
         self._count((m + -(-m // at_once)) * n)
 
         def along(one: torch.Tensor) -> torch.Tensor:
@@ -145,7 +146,7 @@ class DiscreteFlow:
             return _along(partial(self._back, k), x, e.expand_as(x))[1]
 
         unit = torch.eye(d, dtype=x.dtype, device=x.device)
-        at_once = max(1, min(d, _OF_COLUMNS_AT_ONCE // max(n * d, 1)))
+        at_once = columns_at_once(n, d, self._numbers or _OF_A_COLUMN * d)
         columns: torch.Tensor = vmap(along, chunk_size=at_once)(unit)
         return columns.permute(1, 2, 0)
 

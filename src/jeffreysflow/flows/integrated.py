@@ -57,7 +57,7 @@ class IntegratedFlow(TransportMap):
         self.particle_dimension = particle_dimension
         self.jacobian = get_jacobian(jacobian, **jacobian_parameters)
         self.jacobian.refuse_unit(widths)
-        self.jacobian.prepare(steps, dimension, self._discrete().degrees(dimension))
+        self.jacobian.prepare(steps, dimension, dimension - (particle_dimension or 0))
         self.how = {
             "integrator": integrator,
             "steps": steps,
@@ -65,11 +65,18 @@ class IntegratedFlow(TransportMap):
             "jacobian_parameters": dict(jacobian_parameters),
             "spacing": self._spacing,
         }
-        self.evaluations = 0
+        self.evaluations = self.learning_evaluations = 0
 
     @abstractmethod
     def velocity(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """``v`` [n, d] of ``x`` [n, d] at times ``t`` [n, 1] or [1, 1]."""
+
+    @property
+    def _wide_numbers(self) -> int:
+        """Numbers of memory that a sample takes along v, where these are far more than its
+        coordinates; else 0.
+        """
+        return 0
 
     @property
     def exact_factors(self) -> bool:
@@ -147,10 +154,12 @@ class IntegratedFlow(TransportMap):
     @property
     def weight_facts(self) -> dict[str, float]:
         """What is to be known of its weights so far: 1 for ``biased_weights``, and whether most of
-        the bias is off, ``corrected_weights``; the share of samples of ``infinite_variance``.
+        the bias is off, ``corrected_weights``; the share of samples of ``infinite_variance``; how
+        many passes, velocities of a sample, they took to learn, ``learning_passes``.
         """
-        infinite = self.jacobian.infinite_variance
+        infinite, learnt = self.jacobian.infinite_variance, self.learning_evaluations
         facts = {"infinite_variance": infinite} if infinite else {}
+        facts |= {"learning_passes": float(learnt)} if learnt else {}
         if self.unbiased:
             return facts
         return {
@@ -174,15 +183,22 @@ class IntegratedFlow(TransportMap):
 
     def finish(self, z: torch.Tensor, normals: Callable[[int, int], torch.Tensor]) -> None:
         if self.jacobian.learns:
-            self.jacobian.learn(self._discrete(), z, normals)
+            flow = self._discrete()
+            self.jacobian.learn(flow, z, normals)
+            self.learning_evaluations += flow.evaluations
 
     def _discrete(self) -> DiscreteFlow:
+        rows = self.rows_at_once if self._wide_numbers else 0
+
         def v(x: torch.Tensor, t: float) -> torch.Tensor:
             # k/K + 1/K may be the next number after 1
-            return self.velocity(x, x.new_full((1, 1), min(max(t, 0.0), 1.0)))
+            time = x.new_full((1, 1), min(max(t, 0.0), 1.0))
+            if not rows or len(x) <= rows:
+                return self.velocity(x, time)
+            return torch.cat([self.velocity(some, time) for some in torch.split(x, rows)])
 
         how = self._integrator, self._steps, self.particle_dimension
-        return DiscreteFlow(v, *how, self._unit, self._spacing)
+        return DiscreteFlow(v, *how, self._unit, self._spacing, self._wide_numbers)
 
 
 def refuse_bounded(kind: str, box: Box) -> None:

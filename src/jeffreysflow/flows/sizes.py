@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["MOST_ROWS", "rows_at_once", "spline_numbers", "velocity_numbers"]
+__all__ = [
+    "MOST_NUMBERS",
+    "MOST_ROWS",
+    "columns_at_once",
+    "pair_numbers",
+    "rows_at_once",
+    "spline_numbers",
+    "velocity_numbers",
+]
 
 MOST_ROWS = 20_000
-_BYTES = 200e6
+MOST_NUMBERS = 25_000_000
+"""Of 8 bytes each, in memory at a time."""
+_NUMBERS_OF_COLUMNS = 16_000_000
 
 
 def rows_at_once(numbers: float) -> int:
@@ -18,7 +28,17 @@ def rows_at_once(numbers: float) -> int:
     >>> rows_at_once(1000), rows_at_once(10_000)
     (20000, 2500)
     """
-    return max(1, min(MOST_ROWS, int(_BYTES / (8 * numbers))))
+    return max(1, min(MOST_ROWS, int(MOST_NUMBERS / numbers)))
+
+
+def columns_at_once(rows: int, columns: int, numbers: int) -> int:
+    """How many of the ``columns`` of Jacobians of so many samples are made at a time, each of which
+    takes ``numbers`` of memory a sample, so that they take 128 MB.
+
+    >>> columns_at_once(100, 1000, 16_000), columns_at_once(100, 1000, 1_600_000)
+    (10, 1)
+    """
+    return max(1, min(columns, _NUMBERS_OF_COLUMNS // max(rows * numbers, 1)))
 
 
 def velocity_numbers(dimension: int, hidden: int, features: int, normals: int) -> int:
@@ -26,6 +46,12 @@ def velocity_numbers(dimension: int, hidden: int, features: int, normals: int) -
     what its weight takes of random numbers.
     """
     return 12 * dimension + 4 * hidden + 4 * features + normals
+
+
+def pair_numbers(particles: int, hidden: int) -> int:
+    """The same, of a network with ``hidden`` numbers for each pair of particles."""
+    pairs = particles**2
+    return velocity_numbers(3 * pairs, 2 * pairs * hidden, 0, 0)
 
 
 def spline_numbers(dimension: int, hidden: Sequence[int], bins: int) -> int:

@@ -35,6 +35,10 @@ class Velocity(nn.Module, ABC):
     components: int = 0
     """How many Gaussians it begins with at most; 0: none."""
 
+    is_wide: bool = False
+    """Whether it takes far more memory than its coordinates, so that it is to see few samples at a
+    time."""
+
     def start_at(self, law: LineMixture) -> None:
         """Begin as the velocity that carries the base to Gaussians."""
 

@@ -89,5 +89,9 @@ class ContinuousFlow(IntegratedFlow):
         return v
 
     @property
+    def _wide_numbers(self) -> int:
+        return self.network.numbers if self.network.is_wide else 0
+
+    @property
     def numbers(self) -> int:
         return self.network.numbers + self.working

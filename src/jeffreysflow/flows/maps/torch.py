@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.func import jvp, vmap
+from torch.func import jvp
 
-from jeffreysflow.errors import UserError, described
+from jeffreysflow.errors import UserError
 from jeffreysflow.flows.box import Box
 from jeffreysflow.flows.integrated import IntegratedFlow, refuse_bounded
-from jeffreysflow.flows.jacobian import get_jacobian
+from jeffreysflow.flows.user_velocity import called, refuse_swapped
+from jeffreysflow.flows.velocity_check import MIDDLE, VelocityCheck
+from jeffreysflow.flows.working_memory import numbers_a_row
 from jeffreysflow.potentials import Base
 from jeffreysflow.streams import Stream
 from jeffreysflow.userfiles.modules import load_weights, make_module, weights_hash
@@ -21,10 +22,6 @@ from jeffreysflow.userfiles.modules import load_weights, make_module, weights_ha
 __all__ = ["OwnFlow"]
 
 _ROWS, _SPREAD_ROWS = 16, 256
-_MIDDLE = 0.5
-_STEPS_CHECKED = 32
-_DIFFERENCE, _DIGITS, _LARGEST_ERROR = 1e-6, 1e-8, 1e-3
-_RANDOM = "is another one each time; allowed: nothing that is drawn or counted in it"
 
 
 class OwnFlow(IntegratedFlow):
@@ -40,7 +37,10 @@ class OwnFlow(IntegratedFlow):
     integrator, steps, jacobian, jacobian_parameters, spacing : as of `continuous`.
     digests : of all files that the module is made of, by their paths from the folder of the file,
         when the run was set up; none, if they are not to be compared.
+    space : where it is given, coordinates are those of particles in so many dimensions, whose
+        centroid v neither moves nor depends on.
     unit : widths of the base, 1 if left out.
+    measured : numbers in memory of a sample along v.
 
     Raises
     ------
@@ -60,15 +60,22 @@ class OwnFlow(IntegratedFlow):
         jacobian_parameters: Mapping[str, Any] | None = None,
         digests: Mapping[str, str] | None = None,
         spacing: float = 1.0,
+        space: int | None = None,
         unit: Sequence[float] | None = None,
+        measured: int = 0,
     ) -> None:
+        if space is not None and (dimension % space or dimension < 2 * space):
+            raise UserError(
+                f"map 'torch': space: coordinates must be those of at least 2 particles in {space} "
+                f"dimensions, found {dimension}"
+            )
         how = integrator, steps, jacobian, jacobian_parameters or {}
-        super().__init__(dimension, *how, unit=unit, spacing=spacing)
+        super().__init__(dimension, *how, space, unit, spacing)
         # parameters are those of the state from then on
-        about = {"dimension": dimension, "file": file, "weights": None}
-        units = {"unit": self._unit.tolist()}
+        about = {"dimension": dimension, "file": file, "weights": None, "space": space}
+        units = {"unit": self._unit.tolist(), "measured": measured}
         self.settings = {**about, **self.how, "digests": dict(digests or {}), **units}
-        self._file = file
+        self._file, self._measured = file, measured
         self.module, hashes = make_module(Path(file), "velocity")
         if weights is not None:
             hashes = {**hashes, **weights_hash(Path(file), Path(weights))}
@@ -90,6 +97,7 @@ class OwnFlow(IntegratedFlow):
         jacobian_parameters: Mapping[str, Any] | None = None,
         digests: Mapping[str, str] | None = None,
         spacing: float = 1.0,
+        space: int | None = None,
     ) -> OwnFlow:
         """The user's flow; its parameters are those of the class.
 
@@ -97,138 +105,56 @@ class OwnFlow(IntegratedFlow):
         ------
         UserError : v has another shape or type, is random, changes what it is given, depends on
             other samples, is not finite along the flow of samples of the base, or its derivatives
-            by torch are not its own; or a coordinate is periodic or lies between walls.
+            by torch are not its own, or with a ``space`` the centroid plays a part in it; or a
+            coordinate is periodic or lies between walls.
         """
         refuse_bounded("torch", box)
         how = integrator, steps, jacobian, jacobian_parameters
-        flow = cls(base.dimension, file, weights, *how, digests, spacing, base.sd.tolist())
+        made = *how, digests, spacing, space, base.sd.tolist()
+        flow = cls(base.dimension, file, weights, *made)
+        refuse_swapped(file, flow.module)
         z = base.sample(_ROWS, stream).cpu()
         spread = base.sample(_SPREAD_ROWS, stream).cpu().std(dim=0)
+        spread = spread.clamp(min=torch.finfo(z.dtype).tiny)
         kept = list(flow.state_dict())
-        flow._check(z, spread.clamp(min=torch.finfo(z.dtype).tiny), stream)
-        again = cls(base.dimension, file, weights, *how, digests, spacing, base.sd.tolist())
-        if not torch.equal(flow._at(z, _MIDDLE), again._at(z, _MIDDLE)):
-            raise flow._bad("is another one each time it is made; allowed: weights from a file")
+        check = VelocityCheck(file, flow._at, spread, stream, space)
+        check.run(flow._discrete(), z)
+        again = cls(base.dimension, file, weights, *made)
+        if not torch.equal(flow._at(z, MIDDLE), again._at(z, MIDDLE)):
+            raise check.bad("is another one each time it is made; allowed: weights from a file")
         later = [name for name in flow.state_dict() if name not in kept]
         if later:
-            raise flow._bad(
+            raise check.bad(
                 f"keeps '{later[0].removeprefix('module.')}' from its first call on; allowed: "
                 "parameters and buffers that velocity() makes, or persistent=False"
             )
+        flow._measure(z, spread.expand_as(z))
         return flow
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        try:
-            # for modules that differentiate inside themselves
-            with torch.enable_grad():
-                v = self.module(x, t.expand(len(x), 1))
-        except (Exception, SystemExit) as error:
-            raise UserError(
-                f"{self._file}: v(x, t) raised at t = {float(t.flatten()[0]):g}, x of shape "
-                f"{list(x.shape)}: {described(error)}"
-            ) from error
-        if not isinstance(v, torch.Tensor) or v.shape != x.shape or v.dtype != x.dtype:
-            raise UserError(
-                f"{self._file}: v(x, t) must be [n, d] = {list(x.shape)} of {_name(x.dtype)} for "
-                f"x of that shape, found {_described(v)}"
-            )
-        return v
+        return called(self._file, self.module, x, t)
+
+    @property
+    def _wide_numbers(self) -> int:
+        return 12 * self._dimension + self._measured
 
     @property
     def numbers(self) -> int:
-        widths = sum(p.shape[0] for p in self.module.parameters() if p.ndim > 1)
-        return 12 * self._dimension + 4 * widths + self.working
-
-    def _check(self, z: torch.Tensor, spread: torch.Tensor, stream: Stream) -> None:
-        """At base samples ``z`` [n, d] of a ``spread`` [d], and wherever the flow takes them."""
-        e = stream.normal(*z.shape) * spread
-        first = self._check_at(z, _MIDDLE, spread, e)
-        flow, stepwise = self._discrete(), get_jacobian("stepwise")
-        normals = stream.normal(len(z), stepwise.normals(flow.steps, self._dimension))
-        try:
-            with torch.no_grad():
-                states = flow.forward(z)
-                log_r = stepwise.factors(flow, states, normals)
-        except UserError as error:
-            named = self._file in str(error)
-            raise error if named else UserError(f"{self._file}: {error}") from error
-        if not bool(log_r.isfinite().all()):
-            raise self._bad("has derivatives that are not finite along the flow of a base sample")
-        for k in range(0, flow.steps, math.ceil(flow.steps / _STEPS_CHECKED)):
-            for part in (0.0, 0.5):
-                self._check_at(states[k], flow.time(k, part), spread, e)
-        self._check_at(states[-1], 1.0, spread, e)
-        if not torch.equal(first, self._at(z, _MIDDLE)):
-            raise self._bad(_RANDOM)
+        return self._wide_numbers + self.working
 
     def _at(self, x: torch.Tensor, t: float) -> torch.Tensor:
-        return self.velocity(x, x.new_full((1, 1), t)).detach()
+        return self.velocity(x, x.new_full((1, 1), t))
 
-    def _check_at(
-        self, x: torch.Tensor, t: float, spread: torch.Tensor, e: torch.Tensor
-    ) -> torch.Tensor:
-        """``v(x, t)``, if it is one: the same each time, of every row alone, finite, and with its
-        own derivatives along ``e``.
-        """
-        given = x.clone()
-        found = self._at(given, t)
-        if not torch.equal(given, x):
-            raise self._bad("changes the x that it is given")
-        if not torch.equal(found.nan_to_num(), self._at(given, t).nan_to_num()):
-            raise self._bad(_RANDOM)
-        half = len(x) // 2
-        for rows in (slice(0, 1), slice(0, half), slice(half, None)):
-            alone, together = self._at(x[rows], t) / spread, found[rows] / spread
-            if not torch.allclose(alone, together, rtol=1e-6, atol=1e-9, equal_nan=True):
-                raise self._bad(
-                    "of a sample depends on those beside it; allowed: nothing that averages over "
-                    "them"
-                )
-        if not bool(found.isfinite().all()):
-            row = int((~found.isfinite()).any(dim=1).nonzero()[0])
-            raise self._bad(f"is not finite at t = {t:g}, x = {x[row].tolist()}")
-        self._check_derivatives(x, t, spread, e, found)
-        return found
-
-    def _check_derivatives(
-        self,
-        x: torch.Tensor,
-        t: float,
-        spread: torch.Tensor,
-        e: torch.Tensor,
-        found: torch.Tensor,
-    ) -> None:
-        """Along directions ``e``: by torch forwards, of many at a time, and by differences, at a
-        kink by those on one side.
+    def _measure(self, x: torch.Tensor, e: torch.Tensor) -> None:
+        """What a sample takes in memory along a direction, at samples ``x`` [n, d] and ``e`` [n,
+        d].
         """
 
-        def v(y: torch.Tensor) -> torch.Tensor:
-            return self.velocity(y, y.new_full((1, 1), t))
+        def run(n: int) -> object:
+            with torch.no_grad():
+                return jvp(lambda y: self._at(y, MIDDLE), (x[:n],), (e[:n],))
 
-        try:
-            both = vmap(lambda e: jvp(v, (x,), (e,))[1])(torch.stack([e, 2 * e])).detach()
-        except Exception as error:
-            cause = error.__cause__ if isinstance(error, UserError) else None
-            raise self._bad(
-                f"cannot be differentiated forwards: {described(cause or error)}"
-            ) from error
-        # of the spread, and of the digits that a coordinate far from 0 has left
-        h = _DIFFERENCE + _DIGITS * float((x.abs() / spread).max())
-        ahead, behind = self._at(x + h * e, t), self._at(x - h * e, t)
-        differences = [(ahead - behind) / (2 * h), (ahead - found) / h, (found - behind) / h]
-        off = torch.stack([((both[0] - each) / spread).abs().amax(dim=1) for each in differences])
-        size = max(float((found / spread).abs().max()), 1.0)
-        slope = float((differences[0] / spread).abs().max())
-        worst = float(off.amin(dim=0).max())
-        if not worst <= _LARGEST_ERROR * (slope + 1e-3 * size):
-            raise self._bad(
-                f"has other derivatives by torch than by differences (off by {worst:.2g} of the "
-                f"base's spread at t = {t:g}); allowed: nothing that is detached, or rounded to "
-                "float32, on the way"
-            )
-
-    def _bad(self, what: str) -> UserError:
-        return UserError(f"{self._file}: v(x, t) {what}")
+        self._measured = self.settings["measured"] = max(numbers_a_row(run, len(x)), 0)
 
 
 def _check_unchanged(file: Path, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
@@ -242,13 +168,3 @@ def _check_unchanged(file: Path, found: Mapping[str, str], expected: Mapping[str
             raise UserError(
                 f"{folder / name}: changed while the workflow runs; start the workflow again"
             )
-
-
-def _described(v: object) -> str:
-    if isinstance(v, torch.Tensor):
-        return f"{list(v.shape)} of {_name(v.dtype)}"
-    return f"a {type(v).__name__}"
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import silu
 
 from jeffreysflow.errors import UserError, positive_integer
-from jeffreysflow.flows.sizes import velocity_numbers
+from jeffreysflow.flows.sizes import pair_numbers
 from jeffreysflow.flows.velocity import TIME_FEATURES, Velocity, linear, time_features
 from jeffreysflow.streams import Stream
 
@@ -28,6 +28,8 @@ class Particles(Velocity):
     hidden : width of codes and networks; layers : how often codes are made.
     dimension : of the particles' space.
     """
+
+    is_wide = True
 
     def __init__(
         self,
@@ -75,5 +77,4 @@ class Particles(Velocity):
 
     @property
     def numbers(self) -> int:
-        pairs = self._particles**2
-        return velocity_numbers(3 * pairs, 2 * pairs * self._hidden, 0, 0)
+        return pair_numbers(self._particles, self._hidden)
