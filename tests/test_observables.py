@@ -13,6 +13,7 @@ from jeffreysflow.estimation.observables import (
     parse_observable,
     parse_observables,
 )
+from jeffreysflow.potentials.potential import OfEnergy
 
 X = torch.tensor([[0.3, -0.7], [1.2, 0.4], [-2.0, 3.0]], dtype=torch.float64)
 U = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
@@ -85,6 +86,15 @@ def test_named_observables_come_first() -> None:
     with pytest.raises(UserError, match="did you mean 'radius'"):
         parse_observables(["radios"], 2, named)
     assert observable_values([], X, U).shape == (3, 0)
+
+
+def test_a_named_observable_may_follow_from_the_energy() -> None:
+    named = {"heat": OfEnergy(lambda x, U: U - x[:, 0]), "radius": lambda x: x.norm(dim=1)}
+    texts = ["heat", "2 * heat", "radius", "radius < 1", "heat < 0"]
+    parsed = parse_observables(texts, 2, named)
+    assert [each.uses_energy for each in parsed] == [True, True, False, False, True]
+    values = observable_values(parsed[:2], X, U)
+    torch.testing.assert_close(values, torch.stack([U - X1, 2 * (U - X1)], dim=1))
 
 
 def test_values_that_are_no_numbers_are_named() -> None:

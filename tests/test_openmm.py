@@ -13,13 +13,16 @@ import pytest
 import torch
 import yaml
 
+from jeffreysflow.analysis.temperature_rows import temperature_rows
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment, load_project, resolve_project
 from jeffreysflow.config.molecule import MoleculeConfig
 from jeffreysflow.distillation.ensemble import Ensemble
 from jeffreysflow.errors import UserError
 from jeffreysflow.judgement.import_doubts import doubts_about_import
+from jeffreysflow.launch.measured import build_measured
 from jeffreysflow.launch.molecule import build_molecule, model_of
+from jeffreysflow.launch.target import build_potential
 from jeffreysflow.molecules.internal import internal_chart
 from jeffreysflow.molecules.openmm_system import force_field_of
 from jeffreysflow.molecules.openmm_worker import openmm_energy
@@ -313,6 +316,29 @@ def test_levels_keep_energy_and_determinant_apart(tempered: tuple[Layout, Experi
     molecule = alanine()
     assert (V * molecule.unit).tolist() == pytest.approx(molecule.kilojoules(x).tolist(), rel=1e-8)
     assert U_0.tolist() == pytest.approx((-molecule.chart.log_det(x)).tolist())
+
+
+def test_what_is_measured_of_stored_samples_evaluates_no_energy(
+    tempered: tuple[Layout, Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, experiment = tempered
+    store = layout.reference("temperatures").levels / "store.zarr"
+    levels = open_levels(store, experiment.reference_hash("temperatures"))
+    x, U_0, V = levels.samples(0)
+    molecule = build_potential(experiment)
+    expected = molecule.kilojoules(x)
+    measured = build_measured(experiment, molecule)
+    assert "energy" in [each.name for each in measured.observables]
+
+    def refused(*_: Any) -> None:
+        raise AssertionError("an energy was evaluated")
+
+    monkeypatch.setattr(type(molecule.of_positions), "forward", refused)
+    place = [each.name for each in measured.observables].index("energy")
+    found = measured.values(x, U_0 + V)[:, place]
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-12, abs=1e-9)
+    rows = temperature_rows(levels, measured)
+    assert {row.quantity for row in rows} >= {"U", "observable:energy", "region:beta"}
 
 
 def test_frames_for_other_programs(tempered: tuple[Layout, Experiment], tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ def checked_slabs(
                 f"{first + row} at x = {x[row].tolist()}"
             )
         absent = log_weights == -math.inf
-        if bool(absent.any()) and not bool(absent.all()):
+        if bool(absent.all()):
+            U = torch.zeros_like(U)
+        elif bool(absent.any()):
             # observables need not be defined where the weight is zero
             present = int((~absent).nonzero()[0])
             x = torch.where(absent[:, None], x[present], x)

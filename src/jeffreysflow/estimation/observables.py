@@ -12,10 +12,13 @@ from functools import reduce
 import torch
 
 from jeffreysflow.errors import UserError, allowed_names
+from jeffreysflow.potentials.potential import OfEnergy
 
-__all__ = ["Observable", "observable_values", "parse_observable", "parse_observables"]
+__all__ = ["Named", "Observable", "observable_values", "parse_observable", "parse_observables"]
 
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Named = Callable[[torch.Tensor], torch.Tensor] | OfEnergy
+"""Values [n] of samples [n, d], or of these and their energies."""
 
 _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     name: getattr(torch, name)
@@ -86,9 +89,9 @@ def _check_shape(name: str, value: object, x: torch.Tensor) -> None:
     )
 
 
-def _of_user(name: str, function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
+def _of_user(name: str, function: Named) -> Function:
     def values(x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
-        value = function(x)
+        value = function.function(x, U) if isinstance(function, OfEnergy) else function(x)
         _check_shape(name, value, x)
         # sums of truth values are no numbers of them
         return value if value.is_floating_point() else value.to(torch.float64)
@@ -108,16 +111,16 @@ def observable_values(
 def parse_observables(
     texts: Sequence[str],
     dimension: int,
-    named: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] | None = None,
+    named: Mapping[str, Named] | None = None,
 ) -> list[Observable]:
-    """Each of ``texts``: a name in ``named`` (functions [n, d] -> [n]), else an expression."""
+    """Each of ``texts``: a name in ``named``, else an expression."""
     return [parse_observable(text, dimension, named) for text in texts]
 
 
 def parse_observable(
     text: str,
     dimension: int,
-    named: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] | None = None,
+    named: Mapping[str, Named] | None = None,
 ) -> Observable:
     """Parse one observable.
 
@@ -130,16 +133,18 @@ def parse_observable(
     ------
     UserError : anything else, with its position and the nearest valid name.
     """
-    if named and text in named:
-        return Observable(text, _of_user(text, named[text]), uses_energy=False)
+    named = named or {}
+    of_energy = {"U", *(name for name, each in named.items() if isinstance(each, OfEnergy))}
+    if text in named:
+        return Observable(text, _of_user(text, named[text]), uses_energy=text in of_energy)
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         where = f" at position {error.offset}" if isinstance(error, SyntaxError) else ""
         raise UserError(f"observable '{text}': not an expression{where}") from error
-    function = _Parser(text, dimension, named or {}).compile(tree.body)
+    function = _Parser(text, dimension, named).compile(tree.body)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    return Observable(text, function, _is_event(tree.body), "U" in names)
+    return Observable(text, function, _is_event(tree.body), not names.isdisjoint(of_energy))
 
 
 def _is_event(node: ast.expr) -> bool | None:
@@ -167,7 +172,7 @@ class _Parser:
         self,
         text: str,
         dimension: int,
-        named: Mapping[str, Callable[[torch.Tensor], torch.Tensor]],
+        named: Mapping[str, Named],
     ) -> None:
         self._text = text
         self._dimension = dimension

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from jeffreysflow.config import Experiment
 from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.beyond_period import beyond_period
 from jeffreysflow.estimation.observables import (
+    Named,
     Observable,
     observable_values,
     parse_observable,
@@ -138,7 +139,7 @@ def _region(
     name: str,
     text: str,
     d: int,
-    named: Mapping[str, Callable[[torch.Tensor], torch.Tensor]],
+    named: Mapping[str, Named],
 ) -> Observable:
     try:
         inside = parse_observable(text, d, named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from jeffreysflow.molecules.geometry import dihedral
 from jeffreysflow.molecules.topology import Topology
 from jeffreysflow.molecules.units import GAS_CONSTANT
 from jeffreysflow.potentials.descent import descended
-from jeffreysflow.potentials.potential import Potential
+from jeffreysflow.potentials.potential import OfEnergy, Potential
 from jeffreysflow.streams import Stream
 
 __all__ = ["Molecule", "NearStructure", "VolumeElement"]
@@ -48,7 +48,8 @@ class Molecule(Potential):
     Temperature scales the energy alone: the molecule at a temperature T is ``lambda E / kT_0 -
     log|det|`` with lambda = T_0 / T, whose part without lambda is the ``measure``.
 
-    ``observables`` are ``energy``, E in kJ/mol, and named dihedrals (radian) and distances (nm);
+    ``observables`` are ``energy``, E in kJ/mol, which follows from U, and named dihedrals (radian)
+    and distances (nm);
     ``observable_intervals`` the periods of the dihedrals.
 
     Parameters
@@ -83,7 +84,9 @@ class Molecule(Potential):
         centre = torch.zeros(chart.dimension, dtype=torch.float64)
         self.register_buffer("_structure", centre if structure is None else structure)
         self._volume_element = VolumeElement(chart)
-        self.observables = {"energy": self.kilojoules}
+        self.observables: dict[str, Callable[[torch.Tensor], torch.Tensor] | OfEnergy] = {
+            "energy": OfEnergy(self.kilojoules_of)
+        }
         for name, atoms in (dihedrals or {}).items():
             self.observables[name] = _Dihedral(chart, atoms)
         self.observable_intervals = dict.fromkeys(dihedrals or {}, (-math.pi, math.pi))
@@ -129,9 +132,16 @@ class Molecule(Potential):
         return energy.masked_fill(~inside, math.inf)
 
     def kilojoules(self, x: torch.Tensor) -> torch.Tensor:
-        """E [n] in kJ/mol."""
-        energy: torch.Tensor = self.of_positions(self.positions(x))
-        return energy
+        """E [n] in kJ/mol; +inf where x are the coordinates of no molecule of this kind."""
+        inside = self.chart.inside(x)
+        energy: torch.Tensor = self.of_positions(self.positions(_inside(x, inside)))
+        return energy.masked_fill(~inside, math.inf)
+
+    def kilojoules_of(self, x: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+        """``E = kT (U(x) + log |d r / d x|)`` [n] in kJ/mol, of energies ``U`` [n] that are known;
+        +inf where they are.
+        """
+        return self.unit * (U - self.measure.energy(x))
 
     def positions(self, x: torch.Tensor) -> torch.Tensor:
         """[atom, 3, n] in nm, of coordinates [n, d]."""

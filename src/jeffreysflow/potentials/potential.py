@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -10,7 +12,14 @@ from torch import nn
 from jeffreysflow.domain import Domain
 from jeffreysflow.errors import UserError
 
-__all__ = ["Potential", "require"]
+__all__ = ["OfEnergy", "Potential", "require"]
+
+
+class OfEnergy(NamedTuple):
+    """A named observable of an energy that needs no evaluation where U of a sample is known."""
+
+    function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """Values [n] of samples ``x`` [n, d] and their energies ``U`` [n], kT."""
 
 
 class Potential(nn.Module, ABC):
