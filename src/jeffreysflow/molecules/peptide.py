@@ -152,11 +152,19 @@ def _relaxed(system: Any, positions: np.ndarray) -> np.ndarray:
 
 
 def write_peptide(sequence: str, file: Path) -> None:
-    """``extended_peptide`` as a PDB file."""
+    """``extended_peptide`` as a PDB file.
+
+    Raises
+    ------
+    UserError : as of ``extended_peptide``, or the file cannot be written.
+    """
     openmm = require_openmm("a peptide")
     topology, positions = extended_peptide(sequence)
-    with file.open("w") as opened:
-        openmm.app.PDBFile.writeFile(topology, positions * openmm.unit.nanometer, opened)
+    try:
+        with file.open("w") as opened:
+            openmm.app.PDBFile.writeFile(topology, positions * openmm.unit.nanometer, opened)
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from error
 
 
 def main(arguments: Sequence[str]) -> int:
