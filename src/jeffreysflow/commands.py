@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from jeffreysflow.config import Experiment, load_experiment
 from jeffreysflow.config.integration import OwnVelocity
 from jeffreysflow.config.project import page_hash
 from jeffreysflow.config.size import refuse_without_memory
+from jeffreysflow.config.structure_files import own_executed_files
 from jeffreysflow.errors import UserError
 from jeffreysflow.machine import memory_limit_mb
 from jeffreysflow.stores.completion import declare_done
@@ -65,9 +67,9 @@ def _trusted(config: Path, trust: bool) -> Experiment:
         for flow in experiment.flows.values()
         if isinstance(flow.network, OwnVelocity)
     ]
-    for name in executed:
-        if name is not None and not trust:
-            _refuse_foreign(Path(name))
+    own = (Path(name) for name in executed if name is not None)
+    for file in () if trust else chain(own, own_executed_files(experiment.potential)):
+        _refuse_foreign(file)
     return experiment
 
 

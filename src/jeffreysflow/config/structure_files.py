@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jeffreysflow.config.force_field_files import force_field_file, with_included
 from jeffreysflow.config.molecule import STRUCTURE_FILES
 from jeffreysflow.config.potential import PotentialConfig
 from jeffreysflow.errors import UserError
@@ -14,7 +15,13 @@ from jeffreysflow.userfiles.digest import digest
 from jeffreysflow.userfiles.opened import belongs_to_python
 from jeffreysflow.userfiles.packaged import is_packaged, packaged_file
 
-__all__ = ["check_structure_unchanged", "located", "structure_digests", "with_structure"]
+__all__ = [
+    "check_structure_unchanged",
+    "located",
+    "own_executed_files",
+    "structure_digests",
+    "with_structure",
+]
 
 
 def located(name: str) -> Path:
@@ -28,8 +35,9 @@ def located(name: str) -> Path:
 
 
 def structure_digests(potential: PotentialConfig) -> dict[str, str]:
-    """Digests of the files of a molecule, by the keys that name them; for a calculator of ASE also
-    of its module, where it is the user's own, and of all other ``files`` that are named.
+    """Digests of the files of a molecule, by the keys that name them, and of what force fields
+    include; for a calculator of ASE also of its module, where it is the user's own, and of all
+    other ``files`` that are named.
 
     Of a package that is not installed there are none: the energy cannot be built then, which is
     said where it is asked for.
@@ -97,6 +105,28 @@ def _of_forcefield(kind: str, name: Any, existing: Callable[[str, str], Path]) -
         return name
 
 
+def own_executed_files(potential: PotentialConfig) -> Iterator[Path]:
+    """Files that are no part of an installed package and whose code is executed with the energy of
+    a molecule: force fields, which may hold scripts, each before it is read for what it includes,
+    and the module of a calculator of ASE, or the folder of its package.
+    """
+    section = potential.molecule
+    for name in () if section is None else section.forcefield:
+        file = force_field_file(name)
+        for each in () if file is None else with_included(file):
+            if not belongs_to_python(each.resolve()):
+                yield each
+    if potential.ase is None:
+        return
+    # of what is within a package nothing is looked for, which would import it
+    package = potential.ase.calculator.partition(":")[0].partition(".")[0]
+    found = importlib.util.find_spec(package)
+    places = [] if found is None else [found.origin, *(found.submodule_search_locations or ())]
+    for place in places:
+        if place and Path(place).exists() and not belongs_to_python(Path(place).resolve()):
+            yield Path(place)
+
+
 def _of_calculator(potential: PotentialConfig) -> dict[str, Path]:
     if potential.ase is None:
         return {}
@@ -123,9 +153,7 @@ def _files(potential: PotentialConfig) -> dict[str, Path]:
             if not is_packaged(name):
                 raise
     for i, name in enumerate(getattr(section, "forcefield", [])):
-        try:
-            own = Path(name) if Path(name).is_absolute() else located(f"openmm:app/data/{name}")
-        except UserError:
-            continue
-        files[f"forcefield.{i}"] = own
+        file = force_field_file(name)
+        for n, each in enumerate(() if file is None else with_included(file)):
+            files[f"forcefield.{i}{f'.{n}:{each.name}' if n else ''}"] = each
     return files
