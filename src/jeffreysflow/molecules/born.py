@@ -11,6 +11,7 @@ from torch import nn
 from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.expressions import Expression
 from jeffreysflow.molecules.nonbonded import COULOMB, Pairs
+from jeffreysflow.molecules.pair_sums import PairSums
 from jeffreysflow.molecules.screening import OVERLAP, STILL, overlap, still
 
 __all__ = ["ExpressionBorn", "Obc", "Part", "obc_expressions"]
@@ -44,7 +45,6 @@ class ExpressionBorn(nn.Module):
     """
 
     kept: torch.Tensor
-    incidence: torch.Tensor
 
     def __init__(
         self,
@@ -69,10 +69,7 @@ class ExpressionBorn(nn.Module):
         gone = {(min(pair), max(pair)) for pair in excluded}
         kept = [pair not in gone for pair in zip(first.tolist(), second.tolist(), strict=True)]
         self.register_buffer("kept", torch.tensor(kept, dtype=torch.float64).unsqueeze(-1))
-        incidence = torch.zeros(2, atoms, len(first), dtype=torch.float64)
-        for side, at in enumerate((first, second)):
-            incidence[side, at, torch.arange(len(first))] = 1.0
-        self.register_buffer("incidence", incidence)
+        self._sums = PairSums(atoms)
 
     def forward(self, pairs: Pairs) -> torch.Tensor:
         """Energies [n]."""
@@ -84,12 +81,11 @@ class ExpressionBorn(nn.Module):
             if part.kind == "single":
                 of_atoms[part.name] = expression({**self._constants, **of_atoms})
                 continue
-            incidence = self.incidence.to(r)
-            value = r.new_zeros(())
-            for side, (one, two) in enumerate(((pairs[0], pairs[1]), (pairs[1], pairs[0]))):
+            sides = []
+            for one, two in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
                 given = self._of_pairs(expression, of_atoms, one, two, r)
-                value = value + incidence[side] @ self._masked(part, expression(given), r)
-            of_atoms[part.name] = value
+                sides.append(self._masked(part, expression(given), r))
+            of_atoms[part.name] = self._sums(*sides)
         total = r.new_zeros(r.shape[1])
         for part, expression in self._energies:
             if part.kind == "single":
