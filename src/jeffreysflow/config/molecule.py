@@ -28,7 +28,7 @@ class _Structure(Section):
     """How many there are; checked, and known to what estimates sizes."""
     dihedrals: dict[str, list[str]] = Field(default_factory=dict)
     """Observables in radian by name: four atoms each, as `residue:name` (`2:CA`) or numbers, all
-    counted from 1."""
+    counted from 1 by their place, whatever number a file gives a residue."""
     distances: dict[str, list[str]] = Field(default_factory=dict)
     """Observables in nm by name: two atoms each."""
 

@@ -122,14 +122,14 @@ def _molecule(
     reference: torch.Tensor,
 ) -> Molecule:
     backbone, distances = topology.backbone_torsions(), _atoms(section, "distances", topology)
-    both = sorted(backbone.keys() & distances.keys())
-    if both:
-        raise UserError(
-            f"potential: distances.{both[0]}: {both[0]} is a torsion of the backbone; take another "
-            "name"
-        )
     named = _atoms(section, "dihedrals", topology)
     for key, groups in (("dihedrals", named), ("distances", distances)):
+        both = sorted(backbone.keys() & groups.keys())
+        if both:
+            raise UserError(
+                f"potential: {key}.{both[0]}: {both[0]} is a torsion of the backbone; take another "
+                "name"
+            )
         _refuse_alike(key, groups, chart, topology)
     dihedrals = {**backbone, **named}
     return Molecule(
@@ -230,5 +230,6 @@ def _names(topology: Topology, residue: int) -> str:
         name for name, number in zip(topology.names, numbers, strict=True) if number == residue
     ]
     return (
-        f"; atoms of residue {residue}: {', '.join(names) or 'none'}, residues 1 to {max(numbers)}"
+        f"; atoms of residue {residue}: {', '.join(names) or 'none'}, residues 1 to {max(numbers)} "
+        "by their place, whatever number the file gives them"
     )

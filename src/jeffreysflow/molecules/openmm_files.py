@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from jeffreysflow.userfiles.packaged import missing_extra
 __all__ = [
     "Model",
     "refuse_fixed",
+    "refuse_no_numbers",
     "require_openmm",
     "system_from_forcefield",
     "system_from_prmtop",
@@ -108,7 +112,7 @@ def _cutoff(app: Any, cutoff: float | None) -> dict[str, Any]:
 
 
 def _model(source: Path, system: Any, topology: Any, structure: Path) -> Model:
-    ours = topology_of(topology)
+    ours = _with_bonds_of(system, topology_of(topology))
     positions = _positions(structure)
     if system.getNumParticles() != ours.atoms:
         raise UserError(
@@ -121,6 +125,20 @@ def _model(source: Path, system: Any, topology: Any, structure: Path) -> Model:
         )
     _refuse_other_order(source, system, ours)
     return Model(system, ours, positions)
+
+
+def _with_bonds_of(system: Any, topology: Topology) -> Topology:
+    """Atoms without a bond, as those of a ligand in a PDB file without CONECT records, have those
+    of the system's first HarmonicBondForce; others may hold pairs that are no bonds.
+    """
+    alone = {atom for atom, bonded in enumerate(topology.neighbours) if not bonded}
+    forces = (each for each in system.getForces() if type(each).__name__ == "HarmonicBondForce")
+    first = next(forces, None)
+    if first is None or not alone or system.getNumParticles() != topology.atoms:
+        return topology
+    pairs = [tuple(first.getBondParameters(i)[:2]) for i in range(first.getNumBonds())]
+    missing = tuple((i, j) for i, j in pairs if i in alone or j in alone)
+    return replace(topology, bonds=topology.bonds + missing)
 
 
 def _refuse_other_order(source: Path, system: Any, topology: Topology) -> None:
@@ -152,6 +170,39 @@ def refuse_fixed(system: Any) -> None:
             f"{len(fixed)} particles have no mass, first particle {fixed[0]}: OpenMM holds them "
             "where they are, which no coordinates here do; give them one"
         )
+
+
+def refuse_no_numbers(system: Any) -> None:
+    """Whether all parameters of the forces of an ``openmm.System`` are finite numbers.
+
+    Raises
+    ------
+    UserError : one is not; its force, its term and its name, as a serialised System has them.
+    """
+    openmm = require_openmm("a System")
+    for force in system.getForces():
+        root = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
+        terms = [(0, root), *(each for parent in root.iter() for each in enumerate(parent))]
+        for i, term in terms:
+            bad = [key for key, value in term.items() if key != "name" and _is_infinite(value)]
+            if bad:
+                raise UserError(
+                    f"force {type(force).__name__}: {bad[0]} of {_called(term, i)} is "
+                    f"{term.get(bad[0])}, which is no finite number"
+                )
+
+
+def _called(term: ElementTree.Element, number: int) -> str:
+    particles = [value for key, value in term.items() if key[:1] in "pab" and key[1:].isdigit()]
+    of = f" of particles {', '.join(particles)}" if particles else ""
+    return f"{term.tag} {number}{of}"
+
+
+def _is_infinite(text: str) -> bool:
+    try:
+        return not math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def topology_of(topology: Any) -> Topology:

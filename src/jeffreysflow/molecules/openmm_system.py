@@ -20,7 +20,7 @@ from jeffreysflow.molecules.bonded import (
 from jeffreysflow.molecules.born import ExpressionBorn, Kind, Obc, Part
 from jeffreysflow.molecules.force_field import ForceField
 from jeffreysflow.molecules.nonbonded import Nonbonded
-from jeffreysflow.molecules.openmm_files import refuse_fixed
+from jeffreysflow.molecules.openmm_files import refuse_fixed, refuse_no_numbers
 
 __all__ = ["COVERED", "force_field_of"]
 
@@ -32,8 +32,8 @@ def force_field_of(system: Any) -> ForceField:
 
     Raises
     ------
-    UserError : constraints, virtual sites, massless particles, a cutoff, periodic boundaries, or a
-        force that is not covered; each by its name.
+    UserError : constraints, virtual sites, massless particles, parameters that are no numbers, a
+        cutoff, periodic boundaries, or a force that is not covered; each by its name.
     """
     atoms = system.getNumParticles()
     constraints = system.getNumConstraints()
@@ -46,6 +46,7 @@ def force_field_of(system: Any) -> ForceField:
     if sites:
         raise UserError(f"particle {sites[0]} is a virtual site, which is not covered")
     refuse_fixed(system)
+    refuse_no_numbers(system)
     bonded: list[Term] = []
     pairwise: list[Nonbonded | ExpressionBorn] = []
     for force in system.getForces():

@@ -11,7 +11,7 @@ import numpy as np
 
 from jeffreysflow.errors import UserError
 from jeffreysflow.molecules.elsewhere import OtherProgram
-from jeffreysflow.molecules.openmm_files import refuse_fixed, require_openmm
+from jeffreysflow.molecules.openmm_files import refuse_fixed, refuse_no_numbers, require_openmm
 
 __all__ = ["openmm_energy"]
 
@@ -39,6 +39,7 @@ def openmm_energy(system: Any, workers: int = 1) -> OtherProgram:
             "coordinates of its own"
         )
     refuse_fixed(system)
+    refuse_no_numbers(system)
     periodic = [f for f in system.getForces() if f.usesPeriodicBoundaryConditions()]
     if periodic:
         raise UserError(

@@ -36,7 +36,7 @@ class PairSums(nn.Module):
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """[atom, n], of what each pair [pair, n] gives its ``first`` and its ``second`` atom."""
         if self._dense:
-            to_first, to_second = self.incidence.to(first)
-            return to_first @ first + to_second @ second
+            incidence = self.incidence.to(first)
+            return incidence[0] @ first + incidence[1] @ second
         given = torch.cat([first, second]).index_select(0, self.order)
-        return given.unflatten(0, (self._atoms, self._atoms - 1)).sum(dim=1)
+        return given.reshape(self._atoms, self._atoms - 1, -1).sum(dim=1)

@@ -87,7 +87,8 @@ class Topology:
         if rest:
             raise UserError(
                 f"bonds do not lead from {self.place(0)} to {self.place(rest[0])}: internal "
-                "coordinates are of one molecule; use `coordinates: cartesian`"
+                "coordinates are of one molecule; use `coordinates: cartesian`, or where they are "
+                "one molecule give the PDB file its CONECT records"
             )
 
     def find(self, residue: int, name: str) -> int | None:
