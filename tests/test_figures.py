@@ -14,6 +14,7 @@ from jeffreysflow.analysis.curves import read_curves
 from jeffreysflow.analysis.planes import read_planes, shown_levels, weighted_density
 from jeffreysflow.cli import main
 from jeffreysflow.config import Experiment, Project, resolve_project
+from jeffreysflow.config.potential import PotentialConfig
 from jeffreysflow.launch.usage import EVALUATIONS
 from jeffreysflow.report.data import (
     Curve,
@@ -217,6 +218,17 @@ def test_free_energies_are_mapped_where_there_are_regions() -> None:
     references = ["reference long", "reference short"]
     assert titles == [*references, "published, weighted", "adaptive, weighted"]
     assert free_energy_maps.draw(replace(data, planes=[])).axes
+
+
+def test_the_views_of_a_molecule_are_free_energies_without_regions() -> None:
+    experiment = drawn_sequences().experiment
+    assert not experiment.regions
+    section = {"pdb": "a.pdb", "forcefield": ["amber96.xml"], "temperature": 300}
+    molecule = PotentialConfig.model_validate({"molecule": section})
+    of_molecule = experiment.model_copy(update={"potential": molecule})
+    assert free_energy_maps.applies(of_molecule)
+    assert not free_energy_maps.applies(experiment)
+    assert not free_energy_maps.applies(of_molecule.model_copy(update={"views": []}))
 
 
 def test_a_free_energy_is_minus_the_log_of_a_density() -> None:

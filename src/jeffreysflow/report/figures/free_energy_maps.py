@@ -30,7 +30,8 @@ _PANEL = FULL_WIDTH / 3.4
 
 
 def applies(experiment: Experiment) -> bool:
-    return bool(experiment.views and experiment.regions)
+    """Where regions are named, and of a molecule, whose views are seen so by custom."""
+    return bool(experiment.views and (experiment.regions or experiment.potential.structure))
 
 
 def draw(data: ExperimentData) -> Figure:
