@@ -153,8 +153,8 @@ class TemperatureRow(NamedTuple):
     """`temperatures.csv`: the average of a quantity at ``lam`` by the samples of all levels
     together, and where ``lam`` is a level ``counted``, that of its own samples.
 
-    ``quantity`` is ``U`` (kT of the target), ``log_z`` above that of the target, `region:<name>` or
-    `observable:<expression>`. Errors as in ``EstimateRow``.
+    ``quantity`` is ``U`` (kT of the target, with what temperature does not scale), ``log_z`` above
+    that of the target, `region:<name>` or `observable:<expression>`. Errors as in ``EstimateRow``.
     """
 
     lam: float
