@@ -73,10 +73,10 @@ def populations() -> tuple[float, float]:
     return float(p[x < 0].sum()), float(p[x > 0].sum())
 
 
-def drawn(left_only: bool = False) -> np.ndarray:
+def drawn(left_only: bool = False, lam: float = 1.0) -> np.ndarray:
     x = np.linspace(-6, 0 if left_only else 6, 200_001)
-    cumulative = density(x).cumsum()
-    rng = np.random.default_rng(5)
+    cumulative = (density(x) ** lam).cumsum()
+    rng = np.random.default_rng(5 if lam == 1 else 6)
     u = rng.uniform(size=(500, 16, 1)) * cumulative[-1]
     # between the points of the grid, or there would be copies
     return x[np.searchsorted(cumulative, u)] - rng.uniform(size=u.shape) * (x[1] - x[0])
@@ -125,6 +125,52 @@ def test_a_double_well_has_its_populations_by_reference_and_flow(tmp_path: Path)
     assert table.headings == ("population", "left", "right")
     assert [row[0].text for row in table.rows] == ["exact", "reference:r", "f"]
     assert "kT" in table.rows[1][2].note
+
+
+def test_populations_by_all_levels_stand_beside_those_by_counting(tmp_path: Path) -> None:
+    (tmp_path / "energy.py").write_text(WELL + NAMED)
+    for lam, name in ((0.5, "hot.npz"), (1.0, "x.npz")):
+        np.savez(tmp_path / name, x=drawn(lam=lam))
+    files = "      - {file: hot.npz, lam: 0.5}\n      - {file: x.npz, lam: 1}"
+    experiment = experiment_of(tmp_path, files=files, body=BODY)
+    layout = Layout(tmp_path / "results", experiment.name)
+    gather.run(layout, experiment, "r")
+    truth.run(layout, experiment)
+    estimate.run_reference(layout, experiment, "r")
+    rows = rows_of(layout.reference("r").estimates)
+    for name, population in zip(("left", "right"), populations(), strict=True):
+        counted, whole = rows[f"region:{name}"], rows[f"by_all_levels:region:{name}"]
+        assert counted.stderr is not None
+        assert whole.stderr is not None
+        assert abs(whole.value - population) < 4 * whole.stderr
+        # the hotter level has seen the rare well more often
+        assert whole.stderr < 0.9 * counted.stderr
+        assert whole.value != counted.value
+    assert rows["trusted"].value == 1.0
+    of = {"reference:r": [*rows.values()]}
+    table = region_table(Results(experiment, of))
+    assert table is not None
+    assert [(row[0].text, row[0].note) for row in table.rows] == [
+        ("exact", ""),
+        ("reference:r", ""),
+        ("reference:r", "by all levels (MBAR)"),
+    ]
+    assert all(not cell.tone for cell in table.rows[2])
+    # far from what its own samples say it is bad
+    off = rows["by_all_levels:region:left"]._replace(value=0.1)
+    of["reference:r"].append(off)
+    table = region_table(Results(experiment, of))
+    assert table is not None
+    assert [cell.tone for cell in table.rows[2]] == ["", "bad", ""]
+
+
+def test_a_single_level_has_no_row_of_all_levels(tmp_path: Path) -> None:
+    layout, experiment = prepared(tmp_path)
+    rows = rows_of(layout.reference("r").estimates)
+    assert not any(name.startswith("by_all_levels:") for name in rows)
+    table = region_table(Results(experiment, {"reference:r": [*rows.values()]}))
+    assert table is not None
+    assert [row[0].text for row in table.rows] == ["exact", "reference:r"]
 
 
 def test_a_basin_that_a_reference_never_saw_is_a_grave_doubt(tmp_path: Path) -> None:

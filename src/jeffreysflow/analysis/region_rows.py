@@ -13,12 +13,20 @@ from jeffreysflow.estimation.estimates import from_series, jackknifed
 from jeffreysflow.estimation.observables import observable_values
 from jeffreysflow.launch.measured import Measured
 from jeffreysflow.stores.levels import Levels
-from jeffreysflow.stores.tables import FREE_ENERGY, REGION, REGION_BY_LEVEL, REGION_RHAT
+from jeffreysflow.stores.tables import (
+    BY_ALL_LEVELS,
+    FREE_ENERGY,
+    REGION,
+    REGION_BY_LEVEL,
+    REGION_RHAT,
+    TemperatureRow,
+)
 from jeffreysflow.tempering.diagnostics import series_diagnostics
 
 __all__ = [
     "add_free_energies_of_groups",
     "add_free_energies_of_series",
+    "add_regions_by_all_levels",
     "add_regions_of_levels",
 ]
 
@@ -93,3 +101,10 @@ def add_regions_of_levels(table: EstimateTable, measured: Measured, levels: Leve
             name = region.name.removeprefix(REGION)
             table.add(f"{REGION_BY_LEVEL}{name}", mean, error, k, dof=dof)
             table.add(f"{REGION_RHAT}{name}", series_diagnostics(series[..., j]).rhat, level=k)
+
+
+def add_regions_by_all_levels(table: EstimateTable, ladder: Sequence[TemperatureRow]) -> None:
+    """The populations at the target by the samples of all levels together (MBAR)."""
+    for row in ladder:
+        if row.lam == 1 and row.quantity.startswith(REGION):
+            table.add(f"{BY_ALL_LEVELS}{row.quantity}", row.value, row.stderr, dof=row.dof)

@@ -65,7 +65,7 @@ FORMAT_OF_PARTICLES = 1
 """for velocities that look at pairs,"""
 FORMAT_OF_CHAINS = 2
 """for samples of Metropolis chains and of sequential Monte Carlo,"""
-FORMAT_OF_ESTIMATES = 4
+FORMAT_OF_ESTIMATES = 5
 """and for what is estimated and judged from stores, which are not made again for it."""
 
 

@@ -8,7 +8,7 @@ from jeffreysflow.judgement.scores import LARGEST_Z, difference, z_score
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.numbers import MISSING, with_error
 from jeffreysflow.report.table import Cell, Table, exact_text, source_text, value_text
-from jeffreysflow.stores.tables import FREE_ENERGY, REGION
+from jeffreysflow.stores.tables import BY_ALL_LEVELS, FREE_ENERGY, REGION
 
 __all__ = ["region_table"]
 
@@ -16,7 +16,8 @@ __all__ = ["region_table"]
 def region_table(found: Results) -> Table | None:
     """A row a source, a column a region: its population, and below its free energy above that of
     the first region in kT; bad where it is far from the exact value or from the reference, or was
-    never seen. None where no region is named.
+    never seen. Below a reference on the power path what the samples of all its levels say of the
+    target. None where no region is named.
     """
     regions = list(found.experiment.regions)
     if not regions:
@@ -42,18 +43,21 @@ def region_table(found: Results) -> Table | None:
         for source in filter(found.estimates.get, sources):
             cells = [_cell(found, source, own, name) for name in regions]
             rows.append([Cell(source_text(source) + found.bias_mark(source)), *cells])
+            if any(found.estimate(source, f"{BY_ALL_LEVELS}{REGION}{name}") for name in regions):
+                cells = [_cell(found, source, own, name, BY_ALL_LEVELS) for name in regions]
+                rows.append([Cell(source_text(source), "by all levels (MBAR)"), *cells])
     return Table(("population", *regions), rows)
 
 
-def _cell(found: Results, source: str, reference: str, region: str) -> Cell:
-    row = found.estimate(source, f"{REGION}{region}")
+def _cell(found: Results, source: str, reference: str, region: str, prefix: str = "") -> Cell:
+    row = found.estimate(source, f"{prefix}{REGION}{region}")
     if row is None:
         return Cell(MISSING)
     theirs = found.estimate(reference, f"{REGION}{region}")
     scores = [z_score(row)]
-    if source != reference and theirs is not None:
+    if (source != reference or prefix) and theirs is not None:
         scores.append(difference(row, theirs))
     bad = row.value == 0 or any(abs(z) > LARGEST_Z for z in scores if not math.isnan(z))
-    free = found.estimate(source, f"{FREE_ENERGY}{region}")
+    free = None if prefix else found.estimate(source, f"{FREE_ENERGY}{region}")
     note = "" if free is None else f"ΔF {with_error(free.value, free.stderr or math.nan)} kT"
     return Cell(value_text(row), note, "bad" if bad else "")

@@ -25,6 +25,7 @@ from jeffreysflow.analysis.lost_modes import (
 from jeffreysflow.analysis.region_rows import (
     add_free_energies_of_groups,
     add_free_energies_of_series,
+    add_regions_by_all_levels,
     add_regions_of_levels,
 )
 from jeffreysflow.analysis.source_flow import run_source
@@ -105,6 +106,7 @@ def run_reference(layout: Layout, experiment: Experiment, reference: str) -> Non
         if (row.scope, row.quantity) == ("run", "log_z"):
             table.add("log_z", row.value, row.stderr, dof=row.dof)
     ladder = temperature_rows(levels, measured) if section.path == "power" else []
+    add_regions_by_all_levels(table, ladder)
     log_z = ladder_log_z(layout, experiment, reference, ladder)
     if log_z is not None:
         table.add("log_z", log_z.value, log_z.error, dof=log_z.dof)

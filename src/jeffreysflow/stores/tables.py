@@ -16,6 +16,7 @@ from jeffreysflow.stores.sealed import read_sealed, write_sealed
 __all__ = [
     "BIAS_CORRELATION",
     "BIAS_OF",
+    "BY_ALL_LEVELS",
     "CLASSICAL",
     "FREE_ENERGY",
     "PRIMITIVE",
@@ -73,6 +74,9 @@ REGION, FREE_ENERGY = "region:", "free_energy:"
 """Of the population of a region, and of its free energy above that of the first region, kT."""
 REGION_BY_LEVEL, REGION_RHAT = "region_by_level:", "region_rhat:"
 """Of a reference: the population of a region at each of its levels, and its R-hat there."""
+BY_ALL_LEVELS = "by_all_levels:"
+"""Of a reference on the power path: before the name of an average at the target, by the samples of
+all levels together."""
 
 BIAS_OF, BIAS_CORRELATION = "bias:", "bias_correlation:"
 """Of one observable, as the name of a quantity begins; of the errors of two, by their places among
