@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from jeffreysflow.analysis import imported_levels
 from jeffreysflow.analysis.imported_axes import between_neighbours
 from jeffreysflow.analysis.imported_copies import different, duplicated
 from jeffreysflow.analysis.imported_energies import check_energies
@@ -17,13 +18,16 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.thermometers import by_gradients
 from jeffreysflow.judgement.doubts import Doubt
 from jeffreysflow.judgement.import_doubts import doubts_about_import
+from jeffreysflow.judgement.reference_doubts import doubts_about_reference
 from jeffreysflow.potentials.user import load_user_potential
 from jeffreysflow.stages import gather
+from jeffreysflow.stores.completion import read_record
 from jeffreysflow.stores.layout import Layout
-from jeffreysflow.stores.sample_files import file_facts, read_samples
+from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.stores.sample_files import ReadSamples, file_facts, read_samples
 from jeffreysflow.stores.sealed import DamagedError
 from jeffreysflow.stores.tables import DiagnosticRow, read_table
-from sample_cases import BODY, KJ, PRECISION, drawn, experiment_of, write_files
+from sample_cases import BODY, KJ, PRECISION, TEMPERATURES, drawn, experiment_of, write_files
 
 ONE = "      - {file: x.npz, lam: 1}"
 
@@ -206,6 +210,64 @@ def test_what_is_left_out_counts_by_its_weight(tmp_path: Path) -> None:
     (doubt,) = doubts_of(tmp_path, x=x, log_weights=log_weights)
     assert doubt.grave
     assert "50.02% of the samples" in doubt.text
+
+
+def marked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, share: float, mark: str
+) -> tuple[list[Doubt], Layout, str]:
+    """The doubts about 500 draws of 8 trajectories of which a share at the hottest level is marked,
+    the level's store and its hash.
+    """
+    write_files(folder, **{f"T{T:.0f}": drawn(T, (500, 8)) for T in TEMPERATURES})
+    those = np.random.default_rng(3).random((500, 8)) < share
+    assert (those.mean() > 0.5) == (share > 0.5)
+
+    def with_marks(file: Path, *more: Any) -> ReadSamples:
+        found = read_samples(file, *more)
+        if file.name != "900.npz":
+            return found
+        if mark == "weightless":
+            return found._replace(log_weights=np.where(those, -np.inf, 0.0))
+        return found._replace(**{mark: those})
+
+    experiment = experiment_of(folder)
+    layout = Layout(folder / "results", experiment.name)
+    with monkeypatch.context() as patch:
+        patch.setattr(imported_levels, "read_samples", with_marks)
+        gather.run(layout, experiment, "r")
+    rows = read_table(layout.reference("r").diagnostics, DiagnosticRow)
+    return doubts_about_reference([], rows), layout, experiment.reference_hash("r")
+
+
+def test_cis_frames_are_left_out_as_what_weighs_nothing_and_mirror_images_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of unrestrained runs at 1000 K some 62 % are cis, and what is left is the target's."""
+    stores = []
+    for mark in ("turned", "weightless"):
+        (tmp_path / mark).mkdir()
+        found, layout, hash = marked(tmp_path / mark, monkeypatch, 0.62, mark)
+        assert not found
+        stores.append(open_levels(layout.reference("r").levels / "store.zarr", hash).samples(0))
+        said = "of 4000 frames of level 0 are turned about a stiff bond, cis for trans"
+        record = read_record(layout.reference("r").levels / "done.json", hash)
+        assert (said in capsys.readouterr().out) == (mark == "turned")
+        assert any(said in note for note in record["notes"]) == (mark == "turned")
+    assert torch.equal(stores[0].x, stores[1].x)
+    with pytest.raises(UserError, match="62% of its samples are frames of another molecule"):
+        marked(tmp_path, monkeypatch, 0.62, "foreign")
+    (doubt,), _, _ = marked(tmp_path, monkeypatch, 0.2, "foreign")
+    assert doubt.grave
+    assert "are frames of another molecule" in doubt.text
+    with pytest.raises(UserError, match=r"all of its 4000 frames are turned .*no sample is left"):
+        marked(tmp_path, monkeypatch, 1.1, "turned")
+
+
+def test_a_few_frames_that_are_not_cis_are_a_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _, _ = marked(tmp_path, monkeypatch, 0.995, "turned")
+    assert any("different samples" in doubt.text for doubt in found)
 
 
 def test_copies_are_counted_without_rounding() -> None:

@@ -31,6 +31,7 @@ from jeffreysflow.stages import gather, temper
 from jeffreysflow.stores.ensembles import EnsembleWriter
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.levels import open_levels
+from jeffreysflow.stores.sample_files import read_samples
 from jeffreysflow.stores.sealed import write_atomically
 from jeffreysflow.stores.tables import DiagnosticRow, read_table
 from jeffreysflow.userfiles.packaged import packaged_file
@@ -201,6 +202,11 @@ def test_cis_peptides_are_another_molecule() -> None:
     assert bool(molecule.energy(cis).isposinf())
     frames = molecule.coordinates(molecule.positions(cis))
     assert frames.dropped == {"turned about a stiff bond": 1}
+    assert frames.turned.tolist() == [True]
+    # a mirror image that is cis is where the target is not: of the others its like are counted
+    mirrored = molecule.coordinates(-molecule.positions(torch.cat([x, cis])))
+    assert mirrored.dropped == {"turned about a stiff bond": 1, "mirrored": 1}
+    assert mirrored.turned.tolist() == [False, True]
 
 
 def test_through_worker_processes() -> None:
@@ -463,6 +469,24 @@ def test_frames_become_a_reference(tempered: tuple[Layout, Experiment], tmp_path
     doubts = doubts_about_import(read_table(there.reference("r").diagnostics, DiagnosticRow))
     grave = [doubt.text for doubt in doubts if doubt.grave]
     assert any("are frames of another molecule" in text for text in grave)
+
+
+def test_frames_that_went_over_to_cis_weigh_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mdtraj", reason="the extra `molecules` is not installed")
+    molecule = alanine()
+    x = molecule.structure.repeat(4, 1)
+    omega = molecule.chart.plan.offsets[1]
+    column = molecule.chart.bonds + molecule.chart.angles + omega.site
+    x[1:, column] += np.pi / float(molecule.chart.scale[column])
+    (tmp_path / "hot.dcd").write_bytes(dcd_bytes(molecule.positions(x).permute(2, 0, 1).numpy()))
+    found = read_samples(tmp_path / "hot.dcd", None, molecule)
+    assert "of 4 frames left out: 3 turned about a stiff bond" in capsys.readouterr().out
+    assert found.turned is not None
+    assert found.turned[:, 0].tolist() == [False, True, True, True]
+    assert found.foreign is not None
+    assert not found.foreign.any()
 
 
 def test_frames_of_cartesian_coordinates_have_centroids_of_their_law(

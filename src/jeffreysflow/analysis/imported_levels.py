@@ -50,7 +50,8 @@ _FEWEST_KEPT = 0.5
 
 class ImportedLevels:
     """The levels of a reference of ``kind: samples``, one after the other; when all have passed,
-    ``rows`` says what was found of them, and ``advice`` what to do about it.
+    ``rows`` says what was found of them, ``advice`` what to do about it, and ``notes`` what was
+    left out and is nothing to worry about.
     """
 
     def __init__(self, experiment: Experiment, reference: str, section: SamplesConfig) -> None:
@@ -58,6 +59,7 @@ class ImportedLevels:
         self._path = build_path(experiment, reference)
         self._rejection: list[float] = []
         self.rows: list[DiagnosticRow] = []
+        self.notes: list[str] = []
 
     @property
     def advice(self) -> list[str]:
@@ -115,6 +117,7 @@ class ImportedLevels:
         self._add(k, lam, "neighbours_correlate", beside)
         x = torch.from_numpy(np.concatenate([part.x for part in parts], axis=1))
         others, weighed = marked(parts, "foreign"), ~weightless(parts)
+        self._note_turned(k, marked(parts, "turned"), where)
         copies = duplicated(x, weighed & ~others)
         x = self._path.domain.turned(x)
         inside = _inside(x, self._path.domain)
@@ -136,7 +139,7 @@ class ImportedLevels:
                 self._add(k, lam, "energy_offset", offset)
         beyond = ~others & ~U.isfinite().reshape(x.shape[:2])
         for those, what in (
-            (others, "are frames of another molecule, such as cis for trans or a mirror image"),
+            (others, "are frames of another molecule, such as a mirror image"),
             (
                 beyond,
                 "lie where the density is 0, beyond walls or of infinite energy: other units, or "
@@ -156,6 +159,20 @@ class ImportedLevels:
         level = Samples(flat[rows], U_0[rows], V[rows])
         self._add_identities(k, lam, level)
         return level
+
+    def _note_turned(self, k: int, turned: torch.Tensor, where: str) -> None:
+        """What is left of frames [draw, walker] without those that are cis for trans are samples of
+        the target.
+        """
+        count, all_of_them = int(turned.sum()), turned.numel()
+        what = "turned about a stiff bond, cis for trans"
+        if count == all_of_them:
+            raise UserError(f"{where}: all of its {count} frames are {what}: no sample is left")
+        if count:
+            self.notes.append(
+                f"{count} of {all_of_them} frames of level {k} are {what}: they were left out, as "
+                "the target has it"
+            )
 
     def _placed(self, k: int, x: torch.Tensor, unplaced: torch.Tensor) -> torch.Tensor:
         """Samples [n, d] with centroids where they are ``unplaced`` [n]."""

@@ -19,8 +19,8 @@ def log_weights_of(
     parts: Sequence[ReadSamples], kept: torch.Tensor, names: Sequence[str], where: str
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Log weights [draw, walker] of the samples of all ``parts``, the files of a level, -inf where
-    they are not ``kept`` [draw, walker], and their shares [draw, walker] of the weight of all,
-    before that. None where all weigh the same.
+    they are not ``kept`` [draw, walker] or turned, and their shares [draw, walker] of the weight of
+    all that are not turned. None where all weigh the same.
 
     Raises
     ------
@@ -28,36 +28,39 @@ def log_weights_of(
     """
     given = [part.log_weights for part in parts]
     weighted = [values for values in given if values is not None]
-    if not weighted:
-        zero = torch.zeros(kept.shape, dtype=torch.float64)
-        left = None if bool(kept.all()) else zero.masked_fill(~kept, -math.inf)
-        return left, torch.full_like(zero, 1 / zero.numel())
-    if len(weighted) < len(given):
+    if weighted and len(weighted) < len(given):
         without = next(n for n, v in zip(names, given, strict=True) if v is None)
         raise UserError(
             f"{where}: {shown(without)} has no log_weights, other files of the level have; all of "
             "them need weights, up to one constant, or none"
         )
-    log_weights = torch.from_numpy(np.concatenate(weighted, axis=1))
+    log_weights = torch.zeros(kept.shape, dtype=torch.float64)
+    if weighted:
+        log_weights = torch.from_numpy(np.concatenate(weighted, axis=1))
+    nothing = weightless(parts)
+    log_weights = log_weights.masked_fill(nothing, -math.inf)
     left = log_weights.masked_fill(~kept, -math.inf)
     if bool((left == -math.inf).all()):
         raise UserError(f"{where}: all samples where the density is not 0 have the weight 0")
-    return left, torch.softmax(log_weights.flatten(), dim=0).reshape(kept.shape)
+    shares = torch.softmax(log_weights.flatten(), dim=0).reshape(kept.shape)
+    same = not weighted and bool((kept & ~nothing).all())
+    return None if same else left, shares
 
 
-def marked(parts: Sequence[ReadSamples], mark: Literal["foreign", "unplaced"]) -> torch.Tensor:
+def marked(
+    parts: Sequence[ReadSamples], mark: Literal["foreign", "turned", "unplaced"]
+) -> torch.Tensor:
     """Which samples [draw, walker] of all files of a level have the ``mark``."""
     return _together(parts, [getattr(part, mark) for part in parts])
 
 
 def weightless(parts: Sequence[ReadSamples]) -> torch.Tensor:
-    """Which samples [draw, walker] of all files of a level have the weight 0: whatever they are,
-    they are not counted.
+    """Which samples [draw, walker] of all files of a level have the weight 0, or are turned:
+    whatever they are, they are not counted.
     """
     given = [part.log_weights for part in parts]
-    return _together(
-        parts, [None if weights is None else np.isneginf(weights) for weights in given]
-    )
+    nothing = [None if weights is None else np.isneginf(weights) for weights in given]
+    return _together(parts, nothing) | marked(parts, "turned")
 
 
 def _together(parts: Sequence[ReadSamples], masks: Sequence[np.ndarray | None]) -> torch.Tensor:

@@ -55,7 +55,7 @@ FORMAT = 16
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 FORMAT_OF_MOLECULES = 2
 """The same, for what only molecules see,"""
-FORMAT_OF_IMPORTS = 2
+FORMAT_OF_IMPORTS = 3
 """for references from samples that are there already,"""
 FORMAT_OF_CLUSTERS = 1
 """for flows whose directions are drawn by clusters,"""

@@ -17,8 +17,8 @@ _FAR = 10.0
 """So far off is doubted without an error: by a factor of 3 few samples are by chance."""
 _GRAVE_SHARE = 0.01
 _MUCH_ELSE = 0.1
-"""What is left of hot levels is right without the few frames that went over to cis; so many have
-another cause."""
+"""What is left of hot levels is right without the few frames that went over to their mirror image;
+so many have another cause."""
 _UNEQUAL = 0.5
 """Of trajectories: with fewer of them variances are more than twice what errors say."""
 _FEWEST = 50.0
@@ -45,8 +45,7 @@ def doubts_about_import(diagnostics: Sequence[DiagnosticRow]) -> list[Doubt]:
         *_shares(
             diagnostics,
             "foreign",
-            "are frames of another molecule, such as cis for trans or a mirror image: they were "
-            "left out",
+            "are frames of another molecule, such as a mirror image: they were left out",
             _MUCH_ELSE,
         ),
     ]

@@ -73,7 +73,8 @@ class Cartesian(nn.Module):
         """Of positions [atom, 3, n] in nm, their centroid moved to that of the reference."""
         r = r - r.mean(dim=0)
         x = ((r - self.reference.to(r).unsqueeze(2)) / self.length).flatten(0, 1).T.contiguous()
-        return Frames(x, torch.ones(len(x), dtype=torch.bool), {})
+        kept = torch.ones(len(x), dtype=torch.bool)
+        return Frames(x, kept, {}, ~kept)
 
     def placed(self, x: torch.Tensor, stream: Stream) -> torch.Tensor:
         """Coordinates [n, 3 N] whose centroids are 0, moved to ones drawn from the Gaussian."""

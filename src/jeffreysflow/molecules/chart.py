@@ -26,12 +26,14 @@ _NARROWEST = 0.05
 
 class Frames(NamedTuple):
     """Coordinates [m, d] of the frames that are the molecule of the chart, ``kept`` [n] which they
-    are, and how many were dropped, by why.
+    are, and how many were dropped, by why. Those that are ``turned`` [n] about a stiff bond, cis
+    for trans, are where the same molecule goes, and the target is what it is elsewhere.
     """
 
     x: torch.Tensor
     kept: torch.Tensor
     dropped: Mapping[str, int]
+    turned: torch.Tensor
 
 
 class Chart(nn.Module):
@@ -238,12 +240,14 @@ class Chart(nn.Module):
         x = ((columns - self.centre.to(r).unsqueeze(1)) / self.scale.to(r).unsqueeze(1)).T
         x = self.domain.wrap(x.contiguous())
         reasons = self._outside(x)
-        dropped, kept = {}, torch.ones(len(x), dtype=torch.bool, device=x.device)
+        found, kept = {}, torch.ones(len(x), dtype=torch.bool, device=x.device)
         for reason, bad in reasons.items():
             # each frame counts once
-            dropped[reason] = int((bad & kept).sum())
-            kept &= ~bad
-        return Frames(x[kept], kept, {why: count for why, count in dropped.items() if count})
+            found[reason] = bad & kept
+            kept = kept & ~bad
+        dropped = {reason: int(bad.sum()) for reason, bad in found.items()}
+        dropped = {reason: count for reason, count in dropped.items() if count}
+        return Frames(x[kept], kept, dropped, found["turned about a stiff bond"])
 
     def stretch(self, r: torch.Tensor) -> float:
         """The median bond of positions [atom, 3, n] in units of its centre."""

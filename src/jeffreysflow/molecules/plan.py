@@ -19,7 +19,7 @@ __all__ = ["Kind", "Offset", "Plan", "Rotor", "made_plan", "refuse_straight", "r
 _PLANAR = math.radians(150)
 _LINEAR = math.radians(5)
 
-Kind = Literal["mirrored", "turned about a stiff bond", "hydrogens swapped"]
+Kind = Literal["turned about a stiff bond", "mirrored", "hydrogens swapped"]
 """What a frame is that is another molecule; of several, the first is said."""
 
 

@@ -50,9 +50,10 @@ def run(layout: Layout, experiment: Experiment, reference: str) -> None:
     }
     store = files.levels / "store.zarr"
     if isinstance(section, SamplesConfig):
-        rows, lines = _imported(store, hash, experiment, reference, section, attributes)
+        rows, lines, notes = _imported(store, hash, experiment, reference, section, attributes)
     else:
         rows, lines = _demultiplexed(layout, hash, experiment, reference, section, attributes)
+        notes = ladder_notes(experiment, reference)
     levels = open_levels(store, hash)
     domain = build_potential(experiment).domain
     sampled, evidence = [], Evidence(annealed=section.path == "annealed")
@@ -60,9 +61,7 @@ def run(layout: Layout, experiment: Experiment, reference: str) -> None:
         samples = levels.samples(k).by_walker(levels.walkers)
         sampled += level_rows(k, lam, samples, domain)
         evidence.add(k, lam, samples.V)
-    notes = evidence.notes
-    if isinstance(section, ReferenceConfig):
-        notes = notes + ladder_notes(experiment, reference)
+    notes = evidence.notes + notes
     write_table(files.diagnostics, DiagnosticRow, [*rows, *sampled, *evidence.all_rows()])
     for line in [*lines, *notes]:
         print(f"{experiment.name}/{reference}: {line}", flush=True)
@@ -85,11 +84,12 @@ def _imported(
     reference: str,
     section: SamplesConfig,
     attributes: Mapping[str, Any],
-) -> tuple[list[DiagnosticRow], list[str]]:
+) -> tuple[list[DiagnosticRow], list[str], list[str]]:
+    """What was found of them, advice, and notes."""
     levels = ImportedLevels(experiment, reference, section)
     sizes = section.draws, section.walkers, levels.dimension
     write_each_level(store, levels, *sizes, section.lambdas, hash, attributes)
-    return levels.rows, levels.advice
+    return levels.rows, levels.advice, levels.notes
 
 
 def _demultiplexed(

@@ -52,7 +52,9 @@ class ReadSamples(NamedTuple):
     """``x`` [draw, walker, d] in float64, a walker a trajectory; and where the file has them the
     natural ``log_weights`` [draw, walker] and the energies ``U`` [draw, walker], in its own unit.
     What is ``foreign`` [draw, walker] has no coordinates: another sample stands in its place, and
-    it counts for nothing. Of what is ``unplaced`` [draw, walker] the centroid is not known.
+    it counts for nothing. What is ``turned`` [draw, walker] neither: it is where the target by its
+    definition is not, cis for trans, and weighs nothing. Of what is ``unplaced`` [draw, walker] the
+    centroid is not known.
 
     A store of ours has a ``place``, and ``U`` is U_lambda there, in kT, all that belongs to
     coordinates included.
@@ -62,6 +64,7 @@ class ReadSamples(NamedTuple):
     log_weights: np.ndarray | None = None
     U: np.ndarray | None = None
     foreign: np.ndarray | None = None
+    turned: np.ndarray | None = None
     unplaced: np.ndarray | None = None
     place: PlaceOnPath | None = None
 

@@ -30,8 +30,9 @@ class Trajectory(SampleFormat):
     """Positions of all atoms, in the order of the molecule that the energy is of, a trajectory a
     file. It is read by `mdtraj`, of the extra `molecules`.
 
-    Frames of another molecule (cis, mirrored, swapped hydrogens) have no coordinates: they are
-    foreign, and how many there were is said. Where a centroid belongs to the coordinates, frames
+    Frames of another molecule (mirrored, swapped hydrogens) have no coordinates: they are foreign.
+    Those that turned about a stiff bond, cis for trans, have none either, and weigh nothing. How
+    many there were is said. Where a centroid belongs to the coordinates, frames
     are unplaced: what programs that do not hold it leave behind is no sample of it.
     """
 
@@ -57,7 +58,7 @@ class Trajectory(SampleFormat):
         with _told_of(file):
             frames, unit = frames_and_unit(file)
             x = np.empty((frames, target.dimension))
-            kept = np.zeros(frames, dtype=bool)
+            kept, turned = np.zeros((2, frames), dtype=bool)
             dropped: Counter[str] = Counter()
             last = 0
             for xyz in positions(file, frames):
@@ -68,6 +69,7 @@ class Trajectory(SampleFormat):
                 except UserError as error:
                     raise UserError(f"{file}: {error}") from None
                 kept[first:last] = found.kept.numpy()
+                turned[first:last] = found.turned.numpy()
                 x[first:last][kept[first:last]] = found.x.numpy()
                 dropped.update(found.dropped)
         _check_count(file, last, frames)
@@ -76,14 +78,14 @@ class Trajectory(SampleFormat):
         if kept.all():
             return ReadSamples(x[:, None], unplaced=unplaced)
         print(f"{file}: of {frames} frames left out: {_told(dropped)}", flush=True)
-        if not kept.any():
+        if kept.any():
+            there = np.where(kept, np.arange(frames), 0)
+            there[: kept.argmax()] = kept.argmax()  # before the first
+            x = x[np.maximum.accumulate(there)]
+        else:
             x[:] = getattr(target, "structure", torch.zeros(target.dimension)).numpy()
-            foreign = np.ones((frames, 1), dtype=bool)
-            return ReadSamples(x[:, None], foreign=foreign, unplaced=unplaced)
-        there = np.where(kept, np.arange(frames), 0)
-        there[: kept.argmax()] = kept.argmax()  # before the first
-        x = x[np.maximum.accumulate(there)]
-        return ReadSamples(x[:, None], foreign=~kept[:, None], unplaced=unplaced)
+        foreign, turned = ~(kept | turned)[:, None], turned[:, None]
+        return ReadSamples(x[:, None], foreign=foreign, turned=turned, unplaced=unplaced)
 
 
 def _check_count(file: Path, found: int, announced: int) -> None:
