@@ -22,6 +22,7 @@ __all__ = [
     "FORMAT_OF_IMPORTS",
     "FORMAT_OF_MOLECULES",
     "FORMAT_OF_PARTICLES",
+    "FORMAT_OF_PROGRAMS",
     "FORMAT_OF_VELOCITIES",
     "base_hash",
     "bead_hash",
@@ -55,6 +56,8 @@ FORMAT = 16
 """Raised when code changes the bits or the meaning of a store, so that older ones are refused."""
 FORMAT_OF_MOLECULES = 2
 """The same, for what only molecules see,"""
+FORMAT_OF_PROGRAMS = 1
+"""for energies that another program computes,"""
 FORMAT_OF_IMPORTS = 3
 """for references from samples that are there already,"""
 FORMAT_OF_CLUSTERS = 1
@@ -81,6 +84,7 @@ def target_hash(experiment: Experiment) -> str:
             "base": experiment.base.hashed(),
         }
         | ({"molecules": FORMAT_OF_MOLECULES} if experiment.potential.structure else {})
+        | ({"programs": FORMAT_OF_PROGRAMS} if experiment.potential.through_program else {})
         | ({} if ring is None else {"path_integral": ring.model_dump(exclude=_NOT_TARGET)})
     )
 

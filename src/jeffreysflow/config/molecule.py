@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -125,9 +126,11 @@ class AseConfig(_Structure):
     structure: str
     """A file that `ase.io.read` reads: elements and reference positions, in Angstrom."""
     calculator: str
-    """Its class, as `module:name`, e.g. `ase.calculators.emt:EMT`."""
+    """Its class, as `module:name`, e.g. `ase.calculators.emt:EMT`, or `my_calc.py:Calc`, in a file
+    relative to the experiment file."""
     parameters: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of the calculator."""
+    """Keyword arguments of the calculator. One that is the name of a file beside the experiment
+    file is that file."""
     length: float = Field(default=0.1, gt=0)
     """One unit of a coordinate, Angstrom."""
     trap: float = Field(default=0.0, ge=0)
@@ -137,12 +140,35 @@ class AseConfig(_Structure):
     @field_validator("calculator")
     @classmethod
     def _has_module_and_name(cls, calculator: str) -> str:
-        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", calculator):
+        if not re.fullmatch(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_]\w*", calculator):
             raise ValueError(
-                f"must be module:name, e.g. ase.calculators.emt:EMT; found {shown(calculator)}"
+                "must be module:name, e.g. ase.calculators.emt:EMT, or file.py:name; found "
+                f"{shown(calculator)}"
             )
         return calculator
 
     @property
     def files(self) -> dict[str, str]:
         return {"structure": self.structure}
+
+    @property
+    def calculator_file(self) -> str | None:
+        """The file of a calculator of the user's own, where it is no module."""
+        place = self.calculator.rpartition(":")[0]
+        return place if place.endswith(".py") else None
+
+    @property
+    def parameter_files(self) -> dict[str, str]:
+        """The parameters of a resolved section that are files."""
+        return {
+            key: value
+            for key, value in self.parameters.items()
+            if isinstance(value, str) and Path(value).is_absolute() and Path(value).is_file()
+        }
+
+    def without_places(self) -> dict[str, Any]:
+        """What of its section tells where files lie, so far as it does not tell which."""
+        name = self.calculator.rpartition(":")[2]
+        moved = {"calculator": name} if self.calculator_file else {}
+        files = self.parameter_files
+        return moved | {"parameters": {k: v for k, v in self.parameters.items() if k not in files}}

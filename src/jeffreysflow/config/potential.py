@@ -60,7 +60,7 @@ class PotentialConfig(Section):
             raise ValueError("'files' belong to a 'file' of your own or to 'ase', which read them")
         if self.name is None and self.parameters:
             raise ValueError("'parameters' belong to a named energy; put them into your file")
-        batched = self.molecule is not None and self.molecule.evaluate == "torch"
+        batched = self.molecule is not None and not self.through_program
         if (self.name is not None or batched) and self.workers > 1:
             raise ValueError(
                 "'workers' belong to a 'file' of your own, to a molecule with 'evaluate: openmm', "
@@ -72,6 +72,12 @@ class PotentialConfig(Section):
     def structure(self) -> MoleculeConfig | AseConfig | None:
         """The section of a molecule, whatever evaluates it."""
         return self.molecule or self.ase
+
+    @property
+    def through_program(self) -> bool:
+        """Whether another program computes it, one configuration at a time."""
+        of_molecule = self.molecule is not None and self.molecule.evaluate == "openmm"
+        return self.ase is not None or of_molecule
 
     @property
     def title(self) -> str:
@@ -86,7 +92,10 @@ class PotentialConfig(Section):
         for kind in ("molecule", "ase"):
             section = getattr(self, kind)
             places[kind] = True if section is None else STRUCTURE_FILES
-        return self.model_dump(exclude=places)
+        section = self.model_dump(exclude=places)
+        if self.ase is not None:
+            section["ase"] |= self.ase.without_places()
+        return section
 
 
 class BaseConfig(Section):

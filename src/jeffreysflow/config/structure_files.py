@@ -88,6 +88,8 @@ def with_structure(
             name = section.get(key)
             if isinstance(name, str) and not is_packaged(name):
                 changed[key] = str(existing(f"potential.{kind}.{key}", name))
+        if kind == "ase":
+            changed |= _with_own_calculator(section, existing)
         names = section.get("forcefield")
         if isinstance(names, list):
             changed["forcefield"] = [_of_forcefield(kind, name, existing) for name in names]
@@ -95,14 +97,37 @@ def with_structure(
     return potential
 
 
+def _with_own_calculator(
+    section: Mapping[str, Any], existing: Callable[[str, str], Path]
+) -> dict[str, Any]:
+    """The calculator, and the parameters that are files, with their full paths."""
+    changed: dict[str, Any] = {}
+    calculator, parameters = section.get("calculator"), section.get("parameters")
+    if isinstance(calculator, str):
+        place, colon, name = calculator.rpartition(":")
+        if place.endswith(".py"):
+            changed["calculator"] = f"{existing('potential.ase.calculator', place)}{colon}{name}"
+    if isinstance(parameters, dict):
+        changed["parameters"] = {
+            key: _found(f"potential.ase.parameters.{key}", value, existing)
+            for key, value in parameters.items()
+        }
+    return changed
+
+
+def _found(key: str, value: Any, existing: Callable[[str, str], Path]) -> Any:
+    """The full path of a file, where that is one."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return str(existing(key, value))
+    except UserError:
+        return value
+
+
 def _of_forcefield(kind: str, name: Any, existing: Callable[[str, str], Path]) -> Any:
     """A file of the user's, or the name of one that comes with OpenMM."""
-    if not isinstance(name, str):
-        return name
-    try:
-        return str(existing(f"potential.{kind}.forcefield", name))
-    except UserError:
-        return name
+    return _found(f"potential.{kind}.forcefield", name, existing)
 
 
 def own_executed_files(potential: PotentialConfig) -> Iterator[Path]:
@@ -131,6 +156,10 @@ def _of_calculator(potential: PotentialConfig) -> dict[str, Path]:
     if potential.ase is None:
         return {}
     files = {f"files.{i}": Path(name) for i, name in enumerate(potential.files)}
+    named = potential.ase.parameter_files
+    files |= {f"parameters.{key}": Path(name) for key, name in named.items()}
+    if potential.ase.calculator_file is not None:
+        return files | {"calculator": Path(potential.ase.calculator_file)}
     module = potential.ase.calculator.partition(":")[0]
     try:
         found = importlib.util.find_spec(module)

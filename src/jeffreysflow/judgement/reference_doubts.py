@@ -133,6 +133,7 @@ def _not_a_number(
     where = f", first at level {first['level']}, x = {first['x']}" if first else ""
     text = (
         f"{count:,.0f} proposed moves were rejected because the energy or its gradient was not a "
-        f"number{where}: what lies there is missing from all estimates"
+        f"number (of another program: the program gave no answer){where}: what lies there is "
+        "missing from all estimates"
     )
     return [Doubt(text)]

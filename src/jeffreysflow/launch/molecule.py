@@ -65,11 +65,10 @@ def build_ase(section: AseConfig, workers: int = 1) -> Molecule:
     ------
     UserError : ASE is missing or cannot read the structure, or there is no such calculator.
     """
-    topology, positions = ase_structure(located(section.structure))
+    structure = located(section.structure)
+    topology, positions = ase_structure(structure)
     _check_count(section, topology)
-    energy: torch.nn.Module = ase_energy(
-        topology.elements, section.calculator, section.parameters, workers
-    )
+    energy: torch.nn.Module = ase_energy(structure, section.calculator, section.parameters, workers)
     if section.trap:
         energy = Trapped(energy, section.trap * ELECTRONVOLT / ANGSTROM**2)
     reference = torch.from_numpy(positions)

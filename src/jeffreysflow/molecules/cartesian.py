@@ -13,6 +13,9 @@ from jeffreysflow.streams import Stream
 
 __all__ = ["Cartesian"]
 
+_FARTHEST = 1e3
+"""nm. Programs raise where numbers are no positions; not-a-numbers are not nearer."""
+
 
 class Cartesian(nn.Module):
     """``r = r_ref + length x``, x [n, 3 N]: x, y and z of the first atom, then of the second.
@@ -58,8 +61,8 @@ class Cartesian(nn.Module):
         return 0.5 * self.atoms * _split(x).mean(dim=0).square().sum(dim=0)
 
     def inside(self, x: torch.Tensor) -> torch.Tensor:
-        """Everywhere."""
-        return x.new_ones(len(x), dtype=torch.bool)
+        """Where no atom is further than a micrometre from its place in the reference [n]."""
+        return (self.length * x.detach().abs() < _FARTHEST).all(dim=1)
 
     def stretch(self, r: torch.Tensor) -> float:
         """The radius of gyration of positions [atom, 3, n] in units of that of the reference; 1

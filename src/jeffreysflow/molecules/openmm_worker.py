@@ -47,10 +47,10 @@ def openmm_energy(system: Any, workers: int = 1) -> OtherProgram:
             "here are made; make the system with `nonbondedMethod=NoCutoff` or `CutoffNonPeriodic`"
         )
     module = "jeffreysflow.molecules.openmm_worker"
-    return OtherProgram("OpenMM", _Evaluate(xml), module, xml, workers)
+    return OtherProgram("OpenMM", _OpenMM(xml), module, xml, workers)
 
 
-class _Evaluate:
+class _OpenMM:
     """A context that is made when it is first needed, and not pickled."""
 
     def __init__(self, xml: str) -> None:
@@ -60,7 +60,15 @@ class _Evaluate:
     def __getstate__(self) -> dict[str, Any]:
         return {"_xml": self._xml, "_context": None}
 
-    def __call__(self, row: np.ndarray) -> tuple[float, np.ndarray]:
+    def energy(self, row: np.ndarray) -> float:
+        return float(self._state(row, getEnergy=True).getPotentialEnergy()._value)
+
+    def energy_and_gradient(self, row: np.ndarray) -> tuple[float, np.ndarray]:
+        state = self._state(row, getEnergy=True, getForces=True)
+        energy = float(state.getPotentialEnergy()._value)
+        return energy, -state.getForces(asNumpy=True)._value.reshape(-1)
+
+    def _state(self, row: np.ndarray, **what: bool) -> Any:
         if self._context is None:
             openmm = require_openmm("potential.molecule")
             system = openmm.XmlSerializer.deserialize(self._xml)
@@ -68,13 +76,11 @@ class _Evaluate:
             integrator = openmm.VerletIntegrator(1e-3)
             self._context = openmm.Context(system, integrator, platform)
         self._context.setPositions(row.reshape(-1, 3))
-        state = self._context.getState(getEnergy=True, getForces=True)
-        energy = state.getPotentialEnergy()._value
-        return float(energy), -state.getForces(asNumpy=True)._value.reshape(-1)
+        return self._context.getState(**what)
 
 
 if __name__ == "__main__":
     from jeffreysflow.userfiles.workers import serve
 
-    _evaluate = _Evaluate(Path(sys.argv[2]).read_text())
-    serve(Connection(int(sys.argv[1])), lambda name: _evaluate)
+    _program = _OpenMM(Path(sys.argv[2]).read_text())
+    serve(Connection(int(sys.argv[1])), lambda name: getattr(_program, name))
