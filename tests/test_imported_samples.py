@@ -122,6 +122,75 @@ def test_weights_become_samples_of_equal_weight(tmp_path: Path) -> None:
     assert abs(found["bare"]) > 10
 
 
+def test_weights_may_lie_in_a_file_beside_the_samples(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    x = drawn(600, (2000, 2))
+    log_weights = -0.5 * PRECISION * 0.5 * (x**2).sum(-1)
+    log_weights[3, 1] = -np.inf
+    for i in range(2):
+        np.save(tmp_path / f"x{i}.npy", x[:, i])
+    np.savez(tmp_path / "both.npz", x=x, log_weights=log_weights)
+    np.save(tmp_path / "w0.npy", log_weights[:, 0])
+    rows = "".join(f"{frame},{value}\n" for frame, value in enumerate(log_weights[:, 1]))
+    (tmp_path / "w1.csv").write_text("frame,log_weight\n" + rows)
+    beside = "{file: [x0.npy, x1.npy], log_weights: [w0.npy, w1.csv], lam: 1}"
+    stores = []
+    for entry in (beside, "{file: both.npz, lam: 1}"):
+        experiment = experiment_of(tmp_path, files=f"      - {entry}")
+        layout = gathered(tmp_path, experiment)
+        store = open_levels(layout.reference("r").levels / "store.zarr")
+        stores.append(store.samples(0).x)
+    assert torch.equal(*stores)
+    np.savez(tmp_path / "w0.npz", log_weights=log_weights[:, 0])
+    one = "{file: x0.npy, log_weights: w0.npz, lam: 1}"
+    hash = experiment_of(tmp_path, files=f"      - {one}").reference_hash("r")
+    np.savez(tmp_path / "w0.npz", log_weights=log_weights[:, 1])
+    experiment = experiment_of(tmp_path, files=f"      - {one}")
+    assert experiment.reference_hash("r") != hash
+    np.savez(tmp_path / "w0.npz", log_weights=log_weights[:, 0])
+    with pytest.raises(UserError, match=r"w0\.npz: changed while the workflow runs"):
+        gathered(tmp_path, experiment)
+
+
+@pytest.mark.parametrize(
+    ("weights", "content", "message"),
+    [
+        ("w.npy", np.zeros(7), r"w\.npy: log weights of the shape \[7\], for a file of 600 frames"),
+        ("w.npy", np.full(600, np.nan), r"w\.npy: the log weight of frame 0 is nan"),
+        ("w.npy", np.full(600, "a"), r"w\.npy: log_weights must hold real numbers"),
+        ("w.csv", "frame,weight\n0,1\n", r"w\.csv: needs one column 'log_weight' .*frame, weight"),
+        ("w.csv", "log_weight\nx\n", r"w\.csv: cannot be read as \.csv"),
+        ("w.txt", "0\n", r"w\.txt: log weights are read from files whose names end in \.csv"),
+        ("gone.npy", None, r"gone\.npy: no such file of log weights"),
+        ("[w.npy, w.npy]", None, "log_weights: one file for each of 1, found 2"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_line(
+    tmp_path: Path, weights: str, content: object, message: str
+) -> None:
+    write_files(tmp_path)
+    np.save(tmp_path / "x.npy", drawn(300, (600,)))
+    if isinstance(content, str):
+        (tmp_path / weights).write_text(content)
+    elif content is not None:
+        np.save(tmp_path / weights, content)
+    with pytest.raises(UserError, match=message):
+        experiment_of(tmp_path, files=f"      - {{file: x.npy, log_weights: {weights}, lam: 1}}")
+
+
+def test_samples_have_weights_in_one_place(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    x = drawn(300, (600,))
+    np.savez(tmp_path / "x.npz", x=x, log_weights=np.zeros(600))
+    np.save(tmp_path / "w.npy", np.zeros(600))
+    files = "      - {file: x.npz, log_weights: w.npy, lam: 1}"
+    with pytest.raises(UserError, match=r"w\.npy: its samples have log_weights in their own file"):
+        gathered(tmp_path, experiment_of(tmp_path, files=files))
+    np.savez(tmp_path / "x.npz", x=x.reshape(100, 6, 2))
+    with pytest.raises(UserError, match=r"x\.npz: holds 6 trajectories, whose log_weights belong"):
+        experiment_of(tmp_path, files=files)
+
+
 def test_a_trajectory_that_has_all_the_weight_is_no_many(tmp_path: Path) -> None:
     """A constant that differs from run to run: pieces of one of them would be the walkers."""
     write_files(tmp_path)

@@ -389,6 +389,66 @@ def test_frames_of_a_weighted_ensemble(
     assert "level 3; allowed: 1 to 2" in capsys.readouterr().err
 
 
+def imported_from(folder: Path, entry: dict[str, Any]) -> tuple[Layout, Experiment]:
+    """An experiment of alanine dipeptide whose samples at 300 K are those of an entry."""
+    samples = {"kind": "samples", "temperature": 300, "files": [{"temperature": 300, **entry}]}
+    content = {
+        "title": "again",
+        "potential": {"molecule": {**FF96, "temperature": 300}},
+        "references": {"r": samples},
+        "flows": {"single": {"reference": "r"}},
+    }
+    file = folder / "again.yaml"
+    file.write_text(yaml.safe_dump(content))
+    project = load_project(ROOT / "config.yaml", {"experiments": str(file)})
+    experiment = resolve_project(project, ROOT)["again"]
+    layout = Layout(folder, "again")
+    layout.folder.mkdir(exist_ok=True)
+    gather.run(layout, experiment, "r")
+    return layout, experiment
+
+
+def test_frames_of_a_weighted_ensemble_become_a_reference(
+    tempered: tuple[Layout, Experiment], tmp_path: Path
+) -> None:
+    pytest.importorskip("mdtraj", reason="the extra `molecules` is not installed")
+    layout, experiment = tempered
+    molecule, n = alanine(), 2000
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(n, molecule.dimension, generator=generator, dtype=torch.float64)
+    x = molecule.structure + 0.1 * noise
+    log_weights = 2 * noise[:, 0]
+    none = torch.zeros(n, dtype=torch.float64)
+    writer = EnsembleWriter(
+        layout.flow("sequence").level(2) / "ensemble.zarr",
+        *("ensemble", experiment.flow_hash("sequence"), n, molecule.dimension),
+        islands=4,
+        estimate_islands=[0, 1, 2, 3],
+    )
+    writer.write(Ensemble(x, log_weights, none, none))
+    writer.close()
+    words = ["frames", "--config", str(layout.config), "--trust", "--ensemble", "sequence"]
+    assert main([*words, "--number", str(n), str(tmp_path)]) == 0
+    known = float((torch.softmax(log_weights, dim=0) * x[:, 0]).sum())
+    found = {}
+    for weights in ("frames.csv", None):
+        there, again = imported_from(tmp_path, {"file": "frames.dcd", "log_weights": weights})
+        store = there.reference("r").levels / "store.zarr"
+        levels = open_levels(store, again.reference_hash("r"))
+        assert levels.draws == n
+        found[weights] = float(levels.samples(0).x[:, 0].mean())
+    # half a frame is lost where weights become whole frames, and digits where a DCD is written
+    assert abs(found["frames.csv"] - known) < 5e-3
+    assert abs(found[None] - float(x[:, 0].mean())) < 5e-3
+    assert known > 0.15
+    # the weights are part of what the samples are
+    hash = again.reference_hash("r")
+    weighted = imported_from(tmp_path, {"file": "frames.dcd", "log_weights": "frames.csv"})[1]
+    np.save(tmp_path / "other.npy", np.zeros(n))
+    other = imported_from(tmp_path, {"file": "frames.dcd", "log_weights": "other.npy"})[1]
+    assert len({hash, *(each.reference_hash("r") for each in (weighted, other))}) == 3
+
+
 def test_levels_of_ours_belong_to_their_temperature(
     tempered: tuple[Layout, Experiment], tmp_path: Path
 ) -> None:
@@ -408,7 +468,7 @@ def test_levels_of_ours_belong_to_their_temperature(
         there = Layout(tmp_path, "again")
         there.folder.mkdir(exist_ok=True)
         if temperature == 600:
-            with pytest.raises(UserError, match="in units of 300 K, the potential has 600 K"):
+            with pytest.raises(UserError, match=r"units of 300 K, .* log_weights: frames\.csv"):
                 gather.run(there, experiment, "r")
             continue
         gather.run(there, experiment, "r")

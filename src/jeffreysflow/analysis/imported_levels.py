@@ -36,6 +36,7 @@ from jeffreysflow.potentials.path import interpolated
 from jeffreysflow.progress import Progress
 from jeffreysflow.stores.levels import Samples
 from jeffreysflow.stores.sample_files import ReadSamples, read_samples
+from jeffreysflow.stores.sample_weights import with_log_weights
 from jeffreysflow.stores.tables import DiagnosticRow
 from jeffreysflow.streams import Stream
 from jeffreysflow.tempering.ladder import cumulative_barrier
@@ -107,8 +108,10 @@ class ImportedLevels:
         files = [Path(file) for file in entry.files]
         where = f"{self._name}, level {k} ({', '.join(file.name for file in files[:3])})"
         parts = []
-        for file, found in zip(files, entry.found, strict=True):
+        for file, weights, found in zip(files, entry.weights, entry.found, strict=True):
             read = read_samples(file, entry.level, self._path.target, found.digest)
+            if weights is not None:
+                read = with_log_weights(read, Path(weights), str(found.weights))
             check_place(file, read.place, section.path, lam)
             # before draws are left out: of those that remain an unwrapped angle may jump
             check_angles(torch.from_numpy(read.x), self._path.domain, where)

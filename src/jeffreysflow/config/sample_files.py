@@ -32,23 +32,45 @@ def _with_found(experiment: Path, where: str, entry: Any) -> Any:
         return entry
     if "found" in entry:
         raise UserError(f"{where}: 'found' is not to be given, it is what the files hold")
-    names, level = entry.get("file"), entry.get("level")
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+    level = entry.get("level")
+    names, weights = (_as_list(entry.get(key)) for key in ("file", "log_weights"))
+    if not _are_names(names) or not (weights is None or _are_names(weights)):
         return entry
     level = level if isinstance(level, int) and not isinstance(level, bool) else None
     # here, because only imported samples need numpy so early
-    from jeffreysflow.stores.sample_files import file_facts
+    from jeffreysflow.stores.sample_files import content_digest, file_facts
+    from jeffreysflow.stores.sample_weights import log_weights_in
 
-    files, found = [], []
-    for each in names:
+    files, found, weighing = [], [], []
+    # of another number of weights the section itself is refused
+    beside = [None] * len(names) if weights is None or len(weights) != len(names) else weights
+    for each, its_weights in zip(names, beside, strict=True):
         try:
             file = (experiment.parent / expanded(each)).resolve()
-            facts = file_facts(file, level)
+            facts = file_facts(file, level)._asdict()
+            if its_weights is not None:
+                weight_file = (experiment.parent / expanded(its_weights)).resolve()
+                if facts["walkers"] > 1:
+                    raise UserError(
+                        f"{file}: holds {facts['walkers']} trajectories, whose log_weights belong "
+                        "into the file itself"
+                    )
+                log_weights_in(weight_file, facts["draws"])
+                facts["weights"] = content_digest(weight_file)
+                weighing.append(str(weight_file))
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{where}: {error}") from error
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         files.append(str(file))
-        found.append(facts._asdict())
-    return {**entry, "file": files, "found": found}
+        found.append(facts)
+    more = {"log_weights": weighing} if weighing else {}
+    return {**entry, "file": files, "found": found, **more}
+
+
+def _as_list(names: Any) -> Any:
+    return [names] if isinstance(names, str) else names
+
+
+def _are_names(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(each, str) for each in names)

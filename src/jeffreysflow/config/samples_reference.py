@@ -28,6 +28,8 @@ class FoundFile(Section):
     """Draws of each trajectory in it."""
     walkers: int = Field(ge=1)
     """Trajectories in it."""
+    weights: str | None = None
+    """Hash of the bytes of the file of its log weights, if it has one."""
 
 
 class SampleFiles(Section):
@@ -37,6 +39,10 @@ class SampleFiles(Section):
     """One file, or several, of independent trajectories each; relative to the experiment file. By
     their ending: `.npz` and `.npy` of numpy, `.parquet`, `.zarr` of a run of ours; `.dcd`, `.xtc`,
     `.trr` and `.nc` with frames of a molecule."""
+    log_weights: str | list[str] | None = None
+    """Of files that have no place for weights, as frames of a molecule: a file with the log weight
+    of each frame, or one for each of several files. `.csv` with a column `log_weight`, as the
+    command `frames` writes it, `.npy`, or `.npz` with an array `log_weights`."""
     temperature: float | None = Field(default=None, gt=0)
     """Of these samples, in the unit of the reference's `temperature`: lambda is their ratio."""
     lam: float | None = Field(default=None, gt=0, le=1)
@@ -51,12 +57,27 @@ class SampleFiles(Section):
         """One file or several, as a list."""
         return [self.file] if isinstance(self.file, str) else list(self.file)
 
+    @property
+    def weights(self) -> list[str] | list[None]:
+        """Of each file that of its log weights, or None."""
+        if self.log_weights is None:
+            return [None] * len(self.files)
+        return [self.log_weights] if isinstance(self.log_weights, str) else self.log_weights
+
     @field_validator("file")
     @classmethod
     def _not_empty(cls, file: str | list[str]) -> str | list[str]:
         if not file:
             raise ValueError("must name a file, or several; found none")
         return file
+
+    @model_validator(mode="after")
+    def _weights_of_each_file(self) -> Self:
+        if len(self.weights) != len(self.files):
+            raise ValueError(
+                f"log_weights: one file for each of {len(self.files)}, found {len(self.weights)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_measure(self) -> Self:
@@ -201,6 +222,7 @@ class SamplesConfig(Section):
         section = self.model_dump(exclude={"published"})
         for entry in section["files"]:
             entry.pop("file")
+            entry.pop("log_weights")
         return section
 
 

@@ -86,5 +86,6 @@ def _check_temperature(file: Path, store: Levels | Ensembles, target: Potential)
     raise UserError(
         f"{file}: energies and coordinates are in units of {theirs:g} K, the potential has "
         f"{ours:g} K; give it the temperature of the store, or write frames of the store "
-        "(`jeffreysflow frames`), which have no such units"
+        "(`jeffreysflow frames`), which have no such units, and take them with their weights: "
+        "{file: frames.dcd, log_weights: frames.csv}"
     )
