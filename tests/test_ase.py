@@ -16,7 +16,9 @@ from jeffreysflow.config.molecule import AseConfig
 from jeffreysflow.config.potential import PotentialConfig
 from jeffreysflow.config.structure_files import check_structure_unchanged, structure_digests
 from jeffreysflow.errors import UserError
+from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.launch.molecule import build_ase
+from jeffreysflow.molecules.elsewhere import OtherProgram
 from jeffreysflow.molecules.units import ELECTRONVOLT
 
 pytest.importorskip("ase", reason="the extra `ase` is not installed")
@@ -197,6 +199,66 @@ def test_a_calculator_beside_the_experiment(own: Path, monkeypatch: pytest.Monke
     (moved / "own_calculator.py").unlink()
     with pytest.raises(UserError, match=r"potential.ase.calculator: no such file .*calculator.py"):
         resolved(moved)
+
+
+CLUSTER = Path(__file__).parents[1] / "workflow" / "experiments" / "emt_cluster.yaml"
+WRONG = """
+import numpy as np
+from ase.calculators.emt import EMT
+
+
+class Wrong(EMT):
+    def calculate(self, atoms, *more):
+        super().calculate(atoms, *more)
+        self.results["forces"] = -self.results["forces"]
+
+
+class Unsound(EMT):
+    def calculate(self, atoms, *more):
+        super().calculate(atoms, *more)
+        self.results["energy"] = np.nan
+
+
+class Remembers(EMT):
+    calls = 0
+
+    def calculate(self, atoms, *more):
+        super().calculate(atoms, *more)
+        Remembers.calls += 1
+        self.results["energy"] += 0.01 * Remembers.calls
+"""
+
+
+def test_what_is_looked_at_before_work_costs_a_few_hundred_energies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong is found all the same."""
+    (tmp_path / "wrong.py").write_text(WRONG)
+    content = yaml.safe_load(CLUSTER.read_text())
+    section = content["potential"]["ase"]
+    section["structure"] = str(STRUCTURE)
+    rows, answers = [], OtherProgram._answers
+
+    def counted(program: OtherProgram, question: str, asked: np.ndarray) -> Any:
+        rows.append(len(asked))
+        return answers(program, question, asked)
+
+    def checked(**changes: Any) -> None:
+        potential = {"ase": {**section, **changes}}
+        (tmp_path / "e.yaml").write_text(yaml.safe_dump({**content, "potential": potential}))
+        project = Project(experiments=["e.yaml"], scale="smoke")
+        check_experiment(resolve_experiment(tmp_path / "e.yaml", project))
+
+    monkeypatch.setattr(OtherProgram, "_answers", counted)
+    checked()
+    assert 100 < sum(rows) < 900
+    for changes, message in (
+        ({"calculator": "wrong.py:Wrong"}, "the gradient of energy.x. is not its slope"),
+        ({"calculator": "wrong.py:Unsound"}, "energy.x. is not finite at x"),
+        ({"calculator": "wrong.py:Remembers"}, "other values when called again"),
+    ):
+        with pytest.raises(UserError, match=message):
+            checked(**changes)
 
 
 def xyz(folder: Path, *lines: str, comment: str = "") -> str:

@@ -140,6 +140,7 @@ def _molecule(
         distances,
         derivatives,
         _coordinates(section, chart, reference),
+        one_at_a_time=isinstance(section, AseConfig) or section.evaluate == "openmm",
     )
 
 

@@ -17,6 +17,8 @@ from jeffreysflow.tempering.relaxed import points_with_mass
 __all__ = ["check_observables"]
 
 _BASE_SAMPLES = 4096
+_ONE_AT_A_TIME = 64
+"""Base samples then, and samples of the walk."""
 
 
 def check_observables(experiment: Experiment, path: AnnealingPath, target: Potential) -> None:
@@ -39,14 +41,20 @@ def check_observables(experiment: Experiment, path: AnnealingPath, target: Poten
     ]
     assert path.base is not None
     stream = Stream(experiment.seed, experiment.name, "check observables")
-    start, beta = path.base.sample(_BASE_SAMPLES, stream), 1.0
+    few = path.target.one_at_a_time
+    start, beta = path.base.sample(_ONE_AT_A_TIME if few else _BASE_SAMPLES, stream), 1.0
     if isinstance(path.target, RingPolymer):
         # the lowest mode is the centroid
         beta = path.target.beta
         start = start[:, : target.dimension] / math.sqrt(beta)
     scale = start.std(dim=0)
     x, U = points_with_mass(
-        lambda y: beta * target.energy(y).to(torch.float64), start, scale, target.domain, stream
+        lambda y: beta * target.energy(y).to(torch.float64),
+        start,
+        scale,
+        target.domain,
+        stream,
+        visits=_ONE_AT_A_TIME if few else None,
     )
     for expression in expressions:
         expression(x, U / beta)

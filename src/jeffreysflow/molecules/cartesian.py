@@ -13,8 +13,9 @@ from jeffreysflow.streams import Stream
 
 __all__ = ["Cartesian"]
 
-_FARTHEST = 1e3
-"""nm. Programs raise where numbers are no positions; not-a-numbers are not nearer."""
+_FARTHEST = 1e6
+"""nm. Whether there is a density is looked for as far as that. Beyond, numbers overflow and programs
+raise; what is not a number is beyond."""
 
 
 class Cartesian(nn.Module):
@@ -61,7 +62,7 @@ class Cartesian(nn.Module):
         return 0.5 * self.atoms * _split(x).mean(dim=0).square().sum(dim=0)
 
     def inside(self, x: torch.Tensor) -> torch.Tensor:
-        """Where no atom is further than a micrometre from its place in the reference [n]."""
+        """Where no atom is further than a millimetre from its place in the reference [n]."""
         return (self.length * x.detach().abs() < _FARTHEST).all(dim=1)
 
     def stretch(self, r: torch.Tensor) -> float:

@@ -58,6 +58,7 @@ class Molecule(Potential):
     temperature : T_0 in kelvin.
     dihedrals, distances : atoms of observables, by name.
     structure : coordinates [d] of the reference structure; the centre without.
+    one_at_a_time : whether another program computes the energy.
     """
 
     _structure: torch.Tensor
@@ -72,10 +73,13 @@ class Molecule(Potential):
         distances: Mapping[str, Sequence[int]] | None = None,
         derivatives: int = 2,
         structure: torch.Tensor | None = None,
+        *,
+        one_at_a_time: bool = False,
     ) -> None:
         super().__init__()
         self.of_positions, self.chart, self.topology = energy, chart, topology
         self.temperature, self.derivatives = temperature, derivatives
+        self.one_at_a_time = one_at_a_time
         # between its walls lengths and angles are finite, and so is the energy from below
         self.normalisable = isinstance(chart, Chart)
         self.place = chart.placed if isinstance(chart, Cartesian) else None

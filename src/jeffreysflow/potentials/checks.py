@@ -14,6 +14,7 @@ from jeffreysflow.streams import Stream
 __all__ = ["check_potential", "check_resolution"]
 
 _FEW, _MANY = 7, 2000
+_MANY_ONE_AT_A_TIME = 32
 _COARSEST = 0.01
 _SPAN = 0.02
 _STEPS = 16
@@ -24,7 +25,8 @@ _SMALLEST_STEP = 1e-5
 def check_potential(potential: Potential, base: Base, name: str, seed: int = 0) -> None:
     """Evaluate an energy and its gradient on samples of the base.
 
-    +inf is a wall and allowed, if only some samples are there.
+    +inf is a wall and allowed, if only some samples are there. An energy of one configuration at a
+    time is asked for 32, and for more only while all of these are in walls.
 
     Raises
     ------
@@ -34,10 +36,14 @@ def check_potential(potential: Potential, base: Base, name: str, seed: int = 0) 
     x = base.sample(_FEW, Stream(seed, "check", name))
     _check_kind(potential, x, name)
     x = torch.cat([x, base.sample(_MANY - _FEW, Stream(seed, "check", name, "more"))])
-    energy, gradient = _evaluated(potential, x, name)
-    wall = energy.isposinf()
-    _refuse_rows(f"{name}: energy(x) is not finite", ~(energy.isfinite() | wall), x)
-    if bool(wall.all()):
+    for part in torch.split(x, _MANY_ONE_AT_A_TIME if potential.one_at_a_time else _MANY):
+        energy, gradient = _evaluated(potential, part, name)
+        wall = energy.isposinf()
+        _refuse_rows(f"{name}: energy(x) is not finite", ~(energy.isfinite() | wall), part)
+        if not bool(wall.all()):
+            x = part
+            break
+    else:
         raise UserError(
             f"{name}: energy(x) is +inf at all of {_MANY} samples of the base: choose base.mean "
             "and base.sd where it is finite"
@@ -121,7 +127,8 @@ def check_resolution(potential: Potential, base: Base, name: str, seed: int = 0)
     """
     if potential.derivatives == 0:
         return
-    x = base.sample(_MANY, Stream(seed, "check resolution"))
+    many = _MANY_ONE_AT_A_TIME if potential.one_at_a_time else _MANY
+    x = base.sample(many, Stream(seed, "check resolution"))
     energy, gradient = _evaluated(potential, x, name)
     finite = energy.isfinite().nonzero().squeeze(1)
     if not len(finite):

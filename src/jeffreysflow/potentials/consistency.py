@@ -12,6 +12,7 @@ from jeffreysflow.streams import Stream
 __all__ = ["check_consistency", "rounding_of"]
 
 _ROWS = 24
+_ROWS_ONE_AT_A_TIME = 6
 _APART = 6
 _DOUBLE = 1e-9
 _SINGLE = 1e-4
@@ -36,7 +37,8 @@ def check_consistency(potential: Potential, base: Base, name: str, seed: int = 0
         another gradient, or none because it is constant in pieces; or is no periodic function of
         a periodic coordinate.
     """
-    x = base.sample(_ROWS, Stream(seed, "check consistency"))
+    rows = _ROWS_ONE_AT_A_TIME if potential.one_at_a_time else _ROWS
+    x = base.sample(rows, Stream(seed, "check consistency"))
     given = x.clone()
     with torch.no_grad():
         U = potential.energy(x)

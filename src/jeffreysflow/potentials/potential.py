@@ -39,6 +39,9 @@ class Potential(nn.Module, ABC):
     """Whether exp(-U) is known to have an integral, near the base, so that nobody needs to look."""
     exact_inputs: int | None = None
     """How many uniform numbers the exact map takes; None where there is no such map."""
+    one_at_a_time: bool = False
+    """Whether another program, or a worker, is asked for one configuration after the other: checks
+    before work do with fewer."""
     terms: int | None = None
     """How many terms U is the sum of, where single ones can be evaluated (``FiniteSum``)."""
 

@@ -7,6 +7,7 @@ and those on a circle or between walls are kept at values of a base sample each.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -17,14 +18,9 @@ from jeffreysflow.streams import Stream
 
 __all__ = ["check_density"]
 
-_RADII = torch.logspace(-2, 6, 65, dtype=torch.float64)
-_DECADE = 8
-"""Radii a decade."""
+_LONGEST = 6
+"""Decades."""
 _FAR = 1e3
-_DIRECTIONS = 32
-_MOST_AXES = 64
-_SOFTEST = 3
-_LARGEST_HESSIAN = 200
 _LEAST_DROP = 0.05
 """What the logarithm of the mass must lose over the last decade; a tail ``r^(-nu-d)`` loses
 ``nu log 10``."""
@@ -36,6 +32,24 @@ _CLEARLY = 20.0
 """Logarithm of the odds at which rays that hit more by luck do not matter."""
 
 
+class _Effort(NamedTuple):
+    """Radii a ``decade`` from a first one on, random ``directions``, the most ``axes``, ``soft``
+    normal modes of at most so many coordinates (``hessian``), points of a line ``across`` a tube.
+    """
+
+    decade: int
+    first: int
+    directions: int
+    axes: int
+    soft: int
+    hessian: int
+    across: int
+
+
+_USUAL = _Effort(8, -2, 32, 64, 3, 200, 113)
+_ONE_AT_A_TIME = _Effort(6, -1, 3, 2, 1, 50, 29)
+
+
 def check_density(potential: Potential, base: Base, name: str, seed: int = 0) -> None:
     """Refuse an energy whose ``exp(-U)`` has no integral or lies beyond the base's reach.
 
@@ -45,6 +59,9 @@ def check_density(potential: Potential, base: Base, name: str, seed: int = 0) ->
     a tube is taken, ``r exp(-U)`` times the widths in which U rises by about 1 kT on the sides. A
     tail that weighs less than ``exp(-30)`` of the whole at r = 1,000 does not matter: there the
     energy is cut off. +inf and NaN have no mass.
+
+    Of an energy of one configuration at a time there are 3 random directions, 2 axes and the
+    softest normal mode, that of at most 50 coordinates.
 
     Raises
     ------
@@ -66,17 +83,18 @@ class _RaisedError(Exception):
 
 def _check(potential: Potential, base: Base, name: str, seed: int) -> None:
     rays = _Rays(potential, base, Stream(seed, "check density"))
-    random = rays.random(_DIRECTIONS)
-    U = rays.energies(random, _RADII)
+    random = rays.random(rays.effort.directions)
+    U = rays.energies(random)
     d = int(rays.free.sum())
-    mass = d * _RADII.log() - U
-    for row in _suspects(U, mass)[:1].tolist():
+    mass = d * rays.radii.log() - U
+    for row in _suspects(rays, U, mass)[:1].tolist():
         _refuse(rays, random[row], U[row], name)
     special = rays.special()
-    U_special = rays.energies(special, _RADII)
-    for row in _suspects(U_special, _RADII.log() - U_special).tolist():
+    U_special = rays.energies(special)
+    for row in _suspects(rays, U_special, rays.radii.log() - U_special).tolist():
         direction = special[row : row + 1]
-        drop = rays.tube(direction, _RADII[-1 - _DECADE]) - rays.tube(direction, _RADII[-1])
+        before, last = rays.radii[-1 - rays.effort.decade], rays.radii[-1]
+        drop = rays.tube(direction, before) - rays.tube(direction, last)
         if drop < _LEAST_DROP:
             _refuse(rays, direction[0], U_special[row], name)
     # in one dimension there is only the axis
@@ -88,6 +106,10 @@ class _Rays:
 
     def __init__(self, potential: Potential, base: Base, stream: Stream) -> None:
         self._potential, self.base, self._stream = potential, base, stream
+        self.effort = _ONE_AT_A_TIME if potential.one_at_a_time else _USUAL
+        first = self.effort.first
+        number = (_LONGEST - first) * self.effort.decade + 1
+        self.radii = torch.logspace(first, _LONGEST, number, dtype=torch.float64)
         self.free = ~base.domain.bounded
         self.sd = torch.where(self.free, base.sd, 0.0)
 
@@ -99,15 +121,20 @@ class _Rays:
 
     def special(self) -> torch.Tensor:
         """Both ways of the axes (of some, if there are many) and of the softest normal modes."""
-        axes = torch.eye(len(self.sd), dtype=torch.float64)[self.free]
-        if len(axes) > _MOST_AXES:
-            axes = axes[self._stream.permutation(len(axes))[:_MOST_AXES]]
+        axes = self._axes()
         both = torch.cat([axes, self._soft_modes()])
         return torch.cat([both, -both])
 
+    def _axes(self) -> torch.Tensor:
+        axes = torch.eye(len(self.sd), dtype=torch.float64)[self.free]
+        if len(axes) > self.effort.axes:
+            axes = axes[self._stream.permutation(len(axes))[: self.effort.axes]]
+        return axes
+
     def _soft_modes(self) -> torch.Tensor:
         d = len(self.sd)
-        if int(self.free.sum()) > _LARGEST_HESSIAN or self._potential.derivatives == 0:
+        too_large = int(self.free.sum()) > self.effort.hessian
+        if too_large or self._potential.derivatives == 0:
             return torch.empty(0, d, dtype=torch.float64)
         steps = 1e-4 * torch.eye(d, dtype=torch.float64)[self.free]
         # off the mean, where symmetry can make a barrier or a kink
@@ -119,17 +146,17 @@ class _Rays:
         if not bool(hessian.isfinite().all()):
             return torch.empty(0, d, dtype=torch.float64)
         stiffness, modes = torch.linalg.eigh(0.5 * (hessian + hessian.T))
-        soft = stiffness.abs().argsort()[:_SOFTEST]
+        soft = stiffness.abs().argsort()[: self.effort.soft]
         directions = torch.zeros(len(soft), d, dtype=torch.float64)
         directions[:, self.free] = modes[:, soft].T
         return directions
 
-    def energies(self, directions: torch.Tensor, radii: torch.Tensor) -> torch.Tensor:
-        """U [n, len(radii)]; +inf where it is NaN."""
+    def energies(self, directions: torch.Tensor) -> torch.Tensor:
+        """U [n, radius]; +inf where it is NaN."""
         start = self.base.sample(len(directions), self._stream)
         start = torch.where(self.free, self.base.mean, start)
-        x = start[:, None] + radii[:, None] * (directions * self.sd)[:, None]
-        U = self._evaluated(x.flatten(0, 1))[0].reshape(len(directions), len(radii))
+        x = start[:, None] + self.radii[:, None] * (directions * self.sd)[:, None]
+        U = self._evaluated(x.flatten(0, 1))[0].reshape(len(directions), len(self.radii))
         return U.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
 
     def _evaluated(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,10 +175,12 @@ class _Rays:
         of both ways for each other coordinate: ``integral exp(U(r, 0) - U(r, s)) ds``, s > 0.
         """
         axes = torch.eye(len(self.sd), dtype=torch.float64)[self.free]
+        if self._potential.one_at_a_time:
+            axes = self._axes()
         sides = axes - (axes @ direction[0])[:, None] * direction
         sides = sides[sides.norm(dim=1) > 0.5] if len(axes) > 1 else sides[:0]
         sides = torch.cat([sides, -sides])
-        s = radius * torch.logspace(-14, 0, 113, dtype=torch.float64)
+        s = radius * torch.logspace(-14, 0, self.effort.across, dtype=torch.float64)
         ahead = self.base.mean + radius * (direction[0] * self.sd)
         U_ahead = float(self._evaluated(ahead[None])[0])
         x = ahead + s[:, None] * (sides * self.sd)[:, None]
@@ -161,10 +190,10 @@ class _Rays:
         return float(radius.log()) - U_ahead + 0.5 * float(widths.sum())
 
 
-def _suspects(U: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+def _suspects(rays: _Rays, U: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
     """Rows whose mass [n, r] does not fall over the last decade, and is not negligible there."""
-    near = _RADII <= _FAR
-    end, before = mass[:, -1], mass[:, -1 - _DECADE]
+    near = rays.radii <= _FAR
+    end, before = mass[:, -1], mass[:, -1 - rays.effort.decade]
     grows = ~(before - end >= _LEAST_DROP) & (end > -math.inf)
     matters = mass[:, near][:, -1] > mass[:, near].max() - _NEGLIGIBLE
     # or it falls without bound, later
@@ -173,7 +202,7 @@ def _suspects(U: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
 
 
 def _refuse(rays: _Rays, direction: torch.Tensor, U: torch.Tensor, name: str) -> None:
-    far = [int((_RADII - r).abs().argmin()) for r in (1e2, 1e4, 1e6)]
+    far = [int((rays.radii - r).abs().argmin()) for r in (1e2, 1e4, 1e6)]
     values = ", ".join(f"{float(U[i]):.4g}" for i in far)
     along = ", ".join(f"{float(value):.4g}" for value in direction * rays.sd)
     raise UserError(
@@ -186,7 +215,8 @@ def _refuse(rays: _Rays, direction: torch.Tensor, U: torch.Tensor, name: str) ->
 def _refuse_far(rays: _Rays, U: torch.Tensor, d: int, name: str) -> None:
     """By the median over directions of the distance within which half of a direction's mass lies,
     and by the mass of all directions together."""
-    mass = d * _RADII.log() - U
+    radii = rays.radii
+    mass = d * radii.log() - U
     total = torch.logsumexp(mass, dim=1)
     known = total.isfinite()
     if not bool(known.any()):
@@ -195,12 +225,12 @@ def _refuse_far(rays: _Rays, U: torch.Tensor, d: int, name: str) -> None:
     # the median of chi with d degrees of freedom, so that a Gaussian is told its sd
     unit = math.sqrt(d) * (1 - 2 / (9 * d)) ** 1.5
     share = torch.softmax(mass, dim=1).cumsum(dim=1)
-    medians = _RADII[(share < 0.5).sum(dim=1).clamp(max=len(_RADII) - 1)] / unit
-    beyond = _REACH * unit < _RADII
+    medians = radii[(share < 0.5).sum(dim=1).clamp(max=len(radii) - 1)] / unit
+    beyond = _REACH * unit < radii
     far = torch.logsumexp(mass[:, beyond].flatten(), dim=0)
     near = torch.logsumexp(mass[:, ~beyond].flatten(), dim=0)
     pooled = torch.softmax(torch.logsumexp(mass, dim=0), dim=0).cumsum(dim=0)
-    whole = float(_RADII[int((pooled < 0.5).sum().clamp(max=len(_RADII) - 1))]) / unit
+    whole = float(radii[int((pooled < 0.5).sum().clamp(max=len(radii) - 1))]) / unit
     median = whole if d == 1 else float(medians.median())
     if median <= _REACH and not float(far - near) > _CLEARLY:
         return

@@ -88,6 +88,7 @@ def load_user_potential(file: Path, workers: int = 1) -> UserPotential:
         "files": files,
         "energy_and_gradient": pair and convention.adapted(pair, "energy_and_gradient", elsewhere),
         "derivatives": 2 if convention.framework == "torch" else 0,
+        "one_at_a_time": elsewhere is not None,
     }
     if energy_terms is None:
         return UserPotential(**about)

@@ -27,6 +27,7 @@ class UserPotential(Potential):
     energy, energy_and_gradient : of torch samples; one of them may be missing.
     derivatives : how often ``energy`` can be differentiated by torch, where there are no gradients
         of its own.
+    one_at_a_time : whether worker processes evaluate it.
     """
 
     def __init__(
@@ -38,8 +39,11 @@ class UserPotential(Potential):
         files: frozenset[Path] = frozenset(),
         energy_and_gradient: Function | None = None,
         derivatives: int = 2,
+        *,
+        one_at_a_time: bool = False,
     ) -> None:
         super().__init__()
+        self.one_at_a_time = one_at_a_time
         self.file, self.files = file, files
         self.domain = domain
         self.observables = {
