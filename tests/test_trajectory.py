@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from jeffreysflow.errors import UserError
+from jeffreysflow.molecules.molecule import Molecule
 from jeffreysflow.molecules.trajectory import dcd_bytes, pdb_text
 from jeffreysflow.stores.sample_files import file_facts, read_samples
-from molecule_cases import CHIRAL, chiral_chart, samples_of
+from molecule_cases import CHIRAL, alike, chiral_chart, samples_of
 
 FRAMES = chiral_chart().positions(samples_of(chiral_chart(), 5)).permute(2, 0, 1).numpy()
 
@@ -114,6 +115,28 @@ def test_what_no_trajectory_is_made_of_is_one_line(tmp_path: Path) -> None:
     file.write_bytes(whole)
     with pytest.raises(UserError, match="need an energy of a molecule"):
         read_samples(file, None, SimpleNamespace(dimension=30))  # type: ignore[arg-type]
+
+
+def test_a_trajectory_of_other_atoms_is_one_line(tmp_path: Path) -> None:
+    """Of another number, or in another order, as far as bonds tell."""
+    pytest.importorskip("mdtraj", reason="the extra `molecules` is not installed")
+    chart = chiral_chart()
+    target = Molecule(alike, chart, 300, CHIRAL)  # type: ignore[arg-type]
+    file = tmp_path / "run.dcd"
+    file.write_bytes(dcd_bytes(FRAMES[:, :-1]))
+    with pytest.raises(UserError, match=r"run\.dcd: positions of 11 atoms, for a molecule of 12"):
+        read_samples(file, None, target)
+    # hydrogens first
+    order = np.argsort([element != "H" for element in CHIRAL.elements], kind="stable")
+    file.write_bytes(dcd_bytes(FRAMES[:, order]))
+    found = read_samples(file, None, target)
+    assert found.foreign is not None
+    assert found.turned is not None
+    assert bool((found.foreign | found.turned).all())
+    for factor in (0.1, 10.0):
+        file.write_bytes(dcd_bytes(factor * FRAMES))
+        with pytest.raises(UserError, match=r"run\.dcd: bonds are .* positions must be in nm"):
+            read_samples(file, None, target)
 
 
 WRITERS = {

@@ -9,8 +9,9 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.estimation.spread_rows import spread_rows
 from jeffreysflow.molecules.units import ELECTRONVOLT, GAS_CONSTANT, KILOCALORIE
 from jeffreysflow.potentials import Potential
+from jeffreysflow.stores.sample_files import ReadSamples
 
-__all__ = ["check_energies", "unit_in_kt", "without_measure"]
+__all__ = ["check_energies", "in_its_unit", "unit_in_kt", "without_measure"]
 
 _UNITS = {"kJ/mol": 1.0, "kcal/mol": KILOCALORIE, "eV": ELECTRONVOLT}
 """In kJ/mol."""
@@ -78,6 +79,13 @@ def check_energies(
         if abs(factor / ratio - 1) < _NEARLY:
             raise UserError(f"{found}, the ratio {name}")
     raise UserError(f"{found}: another unit or temperature")
+
+
+def in_its_unit(found: ReadSamples, section: SamplesConfig) -> ReadSamples:
+    """Samples with their energies in the section's unit, where the format says in what they are."""
+    if not found.in_kt or found.U is None:
+        return found
+    return found._replace(U=found.U / unit_in_kt(section, section.energies), in_kt=False)
 
 
 def without_measure(U: torch.Tensor, x: torch.Tensor, measure: Potential | None) -> torch.Tensor:

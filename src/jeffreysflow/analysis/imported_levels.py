@@ -13,7 +13,11 @@ import torch
 from jeffreysflow.analysis.imported_angles import check_angles
 from jeffreysflow.analysis.imported_axes import between_neighbours
 from jeffreysflow.analysis.imported_copies import different, duplicated
-from jeffreysflow.analysis.imported_energies import check_energies, without_measure
+from jeffreysflow.analysis.imported_energies import (
+    check_energies,
+    in_its_unit,
+    without_measure,
+)
 from jeffreysflow.analysis.imported_overlap import overlap_advice
 from jeffreysflow.analysis.imported_stores import check_place
 from jeffreysflow.analysis.imported_weights import (
@@ -115,7 +119,7 @@ class ImportedLevels:
             check_place(file, read.place, section.path, lam)
             # before draws are left out: of those that remain an unwrapped angle may jump
             check_angles(torch.from_numpy(read.x), self._path.domain, where)
-            parts.append(_taken(read, section))
+            parts.append(_taken(in_its_unit(read, section), section))
         beside = max(between_neighbours(torch.from_numpy(part.x)) for part in parts)
         self._add(k, lam, "neighbours_correlate", beside)
         x = torch.from_numpy(np.concatenate([part.x for part in parts], axis=1))

@@ -38,7 +38,7 @@ class SampleFiles(Section):
     file: str | list[str]
     """One file, or several, of independent trajectories each; relative to the experiment file. By
     their ending: `.npz` and `.npy` of numpy, `.parquet`, `.zarr` of a run of ours; `.dcd`, `.xtc`,
-    `.trr` and `.nc` with frames of a molecule."""
+    `.trr` and `.nc` with frames of a molecule, `.traj` and `.extxyz` of ASE."""
     log_weights: str | list[str] | None = None
     """Of files that have no place for weights, as frames of a molecule: a file with the log weight
     of each frame, or one for each of several files. `.csv` with a column `log_weight`, as the

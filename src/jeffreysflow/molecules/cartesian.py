@@ -14,8 +14,8 @@ from jeffreysflow.streams import Stream
 __all__ = ["Cartesian"]
 
 _FARTHEST = 1e6
-"""nm. Whether there is a density is looked for as far as that. Beyond, numbers overflow and programs
-raise; what is not a number is beyond."""
+"""nm. Whether there is a density is looked for as far as that. Beyond, numbers overflow and
+programs raise; what is not a number is beyond."""
 
 
 class Cartesian(nn.Module):

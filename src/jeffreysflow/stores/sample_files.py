@@ -50,7 +50,8 @@ class PlaceOnPath(NamedTuple):
 
 class ReadSamples(NamedTuple):
     """``x`` [draw, walker, d] in float64, a walker a trajectory; and where the file has them the
-    natural ``log_weights`` [draw, walker] and the energies ``U`` [draw, walker], in its own unit.
+    natural ``log_weights`` [draw, walker] and the energies ``U`` [draw, walker], in its own unit,
+    or ``in_kt`` of the target where the format says in what it is.
     What is ``foreign`` [draw, walker] has no coordinates: another sample stands in its place, and
     it counts for nothing. What is ``turned`` [draw, walker] neither: it is where the target by its
     definition is not, cis for trans, and weighs nothing. Of what is ``unplaced`` [draw, walker] the
@@ -67,6 +68,7 @@ class ReadSamples(NamedTuple):
     turned: np.ndarray | None = None
     unplaced: np.ndarray | None = None
     place: PlaceOnPath | None = None
+    in_kt: bool = False
 
 
 class SampleFormat(ABC):
