@@ -21,6 +21,7 @@ from jeffreysflow.report.cost_tables import (
     verdicts,
 )
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.dimension_table import dimension_table
 from jeffreysflow.report.equal_cost import equal_cost_note, equal_cost_table
 from jeffreysflow.report.equal_weights import equal_weights_table
 from jeffreysflow.report.flow_tables import flow_table, observable_table
@@ -80,6 +81,11 @@ def page(chapters: Sequence[Chapter]) -> str:
         seed=first.seed,
         headline=filled(headline_table(chapter.found for chapter in chapters)),
         paths=filled(path_table(chapter.found for chapter in chapters)),
+        dimensions=filled(
+            dimension_table(
+                (chapter.found, samples_a_second(chapter.records)) for chapter in chapters
+            )
+        ),
         sequences=filled(sequence_table(chapter.found for chapter in chapters)),
         chapters=[_content(chapter) for chapter in chapters],
         versions=versions(records),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jeffreysflow.config.integration import ContinuousNetwork, OwnVelocity
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.jacobian_results import jacobian_of, jacobian_text
 from jeffreysflow.report.numbers import MISSING, percent
 from jeffreysflow.report.provenance import StageRecord, samples_a_second
 from jeffreysflow.report.table import Cell, Table
@@ -24,15 +24,13 @@ _BETWEEN = "log_weight_excess_between:"
 def random_weights_table(found: Results, records: Sequence[StageRecord] = ()) -> Table | None:
     """A row a flow that is a velocity and is drawn from; None where none is."""
     rows, rates = [], samples_a_second(records)
-    for name, flow in found.experiment.flows.items():
-        network = flow.parts[-1].network
-        if isinstance(network, ContinuousNetwork | OwnVelocity) and name in found.estimates:
-            settings = ", ".join(f"{k} {v}" for k, v in network.jacobian.parameters.items())
+    for name in found.experiment.flows:
+        network = jacobian_of(found.experiment, name)
+        if network is not None and name in found.estimates:
             about = f"{network.integrator}, {network.steps} steps"
-            how = f"{network.jacobian.kind} ({settings})" if settings else network.jacobian.kind
             biased = found.estimate(name, "unbiased_weights")
             tone = "bad" if biased is not None and not biased.value else ""
-            jacobian = Cell(how, "biased" if tone else "", tone)
+            jacobian = Cell(jacobian_text(network), "biased" if tone else "", tone)
             rows.append([Cell(name, about), jacobian, *_numbers(found, name, tone, rates)])
     return Table(_HEADINGS, rows) if rows else None
 
