@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,6 +54,7 @@ class ExtendedTarget:
     ----------
     batch : points that pass the flows at a time.
     where : how errors begin.
+    tell : is told how many points have passed, a batch at a time.
     """
 
     def __init__(
@@ -62,10 +63,11 @@ class ExtendedTarget:
         path: AnnealingPath,
         batch: int,
         where: str = "generate",
+        tell: Callable[[int], None] = lambda n: None,
     ) -> None:
         assert path.base is not None
         self._flows, self._path, self._base = flows, path, path.base
-        self._batch, self._where = batch, where
+        self._batch, self._where, self._tell = batch, where, tell
 
     @property
     def numbers(self) -> int:
@@ -104,10 +106,10 @@ class ExtendedTarget:
         ------
         UserError : the energy of a sample is not a number.
         """
-        parts = [
-            generated(self._flows, self._path, *part)
-            for part in zip(*(torch.split(part, self._batch) for part in (z, eps)), strict=True)
-        ]
+        parts = []
+        for part in zip(*(torch.split(part, self._batch) for part in (z, eps)), strict=True):
+            parts.append(generated(self._flows, self._path, *part))
+            self._tell(len(part[0]))
         found = Ensemble(*map(torch.cat, zip(*parts, strict=True)))
         refuse_nan(found, self._where)
         return found

@@ -58,7 +58,9 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     path.target.to(device)
     rows = min(each.rows_at_once for each in flows)
     batch = rows if section.batch == "auto" else section.batch
-    target = ExtendedTarget(flows, path, batch, f"{experiment.name}/{flow}: generate")
+    passing = _Passing(f"generate {experiment.name}/{flow}")
+    where = f"{experiment.name}/{flow}: generate"
+    target = ExtendedTarget(flows, path, batch, where, passing.tell)
     sampling, scrambled = section.sampling, section.base_points == "sobol"
     sampled = sampling.kind != "importance"
     groups = {"scramblings": section.scramblings} if scrambled else {}
@@ -78,11 +80,10 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
         **groups,
         **scales_of(experiment),
     )
-    progress = Progress(section.samples, f"generate {experiment.name}/{flow}", "samples")
     done, not_finite, already = 0, 0, path.evaluations
     facts: dict[str, Any] = {}
     made = (
-        _islands(experiment, flow, target, facts)
+        _islands(experiment, flow, target, facts, passing)
         if sampled
         else importance_batches(
             target,
@@ -92,12 +93,13 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
             ),
         )
     )
+    if not sampled:
+        passing.begin(section.samples, "samples")
     for ensemble in made:
         writer.write(ensemble)
         done += len(ensemble.x)
         not_finite += int((ensemble.log_weights == -torch.inf).sum())
-        progress.update(done)
-    progress.close()
+    passing.close()
     writer.close()
     evaluations, seconds = path.evaluations - already, time.time() - started
     facts |= weight_facts(experiment, flow, flows, target, done)
@@ -116,8 +118,36 @@ def run(layout: Layout, experiment: Experiment, flow: str) -> None:
     )
 
 
+class _Passing:
+    """The progress of points through flows, from where it is known how many there will be."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._done = what, 0
+        self._progress: Progress | None = None
+
+    def say(self, line: str) -> None:
+        print(f"{self._what}: {line}", flush=True)
+
+    def begin(self, points: int, unit: str) -> None:
+        self._progress = Progress(points, self._what, unit)
+
+    def tell(self, points: int) -> None:
+        if self._progress is not None:
+            self._done += points
+            self._progress.update(self._done)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
+
+
 def _islands(
-    experiment: Experiment, flow: str, target: ExtendedTarget, facts: dict[str, Any]
+    experiment: Experiment,
+    flow: str,
+    target: ExtendedTarget,
+    facts: dict[str, Any],
+    passing: _Passing,
 ) -> Iterator[Ensemble]:
     """The samples of one island after the other; what is to be known of all of them goes into
     ``facts``.
@@ -128,15 +158,21 @@ def _islands(
     make: Callable[[Stream], Island]
     if section.kind == "smc":
         moves = section.moves, section.block
+        passing.say(f"a pilot of {each:,} points finds the temperatures")
         betas = temperatures(target, each, section.cess, *moves, Stream(*address, "pilot"))
         facts["temperatures"] = len(betas)
+        passing.say(f"{len(betas)} temperatures")
         make, moved = partial(smc_island, target, each, betas, *moves), len(betas) * section.moves
+        passed = each * (1 + moved)
     else:
         sweeps = each // section.chains
         moved = section.burn_in + sweeps
+        # as many as the chains choose their starts from, and as many moves
+        passed = 2 * section.chains * moved
         make = partial(
             metropolis_island, target, section.chains, sweeps, section.burn_in, section.block
         )
+    passing.begin(section.islands * passed, "points")
     acceptance, largest, began = [], [], []
     for number in range(section.islands):
         island = make(Stream(*address, "island", number))
