@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from jeffreysflow.distillation import sampler
 from jeffreysflow.distillation.batches import FreshBatches, KnownSamples, ShuffledBatches
 from jeffreysflow.distillation.ensemble import (
     Ensemble,
@@ -231,16 +233,22 @@ def test_metropolis_moves_conserve_the_target_and_broken_ones_do_not(
     assert largest < 4.5 if holds else largest > 5.5
 
 
-def test_smc_has_the_log_z_of_a_gaussian() -> None:
+@pytest.mark.parametrize("wrong", [False, True], ids=["differences", "whole temperatures"])
+def test_smc_has_the_log_z_of_a_gaussian(wrong: bool) -> None:
+    """By increments that are differences of temperatures; their sums are those of another law."""
     flow = untrained(Base(LINE), steps=2)
     extended = ExtendedTarget([flow], path(Normal()), 2000)
     betas = temperatures(extended, 200, 0.9, 1, 0.5, Stream(14))
     assert betas == sorted(betas)
     assert betas[-1] == 1.0
     assert len(betas) > 2
+    betas = list(accumulate(betas)) if wrong else betas
     islands = [smc_island(extended, 60, betas, 1, 0.5, Stream(15, k)) for k in range(12)]
     ensemble = Ensemble(*map(torch.cat, zip(*(i.ensemble for i in islands), strict=True)))
     error = log_evidence_error(ensemble.log_weights, 12)
+    if wrong:
+        assert abs(log_evidence(ensemble.log_weights)) > 5.5 * error
+        return
     assert abs(log_evidence(ensemble.log_weights)) < 4.5 * error < 0.5
     weights = torch.softmax(ensemble.log_weights, dim=0)
     assert float(weights @ ensemble.x[:, 0]) == pytest.approx(1.0, abs=0.15)
@@ -267,6 +275,39 @@ def test_chains_start_from_what_estimates_z() -> None:
     assert abs(log_evidence(log_weights)) < 4.5 * log_evidence_error(log_weights, 12)
     weights = torch.softmax(log_weights, dim=0)
     assert float(weights @ x[:, 1]) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_wrong_start_of_chains_gives_another_z(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean weight of the points that were chosen is not that of all that were drawn."""
+    extended = ExtendedTarget([untrained(Base(LINE), steps=2)], path(Normal()), 500)
+    chosen = sampler._chosen
+
+    def weighed_as_chosen(*given: Any) -> tuple[Points, torch.Tensor]:
+        points, _ = chosen(*given)
+        return points, points.image.log_weights
+
+    monkeypatch.setattr(sampler, "_chosen", weighed_as_chosen)
+    islands = [metropolis_island(extended, 60, 2, 6, 0.5, Stream(18, k)) for k in range(12)]
+    log_weights = torch.cat([i.ensemble.log_weights for i in islands])
+    assert abs(log_evidence(log_weights)) > 5.5 * log_evidence_error(log_weights, 12)
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_chains_begin_in_the_target_and_not_where_the_flow_draws(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a single move that redraws hardly anything."""
+    extended = ExtendedTarget([untrained(Base(LINE), steps=2)], path(Normal()), 500)
+    if not chosen:
+        drawn = lambda target, n, times, stream: (  # noqa: E731
+            points := target.drawn(n, stream),
+            points.image.log_weights,
+        )
+        monkeypatch.setattr(sampler, "_chosen", drawn)
+    islands = [metropolis_island(extended, 60, 1, 6, 0.01, Stream(19, k)) for k in range(12)]
+    means = torch.stack([island.ensemble.x.mean() for island in islands])
+    off = abs(float(means.mean()) - 1) / (float(means.std()) / math.sqrt(12))
+    assert off < 4.5 if chosen else off > 5.5
 
 
 def test_a_point_without_weight_is_left_and_never_entered() -> None:
