@@ -26,6 +26,9 @@ def test_the_study_of_flow_perturbation_draws_what_it_measured(tmp_path: Path) -
     done = run_forked(str(file), "--tiny", "--figure", "out.svg", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     assert "| trained backward scale |" in done.stdout
+    for label in ("stepwise, 2 clusters", "trained backward scale"):
+        assert f"{label}: learning took " in done.stdout
+    assert "stepwise, 4 directions: learning" not in done.stdout
     drawn = (tmp_path / "out.svg").read_text()
     for text in ("seconds", "passes a weighted", "beyond exact", "weight of the well", "published"):
         assert text in drawn, text

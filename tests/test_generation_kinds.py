@@ -21,6 +21,7 @@ from jeffreysflow.analysis.typical_weights import typical_of
 from jeffreysflow.config.reference import FixedLadder
 from jeffreysflow.distillation.ensemble import Ensemble, systematic_indices
 from jeffreysflow.distillation.extended import ExtendedTarget
+from jeffreysflow.distillation.generating import Excess
 from jeffreysflow.distillation.sampler import (
     Island,
     metropolis_island,
@@ -126,6 +127,9 @@ def test_generation_that_is_killed_half_way_has_the_same_bits(
         between[f"log_weight_excess_between:{name}"] for name in ("x1 < 0", "left", "right")
     )
     assert (one, -one) == (left, pytest.approx(right))
+    assert rows["log_weight_excess_between:left"].stderr
+    # that of which there is no sample
+    assert rows["log_weight_excess_rare"].value == 1
     # an event that none met had as many chances as there are independent samples
     seen, unseen = rows["observable:x1 < 0"], rows["observable:x1 > 60"]
     assert unseen.n_eff is not None
@@ -577,6 +581,39 @@ def test_what_speaks_against_weights_that_are_random() -> None:
     assert texts(acceptance=0.01, accepted_moves=2.0)[0][1] is False
 
 
+def test_a_difference_of_variance_that_is_noise_is_no_doubt_and_rare_modes_are_counted() -> None:
+    def said(difference: float, **more: float) -> str:
+        name = "log_weight_excess_between:x1 < 0"
+        rows = {name: EstimateRow(1, name, difference, 0.01)}
+        more = {"unbiased_weights": 0.0, **more}
+        rows |= {key: EstimateRow(1, key, value) for key, value in more.items()}
+        ((text, grave),) = [(doubt.text, doubt.grave) for doubt in about_random_weights(rows)]
+        assert grave
+        return text
+
+    assert "here 0.03 at most" in said(-0.06)
+    assert "at most" not in said(-0.03)
+    assert "not known of 2 that are too rare" in said(0.06, log_weight_excess_rare=2.0)
+    assert "too rare" not in said(0.06)
+
+
+def test_the_difference_of_variance_has_an_error() -> None:
+    """That of two means of independent samples; of few there is none."""
+    stream, n = Stream(5), 400
+    inside = torch.arange(n) < 100
+    off = []
+    for _ in range(200):
+        each = torch.where(inside, 3.0, 1.0) * stream.normal(n).square()
+        between = Excess(0.0, 0.0, each, torch.zeros(n, 1), torch.zeros(n)).between(inside)
+        assert between is not None
+        off.append((between.difference - 2.0) / between.error)
+    spread = float(torch.tensor(off).std())
+    assert abs(spread - 1) < 4 / math.sqrt(2 * len(off))
+    rare = torch.arange(n) < 19
+    for few in (rare, ~rare):
+        assert Excess(0.0, 0.0, each, torch.zeros(n, 1), torch.zeros(n)).between(few) is None
+
+
 @pytest.mark.parametrize("generates", [True, False])
 def test_biased_weights_are_marked_with_and_without_fresh_samples(
     tmp_path: Path, generates: bool, capsys: pytest.CaptureFixture[str]
@@ -601,8 +638,10 @@ def test_what_random_weights_cost_is_told(tmp_path: Path) -> None:
     _, experiment = wells(tmp_path, SMALL, {})
     rows = [
         EstimateRow(1, "passes", 1234.0),
+        EstimateRow(1, "learning_passes", 56_000.0),
         EstimateRow(1, "log_weight_excess", 0.21, 0.05),
-        EstimateRow(1, "log_weight_excess_between:x1 < 0", -0.3),
+        EstimateRow(1, "log_weight_excess_between:x1 < 0", -0.3, 0.02),
+        EstimateRow(1, "log_weight_excess_rare", 1.0),
         EstimateRow(1, "ess", 0.48),
     ]
     took = StageRecord("f", {"stage": "generate", "samples": 320, "wall_seconds": 160.0})
@@ -610,8 +649,11 @@ def test_what_random_weights_cost_is_told(tmp_path: Path) -> None:
     assert table is not None
     cells = dict(zip(table.headings, table.rows[0], strict=True))
     assert cells["passes a sample"].text == "1,234"
+    assert cells["passes to learn"].text == "56,000"
     assert cells["seconds a sample"].text == "0.5"
     assert cells["variance of log w beyond exact (kT²)"].text == "0.210 ± 0.050"
+    between = cells["largest difference between regions"]
+    assert (between.text, between.note) == ("-0.300 ± 0.020", "x1 < 0; 1 too rare to tell")
     end = {"last_level": {**AT_THE_END, "network": {**SMALL, "steps": 7}}, "levels": "all"}
     _, experiment = wells(tmp_path, SPLINES, {}, flow=end)
     table = random_weights_table(Results(experiment, {"f": rows}))

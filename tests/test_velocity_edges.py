@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.analysis.lost_modes import beyond_the_largest
-from jeffreysflow.analysis.weight_rows import add_facts_of_levels
+from jeffreysflow.analysis.weight_rows import add_facts_of_levels, add_learning
 from jeffreysflow.distillation.ensemble import Ensemble, log_evidence
 from jeffreysflow.distillation.extended import Points
 from jeffreysflow.distillation.sampler import metropolis_island, temperatures
@@ -246,6 +246,17 @@ def test_what_levels_know_of_random_weights_reaches_an_ensemble(tmp_path: Path) 
     assert "lowered" in about_random_weights(rows({}, corrected))[0].text
     mixed = rows({"biased_weights": 1.0, "corrected_weights": 0.0}, corrected)
     assert "lowered" not in about_random_weights(mixed)[0].text
+
+
+def test_what_weights_took_to_learn_is_that_of_all_levels(tmp_path: Path) -> None:
+    write_table(tmp_path / "truth.csv", TruthRow, [])
+    for records, passes in (
+        ([{"learning_passes": 100.0}, {}, {"learning_passes": 20.0}], [120.0]),
+        ([{}, {}], []),
+    ):
+        table = EstimateTable("generated", 3, tmp_path / "truth.csv", {})
+        add_learning(table, records)
+        assert [row.value for row in table.rows if row.quantity == "learning_passes"] == passes
 
 
 @pytest.mark.parametrize("m", [2, 5])

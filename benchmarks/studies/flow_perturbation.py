@@ -8,7 +8,8 @@ estimator: passes and seconds a sample, the variance of the log weight beyond th
 (the mean over base samples of that over random numbers, at the same base sample), how much larger
 it is in the well of a quarter than in the other, the ESS, and the weight of that well, which must
 be .25. Of exact weights fewer samples are taken (`--exact`): each takes as many passes as there are
-coordinates.
+coordinates. What clusters and a backward scale take to learn, once for all samples, is told below
+the table and is in no column of it.
 
 The same arithmetic (float64), steps and integrator for all; one thread. Seconds of forwards passes
 are those of batches of 250 samples, of exact weights those of what memory holds. `--figure out.svg`
@@ -174,7 +175,8 @@ def study(d: int, sizes: Sizes, seed: int, flows: Flows) -> list[Measured]:
     """Train, weigh by every estimator, print a table."""
     target = get_potential("two_wells", dimension=d)
     flow, base, seconds = trained(d, sizes, seed, flows)
-    path, measured, infinite = AnnealingPath(base, target), [], []
+    path = AnnealingPath(base, target)
+    measured, infinite, learnt = list[Measured](), list[str](), list[str]()
     print(f"\n{d} dimensions: trained in {seconds:.0f} s\n")
     headings = (
         *("weights", "passes a sample", "s a sample", "exact / this", "variance of log w"),
@@ -188,7 +190,11 @@ def study(d: int, sizes: Sizes, seed: int, flows: Flows) -> list[Measured]:
         estimator.prepare(int(flow.settings["steps"]), d)
         flow.jacobian = estimator
         few = 200 if estimator.moves else max(20, min(2 * d, 200))
+        already, started = flow.learning_evaluations, time.perf_counter()
         flow.finish(base.sample(few, Stream(seed, "learn", d)), Stream(seed).normal)
+        learning = flow.learning_evaluations - already, time.perf_counter() - started
+        if estimator.learns:
+            learnt.append(f"{label}: learning took {learning[0]:,} passes, {learning[1]:.3g} s")
         if estimator.infinite_variance:
             infinite.append(f"{label}: infinite at {estimator.infinite_variance:.0%} of samples")
         z = drawn[: sizes.exact] if kind == "brute_force" else drawn
@@ -216,7 +222,7 @@ def study(d: int, sizes: Sizes, seed: int, flows: Flows) -> list[Measured]:
         print("| " + " | ".join(row) + " |", flush=True)
         numbers = found.seconds, found.passes, excess, uncertain, share, error
         measured.append(Measured(label, d, *numbers))
-    print("\n".join(["", *infinite]))
+    print("\n".join(["", *learnt, *infinite]))
     return measured
 
 

@@ -10,7 +10,7 @@ from jeffreysflow.analysis.estimate_table import EstimateTable
 from jeffreysflow.estimation.averages import WeightedSums
 from jeffreysflow.estimation.pareto import LargestWeights
 
-__all__ = ["add_facts_of_levels", "add_weight_facts", "add_weights"]
+__all__ = ["add_facts_of_levels", "add_learning", "add_weight_facts", "add_weights"]
 
 _FACTS = ("passes", "acceptance", "accepted_moves", "temperatures", "infinite_variance")
 
@@ -28,8 +28,20 @@ def add_weight_facts(table: EstimateTable, record: Mapping[str, Any]) -> None:
             table.add("corrected_weights", float(record["corrected"]))
     if "excess" in record:
         table.add("log_weight_excess", record["excess"], record["excess_error"])
+        errors = record.get("excess_between_error", {})
         for name, value in record["excess_between"].items():
-            table.add(f"log_weight_excess_between:{name}", value)
+            table.add(f"log_weight_excess_between:{name}", value, errors.get(name))
+        if record.get("excess_between_rare"):
+            table.add("log_weight_excess_rare", float(record["excess_between_rare"]))
+
+
+def add_learning(table: EstimateTable, records: Sequence[Mapping[str, Any]]) -> None:
+    """Add what the weights of all levels took to learn, by their ``records``: velocities of a
+    sample.
+    """
+    passes = sum(float(record.get("learning_passes", 0.0)) for record in records)
+    if passes:
+        table.add("learning_passes", passes)
 
 
 def add_facts_of_levels(table: EstimateTable, records: Sequence[Mapping[str, Any]]) -> None:

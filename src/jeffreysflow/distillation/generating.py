@@ -13,9 +13,16 @@ from jeffreysflow.distillation.extended import ExtendedTarget
 from jeffreysflow.flows.directions import row_normals
 from jeffreysflow.streams import Stream
 
-__all__ = ["Excess", "importance_batches", "measured_excess"]
+__all__ = ["Between", "Excess", "importance_batches", "measured_excess"]
 
 _FEWEST = 20
+
+
+class Between(NamedTuple):
+    """A difference of means, with its standard ``error``."""
+
+    difference: float
+    error: float
 
 
 class Excess(NamedTuple):
@@ -30,13 +37,15 @@ class Excess(NamedTuple):
     x: torch.Tensor
     U: torch.Tensor
 
-    def between(self, inside: torch.Tensor) -> float:
-        """How much larger it is where ``inside`` [n] holds than elsewhere; NaN where either has few
-        samples. Estimates that are unbiased in the logarithm shift weights by half of that.
+    def between(self, inside: torch.Tensor) -> Between | None:
+        """How much larger it is where ``inside`` [n] holds than elsewhere; None where either has
+        few samples. Estimates that are unbiased in the logarithm shift weights by half of that.
         """
         if min(int(inside.sum()), int((~inside).sum())) < _FEWEST:
-            return math.nan
-        return float(self.each[inside].mean() - self.each[~inside].mean())
+            return None
+        here, elsewhere = self.each[inside], self.each[~inside]
+        variance = here.var() / len(here) + elsewhere.var() / len(elsewhere)
+        return Between(float(here.mean() - elsewhere.mean()), math.sqrt(float(variance)))
 
 
 def importance_batches(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from jeffreysflow.estimation.pareto import trust_warnings
 from jeffreysflow.judgement.doubts import Doubt
+from jeffreysflow.judgement.scores import LARGEST_Z
 from jeffreysflow.stores.tables import EstimateRow
 
 __all__ = ["about_random_weights"]
@@ -76,8 +77,12 @@ def _bias(last: Mapping[str, EstimateRow]) -> str:
         abs(row.value)
         for name, row in last.items()
         if name.startswith("log_weight_excess_between:")
+        and row.stderr is not None
+        and abs(row.value) > LARGEST_Z * row.stderr
     ]
     largest = f", here {max(differences) / 2:.2g} at most" if differences else ""
+    if "log_weight_excess_rare" in last:
+        largest += f" (not known of {last['log_weight_excess_rare'].value:.0f} that are too rare)"
     return (
         "Hutchinson's estimate shifts log Z by half its variance, and weights of regions by half "
         f"its difference{largest}"

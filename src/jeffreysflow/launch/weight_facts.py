@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +34,9 @@ def weight_facts(
     sample, a derivative along a direction as one more; at what share of samples weights have an
     ``infinite_variance``; ``excess``, the variance of log weights
     beyond that of exact ones, with ``excess_error``, and by the name of an event or region how much
-    larger it is there than elsewhere, ``excess_between``.
+    larger it is there than elsewhere, ``excess_between``, with ``excess_between_error``; and of how
+    many events and regions, or of what is left without them, too few samples were met to tell,
+    ``excess_between_rare``.
     """
     integrated = [each for each in flows if isinstance(each, IntegratedFlow)]
     if not integrated:
@@ -64,10 +65,12 @@ def weight_facts(
         for each, column in named
         if bool(((column == 0) | (column == 1)).all())
     }
-    known = {name: value for name, value in between.items() if not math.isnan(value)}
+    known = {name: found for name, found in between.items() if found is not None}
     return {
         **facts,
         "excess": excess.mean,
         "excess_error": excess.error,
-        "excess_between": known,
+        "excess_between": {name: found.difference for name, found in known.items()},
+        "excess_between_error": {name: found.error for name, found in known.items()},
+        "excess_between_rare": len(between) - len(known),
     }

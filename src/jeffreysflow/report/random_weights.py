@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from jeffreysflow.judgement.scores import LARGEST_Z
 from jeffreysflow.report.data import Results
 from jeffreysflow.report.jacobian_results import jacobian_of, jacobian_text
 from jeffreysflow.report.numbers import MISSING, percent
@@ -14,7 +15,7 @@ from jeffreysflow.stores.tables import EstimateRow
 __all__ = ["random_weights_table"]
 
 _HEADINGS = (
-    *("flow", "Jacobian by", "passes a sample", "seconds a sample"),
+    *("flow", "Jacobian by", "passes a sample", "passes to learn", "seconds a sample"),
     "variance of log w beyond exact (kT²)",
     *("largest difference between regions", "ESS", "moves accepted", "temperatures"),
 )
@@ -38,17 +39,24 @@ def random_weights_table(found: Results, records: Sequence[StageRecord] = ()) ->
 def _numbers(found: Results, flow: str, tone: str, rates: Mapping[str, float]) -> list[Cell]:
     excess = found.estimate(flow, "log_weight_excess")
     differences = {
-        row.quantity.removeprefix(_BETWEEN): row.value
+        row.quantity.removeprefix(_BETWEEN): row
         for row in found.estimates[flow]
         if row.quantity.startswith(_BETWEEN)
     }
-    between = Cell(MISSING)
+    rare = found.estimate(flow, "log_weight_excess_rare")
+    unknown = "" if rare is None else f"{rare.value:.0f} too rare to tell"
+    between = Cell(MISSING, unknown)
     if differences:
-        where = max(differences, key=lambda name: abs(differences[name]))
-        between = Cell(f"{differences[where]:+.3f}", where, tone)
+        where = max(differences, key=lambda name: abs(differences[name].value))
+        value, error = differences[where].value, differences[where].stderr
+        text = f"{value:+.3f}" if error is None else f"{value:+.3f} ± {error:.3f}"
+        note = f"{where}; {unknown}" if unknown else where
+        large = error is not None and abs(value) > LARGEST_Z * error
+        between = Cell(text, note, tone if large else "")
     ess, acceptance = found.estimate(flow, "ess"), found.estimate(flow, "acceptance")
     return [
         _number(found.estimate(flow, "passes"), "{:,.0f}"),
+        _number(found.estimate(flow, "learning_passes"), "{:,.0f}"),
         Cell(f"{1 / rates[flow]:.2g}" if flow in rates else MISSING),
         Cell(MISSING)
         if excess is None

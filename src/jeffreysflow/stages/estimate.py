@@ -32,7 +32,7 @@ from jeffreysflow.analysis.source_flow import run_source
 from jeffreysflow.analysis.temperature_rows import temperature_rows
 from jeffreysflow.analysis.typical_weights import typical_of, typical_of_exact
 from jeffreysflow.analysis.verdicts import find_witness, say
-from jeffreysflow.analysis.weight_rows import add_weight_facts, add_weights
+from jeffreysflow.analysis.weight_rows import add_learning, add_weight_facts, add_weights
 from jeffreysflow.config import Experiment
 from jeffreysflow.distillation.ensemble import effective_sample_size
 from jeffreysflow.estimation.averages import WeightedSums, combined
@@ -152,9 +152,11 @@ def run_flow(layout: Layout, experiment: Experiment, flow: str) -> None:
         published.pop("bias", None)
     by_level = section.published_by_level
     table = EstimateTable("generated", steps, layout.truth, published, by_level)
-    for level in range(1, steps + 1):
-        record = read_record(files.level(level) / "done.json", experiment.flow_hash(flow))
+    flow_hash = experiment.flow_hash(flow)
+    made = [read_record(files.level(k) / "done.json", flow_hash) for k in range(1, steps + 1)]
+    for level, record in enumerate(made, start=1):
         add_level(table, record, level)
+    add_learning(table, made)
     scalars = _scalars(sums, whole)
     record = read_record(files.generated / "done.json", hash)
     add_weight_facts(table, record)
