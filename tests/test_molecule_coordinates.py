@@ -17,6 +17,8 @@ from jeffreysflow.molecules.molecule import Molecule
 from jeffreysflow.molecules.nonbonded import Nonbonded
 from jeffreysflow.molecules.placing import log_volume
 from jeffreysflow.molecules.topology import Topology
+from jeffreysflow.potentials import AnnealingPath
+from jeffreysflow.potentials.counted import Counted
 from jeffreysflow.streams import Stream
 from molecule_cases import (
     CHIRAL,
@@ -254,6 +256,19 @@ def test_cartesian_coordinates_hold_the_centroid() -> None:
     assert molecule.coordinates(molecule.positions(placed)).x[7].tolist() == pytest.approx(
         many[7].tolist(), abs=1e-12
     )
+
+
+def test_temperature_scales_the_energy_alone_also_where_evaluations_are_counted() -> None:
+    """Not the determinant of the coordinates; were it scaled, log Z of a hot level would be off."""
+    field, reference = harmonic_water()
+    chart = internal_chart(WATER, reference, KT, field, field)
+    molecule = Molecule(field, chart, 300.0, WATER)
+    x, lam = samples_of(chart, 20), 0.25
+    E, log_det = field(chart.positions(x)) / molecule.unit, chart.log_det(x)
+    for target in (molecule, Counted(molecule)):
+        U = AnnealingPath(None, target).energy(x, lam)
+        assert float((U - (lam * E - log_det)).abs().max()) < 1e-9
+        assert float((U - lam * (E - log_det)).abs().max()) > 1
 
 
 def test_a_single_atom_has_no_size_to_compare() -> None:

@@ -47,7 +47,13 @@ class Counted(Potential):
         self.potential = potential
         self.domain, self.exact_inputs = potential.domain, potential.exact_inputs
         self.derivatives, self.terms = potential.derivatives, potential.terms
+        self.normalisable, self.one_at_a_time = potential.normalisable, potential.one_at_a_time
         self.tally = Tally() if tally is None else tally
+
+    @property
+    def measure(self) -> Potential | None:
+        """That of the potential, uncounted."""
+        return self.potential.measure
 
     @property
     def evaluations_a_row(self) -> int:
