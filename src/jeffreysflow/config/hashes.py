@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "FORMAT_OF_BASES",
     "FORMAT_OF_CHAINS",
     "FORMAT_OF_CLUSTERS",
     "FORMAT_OF_ESTIMATES",
-    "FORMAT_OF_HOT_BASES",
     "FORMAT_OF_IMPORTS",
     "FORMAT_OF_MOLECULES",
     "FORMAT_OF_PARTICLES",
@@ -61,14 +61,14 @@ FORMAT_OF_PROGRAMS = 1
 """for energies that another program computes,"""
 FORMAT_OF_IMPORTS = 3
 """for references from samples that are there already,"""
-FORMAT_OF_CLUSTERS = 1
+FORMAT_OF_CLUSTERS = 2
 """for flows whose directions are drawn by clusters,"""
-FORMAT_OF_VELOCITIES = 3
+FORMAT_OF_VELOCITIES = 4
 """for maps that are a velocity,"""
 FORMAT_OF_PARTICLES = 1
 """for velocities that look at pairs,"""
-FORMAT_OF_HOT_BASES = 1
-"""for a base fitted to the hottest level of a molecule, and how it was weighed there,"""
+FORMAT_OF_BASES = 1
+"""for a fitted base, and how it was weighed,"""
 FORMAT_OF_CHAINS = 2
 """for samples of Metropolis chains and of sequential Monte Carlo,"""
 FORMAT_OF_ESTIMATES = 5
@@ -126,14 +126,13 @@ def base_hash(experiment: Experiment, level: LevelOfBase) -> str:
     """Hash of all that determines the base that is fitted to a level."""
     name = experiment.base_reference
     assert name is not None
-    hot = level == "first" and experiment.potential.structure is not None
     return _hash(
         {
+            "format": FORMAT_OF_BASES,
             "reference": reference_hash(experiment, name),
             "fit": experiment.base.fit(level),
             "seed": experiment.seed,
         }
-        | ({"hot": FORMAT_OF_HOT_BASES} if hot else {})
     )
 
 
