@@ -33,6 +33,7 @@ from jeffreysflow.report.figures import (
     levels,
     training,
 )
+from jeffreysflow.report.figures import profiles as profiles_figure
 from jeffreysflow.report.style import look
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import DiagnosticRow, EstimateRow, ProfileRow, write_table
@@ -345,6 +346,20 @@ def test_planes_are_weighted() -> None:
 
     assert abs(share(log_weights) - inside) < 4.5 * error
     assert abs(share(np.zeros(n)) - inside) > 20 * error
+
+
+@pytest.mark.parametrize(("error", "cut"), [(math.nan, True), (0.3, False)])
+def test_a_bin_of_next_to_no_weight_does_not_stretch_a_mean_force(error: float, cut: bool) -> None:
+    profiles = [{"expression": "x1", "lower": 0, "upper": 3, "bins": 3, "kind": "pmf"}]
+    experiment = an_experiment(profiles=profiles, truth=None)
+    edges, unknown = np.arange(4.0), np.full(3, np.nan)
+    values, errors = np.array([0.0, 3.0, 300.0]), np.array([0.1, 0.2, error])
+    curves = [
+        Curve("x1", f"generated:{flow}", edges, values, errors, unknown, unknown)
+        for flow in experiment.flows
+    ]
+    figure = profiles_figure.draw(ExperimentData(experiment, curves=curves))
+    assert {axes.get_ylim()[1] < 10 for axes in figure.axes} == {cut}
 
 
 def test_profiles_are_read_as_densities_and_mean_forces(tmp_path: Path) -> None:

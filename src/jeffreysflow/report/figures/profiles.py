@@ -91,17 +91,23 @@ def _block(part: SubFigure, profile: ProfileConfig, curves: dict[str, Curve]) ->
         look = {"baseline": None, "linewidth": 3} if pmf else {"fill": True}
         values.stairs(curve.exact - zero, curve.edges, color=_EXACT, zorder=0.9, **look)
     lowest.set_xlim(profile.lower, profile.upper)
-    _follow_exact(values, exact - zero, pmf)
+    told = exact if np.isfinite(exact).any() or not pmf else _with_errors(curves)
+    _follow(values, told - zero, pmf)
 
 
-def _follow_exact(ax: Axes, exact: np.ndarray, pmf: bool) -> None:
-    """An axis that a source far off cannot stretch."""
+def _follow(ax: Axes, told: np.ndarray, pmf: bool) -> None:
+    """An axis that a source far off, or a bin of next to no weight, cannot stretch."""
     low, high = ax.get_ylim()
-    largest = exact[np.isfinite(exact)].max(initial=0.0)
+    largest = told[np.isfinite(told)].max(initial=0.0)
     if largest > 0:
         high = min(high, 1.8 * largest)
         low = max(low, -0.3 * largest)
     ax.set_ylim(low if pmf else 0.0, high)
+
+
+def _with_errors(curves: dict[str, Curve]) -> np.ndarray:
+    known = [curve.value[np.isfinite(curve.error)] for curve in curves.values()]
+    return np.concatenate(known or [np.zeros(1)])
 
 
 def _finite(curves: dict[str, Curve]) -> np.ndarray:
