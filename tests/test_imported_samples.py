@@ -370,7 +370,11 @@ def test_a_cut_or_damaged_file_is_named(tmp_path: Path) -> None:
             "      - {file: none.npz, lam: 1}",
             r"references\.r\.files: .*none\.npz: no such file",
         ),
-        ("", "      - {file: energy.py, lam: 1}", r"names end in \.dcd, \.nc, \.npy, \.npz"),
+        (
+            "",
+            "      - {file: energy.py, lam: 1}",
+            r"names end in \.dcd, \.extxyz, \.nc, \.npy, \.npz",
+        ),
         ("", "      - {file: 300.npz}", "give either 'temperature' or 'lam'"),
         ("", "      - {file: 300.npz, lam: 0.5}", "lambda must increase strictly to 1"),
         ("", "      - {file: 300.npz, lam: 1, found: []}", "'found' is not to be given"),

@@ -76,7 +76,9 @@ class PotentialConfig(Section):
     @property
     def through_program(self) -> bool:
         """Whether another program computes it, one configuration at a time."""
-        of_molecule = self.molecule is not None and self.molecule.evaluate == "openmm"
+        of_molecule = (
+            isinstance(self.molecule, MoleculeConfig) and self.molecule.evaluate == "openmm"
+        )
         return self.ase is not None or of_molecule
 
     @property
@@ -93,7 +95,7 @@ class PotentialConfig(Section):
             section = getattr(self, kind)
             places[kind] = True if section is None else STRUCTURE_FILES
         section = self.model_dump(exclude=places)
-        if self.ase is not None:
+        if isinstance(self.ase, AseConfig):
             section["ase"] |= self.ase.without_places()
         return section
 
