@@ -83,9 +83,13 @@ def drawn(left_only: bool = False, lam: float = 1.0) -> np.ndarray:
 
 
 def prepared(folder: Path, *, left_only: bool = False) -> tuple[Layout, Experiment]:
-    (folder / "energy.py").write_text(WELL + NAMED)
     np.savez(folder / "x.npz", x=drawn(left_only))
-    files = "      - {file: x.npz, lam: 1}"
+    return estimated(folder, "      - {file: x.npz, lam: 1}")
+
+
+def estimated(folder: Path, files: str) -> tuple[Layout, Experiment]:
+    """From files of samples to the estimates of the reference."""
+    (folder / "energy.py").write_text(WELL + NAMED)
     experiment = experiment_of(folder, files=files, body=BODY)
     layout = Layout(folder / "results", experiment.name)
     gather.run(layout, experiment, "r")
@@ -128,15 +132,10 @@ def test_a_double_well_has_its_populations_by_reference_and_flow(tmp_path: Path)
 
 
 def test_populations_by_all_levels_stand_beside_those_by_counting(tmp_path: Path) -> None:
-    (tmp_path / "energy.py").write_text(WELL + NAMED)
     for lam, name in ((0.5, "hot.npz"), (1.0, "x.npz")):
         np.savez(tmp_path / name, x=drawn(lam=lam))
     files = "      - {file: hot.npz, lam: 0.5}\n      - {file: x.npz, lam: 1}"
-    experiment = experiment_of(tmp_path, files=files, body=BODY)
-    layout = Layout(tmp_path / "results", experiment.name)
-    gather.run(layout, experiment, "r")
-    truth.run(layout, experiment)
-    estimate.run_reference(layout, experiment, "r")
+    layout, experiment = estimated(tmp_path, files)
     rows = rows_of(layout.reference("r").estimates)
     for name, population in zip(("left", "right"), populations(), strict=True):
         counted, whole = rows[f"region:{name}"], rows[f"by_all_levels:region:{name}"]

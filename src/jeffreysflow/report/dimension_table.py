@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from jeffreysflow.config.dimension import likely_dimension
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.jacobian_results import events, jacobian_of, jacobian_text, velocities
+from jeffreysflow.report.jacobian_results import events, jacobian_cell, jacobian_of, velocities
 from jeffreysflow.report.numbers import MISSING, percent
 from jeffreysflow.report.table import Cell, Table, exact_text, value_text
 
@@ -41,12 +41,11 @@ def _row(d: int, found: Results, flow: str, rates: Mapping[str, float]) -> list[
     network = jacobian_of(found.experiment, flow)
     assert network is not None
     passes = found.estimate(flow, "passes")
-    tone = "bad" if found.bias_mark(flow) else ""
     ess, excess = found.estimate(flow, "ess"), found.estimate(flow, "log_weight_excess")
     return [
         Cell(f"{found.experiment.name}, {flow}", f"{network.integrator}, {network.steps} steps"),
         Cell(f"{d:,}"),
-        Cell(jacobian_text(network), "biased" if tone else "", tone),
+        jacobian_cell(found, flow),
         Cell(MISSING if passes is None else f"{passes.value:,.0f}"),
         Cell(f"{1 / rates[flow]:.2g}" if flow in rates else MISSING),
         Cell(MISSING if excess is None else value_text(excess)),

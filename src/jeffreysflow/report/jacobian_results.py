@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from jeffreysflow.config import Experiment
 from jeffreysflow.config.integration import ContinuousNetwork, OwnVelocity
 from jeffreysflow.report.data import Results
+from jeffreysflow.report.table import Cell
 from jeffreysflow.stores.tables import REGION, EstimateRow
 
-__all__ = ["events", "jacobian_of", "jacobian_text", "velocities"]
+__all__ = ["differences", "events", "jacobian_cell", "jacobian_of", "velocities"]
 
 _BETWEEN = "log_weight_excess_between:"
 
@@ -31,14 +32,28 @@ def jacobian_text(network: ContinuousNetwork | OwnVelocity) -> str:
     return f"{network.jacobian.kind} ({settings})" if settings else network.jacobian.kind
 
 
-def events(found: Results, flows: Sequence[str]) -> dict[str, list[EstimateRow | None]]:
-    """By its name, what each of these flows says of an event or a region of known probability."""
-    names = dict.fromkeys(
-        row.quantity.removeprefix(_BETWEEN)
-        for flow in flows
+def jacobian_cell(found: Results, flow: str) -> Cell:
+    """Of a flow that ends in a velocity; bad where its weights are biased."""
+    network = jacobian_of(found.experiment, flow)
+    assert network is not None
+    biased = found.value(flow, "unbiased_weights") == 0.0
+    return Cell(jacobian_text(network), "biased" if biased else "", "bad" if biased else "")
+
+
+def differences(found: Results, flow: str) -> dict[str, EstimateRow]:
+    """By the name of each event or region, how much larger the variance of log weights beyond exact
+    is there than elsewhere.
+    """
+    return {
+        row.quantity.removeprefix(_BETWEEN): row
         for row in found.estimates.get(flow, ())
         if row.quantity.startswith(_BETWEEN)
-    )
+    }
+
+
+def events(found: Results, flows: Sequence[str]) -> dict[str, list[EstimateRow | None]]:
+    """By its name, what each of these flows says of an event or a region of known probability."""
+    names = dict.fromkeys(name for flow in flows for name in differences(found, flow))
     known = {}
     for name in names:
         kind = REGION if name in found.experiment.regions else "observable:"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from jeffreysflow.judgement.scores import LARGEST_Z
 from jeffreysflow.report.data import Results
-from jeffreysflow.report.jacobian_results import jacobian_of, jacobian_text
+from jeffreysflow.report.jacobian_results import differences, jacobian_cell, jacobian_of
 from jeffreysflow.report.numbers import MISSING, percent
 from jeffreysflow.report.provenance import StageRecord, samples_a_second
 from jeffreysflow.report.table import Cell, Table
@@ -19,7 +19,6 @@ _HEADINGS = (
     "variance of log w beyond exact (kT²)",
     *("largest difference between regions", "ESS", "moves accepted", "temperatures"),
 )
-_BETWEEN = "log_weight_excess_between:"
 
 
 def random_weights_table(found: Results, records: Sequence[StageRecord] = ()) -> Table | None:
@@ -29,26 +28,21 @@ def random_weights_table(found: Results, records: Sequence[StageRecord] = ()) ->
         network = jacobian_of(found.experiment, name)
         if network is not None and name in found.estimates:
             about = f"{network.integrator}, {network.steps} steps"
-            biased = found.estimate(name, "unbiased_weights")
-            tone = "bad" if biased is not None and not biased.value else ""
-            jacobian = Cell(jacobian_text(network), "biased" if tone else "", tone)
-            rows.append([Cell(name, about), jacobian, *_numbers(found, name, tone, rates)])
+            jacobian = jacobian_cell(found, name)
+            numbers = _numbers(found, name, jacobian.tone, rates)
+            rows.append([Cell(name, about), jacobian, *numbers])
     return Table(_HEADINGS, rows) if rows else None
 
 
 def _numbers(found: Results, flow: str, tone: str, rates: Mapping[str, float]) -> list[Cell]:
     excess = found.estimate(flow, "log_weight_excess")
-    differences = {
-        row.quantity.removeprefix(_BETWEEN): row
-        for row in found.estimates[flow]
-        if row.quantity.startswith(_BETWEEN)
-    }
+    larger = differences(found, flow)
     rare = found.estimate(flow, "log_weight_excess_rare")
     unknown = "" if rare is None else f"{rare.value:.0f} too rare to tell"
     between = Cell(MISSING, unknown)
-    if differences:
-        where = max(differences, key=lambda name: abs(differences[name].value))
-        value, error = differences[where].value, differences[where].stderr
+    if larger:
+        where = max(larger, key=lambda name: abs(larger[name].value))
+        value, error = larger[where].value, larger[where].stderr
         text = f"{value:+.3f}" if error is None else f"{value:+.3f} ± {error:.3f}"
         note = f"{where}; {unknown}" if unknown else where
         large = error is not None and abs(value) > LARGEST_Z * error
