@@ -17,13 +17,11 @@ from jeffreysflow.errors import UserError
 from jeffreysflow.flows.integrated import IntegratedFlow
 from jeffreysflow.flows.maps import torch as own_map
 from jeffreysflow.flows.working_memory import numbers_a_row
-from jeffreysflow.launch.check import check_experiment
 from jeffreysflow.potentials import Base
-from jeffreysflow.stages import distill, estimate, gather, generate, temper, truth
 from jeffreysflow.stores.layout import Layout
 from jeffreysflow.stores.tables import EstimateRow, read_table
 from jeffreysflow.streams import Stream
-from jeffreysflow.tempering.communicator import SerialCommunicator
+from stage_cases import run_to_estimates
 from velocity_cases import own_flow, wells
 
 ROOT = Path(__file__).parents[1]
@@ -215,14 +213,7 @@ def test_the_experiment_that_is_documented_runs(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "results", experiment.name)
     layout.folder.mkdir(parents=True)
     layout.config.write_text(experiment.model_dump_json())
-    check_experiment(experiment)
-    temper.run(layout, experiment, "mine", communicator=SerialCommunicator())
-    gather.run(layout, experiment, "mine")
-    distill.run(layout, experiment, "own", 1)
-    generate.run(layout, experiment, "own")
-    truth.run(layout, experiment)
-    estimate.run_reference(layout, experiment, "mine")
-    estimate.run_flow(layout, experiment, "own")
+    run_to_estimates(layout, experiment, 1, "mine", "own")
     rows = {row.quantity: row for row in read_table(layout.flow("own").estimates, EstimateRow)}
     left, log_z = rows["observable:x1 < 0"], rows["log_z"]
     assert left.stderr is not None
